@@ -1,0 +1,2 @@
+//! bailee: the binary.
+fn main() {}

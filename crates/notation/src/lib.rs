@@ -1,0 +1,1 @@
+//! bailee-notation.
