@@ -137,7 +137,9 @@ impl Backend for Memory {
         for (key, entry) in copy {
             let line = format!("{} {} {}\n", key.len(), entry.bytes.len(), entry.revision.0);
             for part in [line.as_bytes(), key.as_bytes(), &entry.bytes] {
-                into.write_all(part).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+                into.write_all(part)
+                    .await
+                    .map_err(|error| Error::Unavailable(error.to_string()))?;
             }
         }
         into.flush().await.map_err(|error| Error::Unavailable(error.to_string()))
