@@ -7,5 +7,7 @@
 //! **Invariant:** no function below `state.rs` asks whether the barrier is sealed.
 
 mod call;
+mod policy;
+mod token;
 
 pub use call::{Answer, Auth, Call, Content, Leased};
