@@ -18,3 +18,6 @@ pub(crate) use evaluate::Verdict;
 pub(crate) use paths::{PolicyPaths, rights};
 pub(crate) use store::PolicyStore;
 pub(crate) use template::{Alias, Facts, Group};
+
+#[cfg(test)]
+mod tests;

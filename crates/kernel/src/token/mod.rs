@@ -9,8 +9,10 @@ mod create;
 mod paths;
 mod record;
 mod revoke;
+mod show;
 mod store;
 mod ttl;
+mod wishes;
 
 pub(crate) use paths::{TokenPaths, complete_input};
 pub(crate) use store::TokenStore;
@@ -214,3 +216,6 @@ pub(crate) struct Spent {
     /// Whether it was the last: the token is to be revoked after the request.
     pub(crate) last: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
