@@ -1,7 +1,7 @@
 //! A year of tokens, with crashes and storage that fails: none outlives its end.
 
 use super::{
-    super::{Made, NewToken},
+    super::Made,
     World,
     world::{DAY, Fault},
 };
