@@ -62,8 +62,7 @@ pub fn fields(path: &Path) -> Vec<Field> {
                 (_, "") => "any",
                 (_, kind) => kind,
             };
-            let description = text("description").replace('\n', " ");
-            let kind = kind.to_owned();
+            let (kind, description) = (kind.to_owned(), text("description").to_owned());
             found.entry(name.clone()).or_insert(Field { name, kind, description });
         }
     }
@@ -225,13 +224,14 @@ impl Document {
                 };
                 let reference = json!({ "$ref": format!("#/components/schemas/{name}") });
                 self.schemas.insert(name, schema);
-                described["requestBody"] = json!({ "content": { media: { "schema": reference } } });
+                let content = json!({ "content": { media: { "schema": reference } } });
+                set(&mut described, "requestBody", content);
             }
             Operation::Create | Operation::Update | Operation::Patch => {}
             Operation::Read | Operation::Delete | Operation::List => {
                 let parameters = query_parameters(operation, &schema);
                 if !parameters.is_empty() {
-                    described["parameters"] = Value::Array(parameters);
+                    set(&mut described, "parameters", Value::Array(parameters));
                 }
             }
         }
@@ -300,10 +300,10 @@ fn query_parameters(operation: Operation, schema: &Value) -> Vec<Value> {
         let description = field.as_object_mut().and_then(|field| field.remove("description"));
         let mut parameter = json!({ "name": name, "in": "query", "schema": field });
         if let Some(description) = description {
-            parameter["description"] = description;
+            set(&mut parameter, "description", description);
         }
         if required.is_some_and(|required| required.iter().any(|field| field == name)) {
-            parameter["required"] = Value::Bool(true);
+            set(&mut parameter, "required", Value::Bool(true));
         }
         parameters.push(parameter);
     }
@@ -320,7 +320,7 @@ fn responses(operation: Operation) -> Value {
     let mut responses = json!({ "200": { "description": "OK" }, "default": error });
     match operation {
         Operation::Create | Operation::Update | Operation::Patch | Operation::Delete => {
-            responses["204"] = json!({ "description": "Done, nothing to say" });
+            set(&mut responses, "204", json!({ "description": "Done, nothing to say" }));
         }
         Operation::Read | Operation::List => {}
     }
@@ -413,8 +413,12 @@ fn translate(schema: &Value, definitions: Option<&Map<String, Value>>, depth: us
             "default" if !value.is_null() => {
                 known.insert(key.clone(), value.clone());
             }
-            "description" | "format" | "enum" | "required" | "minimum" | "maximum"
-            | "minLength" | "maxLength" | "pattern" | "minItems" | "maxItems" | "uniqueItems" => {
+            "description" => {
+                let text = value.as_str().unwrap_or_default().replace('\n', " ");
+                known.insert(key.clone(), text.into());
+            }
+            "format" | "enum" | "required" | "minimum" | "maximum" | "minLength" | "maxLength"
+            | "pattern" | "minItems" | "maxItems" | "uniqueItems" => {
                 known.insert(key.clone(), value.clone());
             }
             // Of no use to clients, or unknown to OpenAPI 3.0.
@@ -469,6 +473,12 @@ fn translate_choice(
     }
 }
 
+fn set(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
 /// Letters and digits, joined by `-`.
 fn slug(text: &str) -> String {
     let words: Vec<&str> = text
@@ -485,4 +495,126 @@ fn pascal(id: &str) -> String {
         first.into_iter().chain(letters).collect::<String>()
     };
     id.split('-').map(capital).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Engine, Error, Reply, Request,
+        field::{CommaList, Flag, Ttl},
+    };
+    use schemars::{JsonSchema, schema_for};
+    use serde::Deserialize;
+    use std::sync::Arc;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is of interest")]
+    struct Input {
+        /// Name of the
+        /// role.
+        name: String,
+        /// How long.
+        ttl: Option<Ttl>,
+        /// Which kind.
+        kind: Option<Kind>,
+        /// Parts.
+        parts: Vec<Part>,
+        /// Names.
+        names: CommaList,
+        #[serde(default)]
+        count: u32,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        First,
+        Second,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is of interest")]
+    struct Part {
+        /// Whether it is on.
+        on: Flag,
+    }
+
+    struct Roles;
+
+    impl Engine for Roles {
+        fn paths(self: Arc<Roles>) -> Vec<Path> {
+            async fn done(_: Arc<Roles>, _: Request<Input>) -> Result<Reply, Error> {
+                Ok(Reply::empty())
+            }
+            vec![
+                Path::new("roles/{name}").sudo().on(Operation::Read, &self, "Read", done).on(
+                    Operation::Update,
+                    &self,
+                    "Write",
+                    done,
+                ),
+                Path::new("roles").unauthenticated().on(Operation::List, &self, "List", done),
+                Path::new("{rest...?}").hidden().on(Operation::Read, &self, "Explain", done),
+            ]
+        }
+    }
+
+    #[test]
+    fn schemas_are_translated_to_what_openapi_3_0_knows() {
+        let schema = translated(&schema_for!(Input));
+        let mut properties = schema["properties"].clone();
+        assert_eq!(
+            properties["name"],
+            json!({ "type": "string", "description": "Name of the role." })
+        );
+        assert_eq!(properties["ttl"]["nullable"], true);
+        assert_eq!(properties["ttl"]["type"], "string");
+        assert_eq!(properties["kind"]["enum"], json!(["first", "second"]));
+        assert_eq!(properties["kind"]["nullable"], true);
+        let on = json!({ "type": "boolean", "description": "Whether it is on." });
+        assert_eq!(properties["parts"]["items"]["properties"]["on"], on);
+        assert_eq!(properties["names"]["items"]["type"], "string");
+        assert_eq!(properties["count"].take()["default"], 0);
+        assert!(!schema.to_string().contains("$ref"));
+    }
+
+    #[test]
+    fn marks_captures_and_lists_are_told() {
+        let mounts = [("auth/roles/".to_owned(), Arc::new(Roles).paths())];
+        let document = document("1.2.3", &mounts, false);
+        assert_eq!(document["info"]["version"], "1.2.3");
+        let paths = document["paths"].as_object().unwrap();
+        assert_eq!(
+            paths.keys().collect::<Vec<_>>(),
+            ["/auth/roles/roles/", "/auth/roles/roles/{name}"]
+        );
+        let role = &paths["/auth/roles/roles/{name}"];
+        assert_eq!(role["x-vault-sudo"], true);
+        assert_eq!(role["get"]["tags"], json!(["auth"]));
+        assert_eq!(role["get"]["operationId"], "auth-roles-read-roles-name");
+        assert_eq!(role["parameters"][0]["description"], "Name of the role.");
+        let body = &document["components"]["schemas"]["AuthRolesWriteRolesNameRequest"];
+        assert_eq!(body["required"], json!(["parts", "names"]));
+        assert!(body["properties"].get("name").is_none());
+        let list = &paths["/auth/roles/roles/"];
+        assert_eq!(list["x-vault-unauthenticated"], true);
+        let parameters = list["get"]["parameters"].as_array().unwrap();
+        assert_eq!(parameters[0]["name"], "list");
+        assert!(
+            parameters.iter().any(|field| field["name"] == "names" && field["required"] == true)
+        );
+    }
+
+    #[test]
+    fn operation_ids_are_never_given_twice() {
+        let mounts = [
+            ("a-b/".to_owned(), Arc::new(Roles).paths()),
+            ("a/b/".to_owned(), Arc::new(Roles).paths()),
+        ];
+        let document = document("", &mounts, false);
+        let id = |place: &str| document["paths"][place]["get"]["operationId"].clone();
+        assert_eq!(id("/a-b/roles/"), "a-b-list-roles");
+        assert_eq!(id("/a/b/roles/"), "a-b-list-roles-2");
+    }
 }

@@ -57,14 +57,14 @@ pub(super) struct WriteData {
 }
 
 pub(super) async fn write(_: Arc<Kv>, request: Request<WriteData>) -> Result<Reply, Error> {
-    let WriteData { path, data, options } = &request.input;
-    let data = data.as_ref().ok_or_else(no_data)?.get();
-    if data != "null" {
-        check_object(data)?;
+    let (WriteData { path, data, options }, request) = request.take_input();
+    let data = data.ok_or_else(no_data)?;
+    if data.get() != "null" {
+        check_object(data.get())?;
     }
+    let value = Zeroizing::new(Box::<str>::from(data).into_string().into_bytes());
     let cas = check_and_set(options.as_ref())?;
-    let value = Zeroizing::new(data.as_bytes().to_vec());
-    let place = Place::of(&request.view, path)?;
+    let place = Place::of(&request.view, &path)?;
     place.lock().await;
     let config = Config::of(&request.view).await?;
     let entry = place.entry().await?.unwrap_or_else(|| Entry::new(request.now));
@@ -74,11 +74,11 @@ pub(super) async fn write(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
 
 /// Merges by RFC 7396: null removes a field, objects merge, everything else replaces.
 pub(super) async fn patch(_: Arc<Kv>, request: Request<WriteData>) -> Result<Reply, Error> {
-    let WriteData { path, data, options } = &request.input;
-    let data = data.as_ref().ok_or_else(no_data)?.get();
-    check_object(data)?;
+    let (WriteData { path, data, options }, request) = request.take_input();
+    let data = data.ok_or_else(no_data)?;
+    check_object(data.get())?;
     let cas = check_and_set(options.as_ref())?;
-    let place = Place::of(&request.view, path)?;
+    let place = Place::of(&request.view, &path)?;
     place.lock().await;
     let config = Config::of(&request.view).await?;
     let Some(found) = store::find(&place, 0, request.now).await? else {
@@ -88,7 +88,7 @@ pub(super) async fn patch(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
     let Some(value) = &found.value else { return Ok(Reply::data(&found.shown()).as_missing()) };
     let stored = |_| Error::internal("a stored version does not parse");
     let mut merged: Value = serde_json::from_slice(value).map_err(stored)?;
-    let patch = serde_json::from_str(data).map_err(|_| Error::invalid("data is not JSON"))?;
+    let patch = serde_json::from_str(data.get()).map_err(|_| Error::invalid("data is not JSON"))?;
     merge(&mut merged, patch);
     let value = Zeroizing::new(merged.to_string().into_bytes());
     store_version(&request, &place, &config, found.entry, value).await
@@ -133,7 +133,7 @@ pub(super) async fn exists(_: Arc<Kv>, request: Request<Named>) -> Result<bool, 
 }
 
 async fn store_version(
-    request: &Request<WriteData>,
+    request: &Request<()>,
     place: &Place<'_>,
     config: &Config,
     mut entry: Entry,
@@ -145,7 +145,7 @@ async fn store_version(
         place.delete_value(old);
     }
     place.put_entry(&entry).await?;
-    request.changed(&request.input.path);
+    request.changed(place.path());
     let version = entry.versions.get(&number).cloned().unwrap_or_default();
     Ok(Reply::data(&entry.shown(number, &version)))
 }

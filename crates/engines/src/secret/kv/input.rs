@@ -114,8 +114,13 @@ impl<'de> Deserialize<'de> for DeleteAfterInput {
             Value::Number(number) => number.to_string(),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Err(expected()),
         };
-        let length = match text.strip_prefix('-').unwrap_or(&text) {
-            "" if text.is_empty() => Duration::ZERO,
+        let length = match text.strip_prefix('-') {
+            Some("") => return Err(expected()),
+            Some(length) => length,
+            None => &text,
+        };
+        let length = match length {
+            "" => Duration::ZERO,
             length => duration::parse(length).map_err(|_| expected())?,
         };
         Ok(DeleteAfterInput(match (length, text.starts_with('-')) {

@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 /// Segments of a path at most.
 const DEPTH_MAX: usize = 256;
+/// Times a version is looked for whose value is not there: once, unless writers are busy.
+const LOOKS_MAX: usize = 16;
 
 /// A secret's entry in the tree of names. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +131,10 @@ impl<'a> Place<'a> {
         Ok(Place { view, names, path, id })
     }
 
+    pub(super) fn path(&self) -> &str {
+        self.path
+    }
+
     /// Keeps other requests from changing the secret until this one is done.
     pub(super) async fn lock(&self) {
         self.view.lock(&format!("secret/{}", self.id)).await;
@@ -197,8 +203,8 @@ pub(super) async fn find(
     asked: i64,
     now: SystemTime,
 ) -> Result<Option<Found>, Error> {
-    let Some(mut entry) = place.entry().await? else { return Ok(None) };
-    loop {
+    for _ in 0..LOOKS_MAX {
+        let Some(entry) = place.entry().await? else { return Ok(None) };
         let Some((number, version)) = entry.version(asked) else { return Ok(None) };
         if !version.is_alive(now) {
             return Ok(Some(Found { entry, number, value: None }));
@@ -206,13 +212,9 @@ pub(super) async fn find(
         if let Some(value) = place.value(number).await? {
             return Ok(Some(Found { entry, number, value: Some(value) }));
         }
-        // Its value went between the two reads; then the entry says so by now.
-        match place.entry().await? {
-            None => return Ok(None),
-            Some(newer) if newer != entry => entry = newer,
-            Some(_) => return Err(Error::internal("a version has no value")),
-        }
+        // A request that pruned, destroyed or removed it came between the two reads.
     }
+    Err(Error::internal("a version has no value"))
 }
 
 /// A time as clients read it.
