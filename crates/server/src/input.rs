@@ -58,7 +58,8 @@ pub(crate) async fn body(incoming: Incoming) -> Result<Zeroizing<Vec<u8>>, Error
     if size.lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    let read = tokio::time::timeout(BODY_TIME_MAX, Limited::new(incoming, BODY_BYTES_MAX).collect());
+    let read =
+        tokio::time::timeout(BODY_TIME_MAX, Limited::new(incoming, BODY_BYTES_MAX).collect());
     match read.await {
         Ok(Ok(body)) => Ok(Zeroizing::new(Bytes::into(body.to_bytes()))),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

@@ -14,13 +14,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -131,7 +125,14 @@ async fn accept(
         match accepted {
             Ok((stream, remote)) => {
                 let tls = socket.tls.clone();
-                connections.spawn(connection(core.clone(), stream, remote, tls, graceful.clone(), permit));
+                connections.spawn(connection(
+                    core.clone(),
+                    stream,
+                    remote,
+                    tls,
+                    graceful.clone(),
+                    permit,
+                ));
             }
             Err(error) => {
                 event::accept_failed(&error);

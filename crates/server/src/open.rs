@@ -126,7 +126,8 @@ async fn initialize(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Rep
     }
     for name in ["pgp_keys", "root_token_pgp_key"] {
         if fields.get(name).is_some_and(|value| !is_zero(value)) {
-            let text = format!("{name}: encrypting the result with PGP is not supported; leave it out");
+            let text =
+                format!("{name}: encrypting the result with PGP is not supported; leave it out");
             return Err(Error::invalid(text));
         }
     }
@@ -137,8 +138,11 @@ async fn initialize(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Rep
     let made = core.initialize(request).await?;
     let hex: Vec<Zeroizing<String>> =
         made.keys.iter().map(|key| Zeroizing::new(hex::encode(key.as_slice()))).collect();
-    let base64: Vec<Zeroizing<String>> =
-        made.keys.iter().map(|key| Zeroizing::new(BASE64_STANDARD.encode(key.as_slice()))).collect();
+    let base64: Vec<Zeroizing<String>> = made
+        .keys
+        .iter()
+        .map(|key| Zeroizing::new(BASE64_STANDARD.encode(key.as_slice())))
+        .collect();
     Ok(wire::json_reply(
         StatusCode::OK,
         &json!({
@@ -153,10 +157,14 @@ async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, 
     let is_set = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(Error::invalid(format!("failed to parse JSON input: {name} must be a boolean"))),
+        Some(_) => {
+            Err(Error::invalid(format!("failed to parse JSON input: {name} must be a boolean")))
+        }
     };
     if is_set("migrate")? {
-        return Err(Error::invalid("can't perform a seal migration: there is no seal to migrate from"));
+        return Err(Error::invalid(
+            "can't perform a seal migration: there is no seal to migrate from",
+        ));
     }
     if is_set("reset")? {
         return Ok(wire::json_reply(StatusCode::OK, &core.reset_unseal().await?));
@@ -172,8 +180,7 @@ async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, 
         ));
     }
     let share = hex::decode(key).or_else(|_| BASE64_STANDARD.decode(key)).map(Zeroizing::new);
-    let share =
-        share.map_err(|_| Error::invalid("'key' must be a valid hex or base64 string"))?;
+    let share = share.map_err(|_| Error::invalid("'key' must be a valid hex or base64 string"))?;
     if core.is_initialized().await? {
         if share.len() < SHARE_BYTES_MIN {
             return Err(Error::invalid("invalid key: key is shorter than minimum 16 bytes"));

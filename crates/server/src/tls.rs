@@ -113,7 +113,8 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
         move |source| TlsError::File { what, file, source }
     };
     let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(failed("private key", &files.key))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(failed("private key", &files.key))?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
         let (certificate, key) = (files.certificate.display(), files.key.display());
         TlsError::Unusable(format!("certificate {certificate} with key {key}: {error}"))
@@ -122,8 +123,10 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
 
 fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source| TlsError::File { what: "certificate", file: file.clone(), source };
-    let found: Vec<_> =
-        CertificateDer::pem_file_iter(file).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
+        .map_err(failed)?
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     if found.is_empty() {
         return Err(TlsError::Unusable(format!("certificate {}: holds none", file.display())));
     }

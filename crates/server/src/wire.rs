@@ -105,8 +105,7 @@ pub(crate) fn reply(status: StatusCode, media: HeaderValue, bytes: Vec<u8>) -> R
 
 fn common_headers(reply: &mut Reply) {
     const KEEP_NOWHERE: HeaderValue = HeaderValue::from_static("no-store");
-    const TLS_ALWAYS: HeaderValue =
-        HeaderValue::from_static("max-age=31536000; includeSubDomains");
+    const TLS_ALWAYS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
     reply.headers_mut().insert(CACHE_CONTROL, KEEP_NOWHERE);
     reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, TLS_ALWAYS);
 }
@@ -125,8 +124,15 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 fn is_envelope(name: &str) -> bool {
     matches!(
         name,
-        "request_id" | "lease_id" | "renewable" | "lease_duration" | "data" | "wrap_info"
-            | "warnings" | "auth" | "mount_type"
+        "request_id"
+            | "lease_id"
+            | "renewable"
+            | "lease_duration"
+            | "data"
+            | "wrap_info"
+            | "warnings"
+            | "auth"
+            | "mount_type"
     )
 }
 
