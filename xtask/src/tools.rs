@@ -102,11 +102,10 @@ pub(crate) fn advisories() -> Result<Option<PathBuf>> {
     let folder = kept().join(format!("advisories-{size}"));
     let database = folder.join("advisory-db-3157b0e258782691");
     if !database.join(".git/FETCH_HEAD").exists() {
-        fs::create_dir_all(&database)?;
+        fs::create_dir_all(&folder)?;
         let mut unpack = Command::new("tar");
-        unpack.arg("-xJf").arg(&packed).arg("-C").arg(&database);
+        unpack.arg("-xJf").arg(&packed).arg("-C").arg(&folder);
         step("advisory database", &mut unpack)?;
-        // The archive may have a folder of its own around everything.
         if !database.join("crates").exists() {
             bail!("the advisory database at {} has no crates folder", database.display());
         }
