@@ -29,9 +29,12 @@ pub(crate) fn writes_stopped(reason: &str) {
     tracing::error!(reason, "storage takes no more writes until it is opened again");
 }
 
-pub(crate) fn checkpoint_failed(error: &crate::Error) {
+/// Always counted; logged unless the failure before it was.
+pub(crate) fn checkpoint_failed(error: &crate::Error, logged_before: bool) {
     metrics::counter!("bailee_storage_checkpoint_failures_total").increment(1);
-    tracing::warn!(%error, "storage could not fold its log into its file");
+    if !logged_before {
+        tracing::warn!(%error, "storage could not fold its log into its file");
+    }
 }
 
 pub(crate) fn file_sizes(database: u64, log: u64) {

@@ -67,17 +67,20 @@ impl Drop for Checkpointer {
 }
 
 fn run(connection: &Connection, signal: &Signal, folder: &Folder, health: &Health) {
+    // A full disk fails each attempt; one line in the log is enough.
+    let mut reported = false;
     while signal.wait() {
         if health.check().is_err() {
             return;
         }
         match passive(connection) {
-            Ok(true) => {}
+            Ok(true) => reported = false,
             // A scan keeps the rest from being folded in: try again.
             Ok(false) => signal.state.lock().written = true,
             Err(error) => {
                 let meaning = from_engine("fold the log in", &error);
-                event::checkpoint_failed(&meaning);
+                event::checkpoint_failed(&meaning, reported);
+                reported = true;
                 health.consider(&error, &meaning);
                 signal.state.lock().written = true;
             }

@@ -15,7 +15,8 @@ use std::{
 const DATABASE: &str = "bailee.db";
 const LOG: &str = "bailee.db-wal";
 const LOCK: &str = "lock";
-const COPY_PREFIX: &str = "backup-";
+/// Long enough that no file of an operator is taken for ours and removed.
+const COPY_PREFIX: &str = "bailee.db-copy-";
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Marks of folders that are not ours: the name, whether it is a folder, what it belongs to.
@@ -85,7 +86,7 @@ impl Folder {
     /// An empty private file for a copy.
     pub(super) fn copy(&self) -> Result<CopyFile, Error> {
         let number = self.copies.fetch_add(1, Ordering::Relaxed);
-        let path = self.path.join(format!("{COPY_PREFIX}{number}.tmp"));
+        let path = self.path.join(format!("{COPY_PREFIX}{number}"));
         private().create_new(true).open(&path).map_err(|error| at(&path, "create", &error))?;
         Ok(CopyFile(path))
     }

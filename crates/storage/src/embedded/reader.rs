@@ -77,7 +77,7 @@ impl Readers {
         let idle = self.idle.lock().pop();
         let connection = idle
             .map_or_else(|| connect(&self.folder.database(), Role::SnapshotReader), Ok)
-            .and_then(|connection| connection.execute_batch("BEGIN").map(|()| connection))
+            .and_then(|connection| begin(&connection).map(|()| connection))
             .map_err(|error| from_engine("begin a snapshot", &error))?;
         Ok(Snapshot { connection: Some(connection), readers: Arc::clone(self), _permit: permit })
     }
@@ -125,12 +125,20 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        let ended = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+        let ended = connection.is_autocommit() || end(&connection).is_ok();
         let mut idle = self.readers.idle.lock();
         if ended && idle.len() < SNAPSHOTS_IDLE_MAX {
             idle.push(connection);
         }
     }
+}
+
+fn begin(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("BEGIN")?.execute([]).map(|_| ())
+}
+
+fn end(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("ROLLBACK")?.execute([]).map(|_| ())
 }
 
 /// The entry in the columns `revision, v` from `first` on.

@@ -1,6 +1,6 @@
 //! Connections and what they find in the file: its tuning, its marks, its tables.
 
-use super::failure::{from_engine, unavailable};
+use super::failure::from_engine;
 use crate::Error;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{path::Path, time::Duration};
@@ -96,7 +96,12 @@ pub(super) fn prepare(connection: &mut Connection, database: &Path) -> Result<i6
     match (application, tables) {
         (APPLICATION, _) => {}
         (0, 0) => create(connection).map_err(failed)?,
-        _ => return Err(unavailable("open", format!("{} is not ours", database.display()))),
+        _ => {
+            return Err(Error::Unavailable(format!(
+                "{} is a database of another program; set the storage path to an empty folder",
+                database.display()
+            )));
+        }
     }
     let (version, ceiling): (i64, i64) = connection
         .query_row("SELECT version, revision_ceiling FROM format", [], |row| {

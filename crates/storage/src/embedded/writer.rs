@@ -155,7 +155,7 @@ impl Writer {
         if health.check().is_ok() {
             let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             if let Err(error) = folded {
-                event::checkpoint_failed(&from_engine("fold the log in", &error));
+                event::checkpoint_failed(&from_engine("fold the log in", &error), false);
             }
         }
         drop(connection);

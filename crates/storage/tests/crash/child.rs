@@ -3,7 +3,8 @@
 use crate::workload;
 use bailee_storage::{Backend, Batch, Error, Write, embedded::Embedded};
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -115,7 +116,10 @@ pub(crate) fn main() {
         let (data, faults) = (place.join("data"), place.join("faults"));
         match role.as_str() {
             "commit" => workload::run(&data, &place.join("acks")).await,
-            "failed-flush" => live_through_a_failed_flush(&data, &faults.join("flush")).await,
+            "failed-flush" => {
+                live_through_a_failed_flush(&data, &faults.join("flush"), &place.join("acks"))
+                    .await;
+            }
             "full-disk" => live_through_a_full_disk(&data, &faults.join("full")).await,
             other => panic!("unknown role {other}"),
         }
@@ -123,9 +127,11 @@ pub(crate) fn main() {
     fs::write(place.join(DONE), "").expect("the end is noted");
 }
 
-async fn live_through_a_failed_flush(data: &Path, fault: &Path) {
+async fn live_through_a_failed_flush(data: &Path, fault: &Path, acks: &Path) {
+    let mut acks = OpenOptions::new().append(true).create(true).open(acks).expect("the acks open");
     let storage = Embedded::open(data).expect("opens");
     put(&storage, "before").await.expect("the disk is well");
+    acks.write_all(b"1").expect("the ack is written");
     fs::write(fault, "").expect("the disk breaks");
     let error = put(&storage, "during").await.expect_err("a failed flush is no success");
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
@@ -142,8 +148,18 @@ async fn live_through_a_failed_flush(data: &Path, fault: &Path) {
     assert!(has(&storage, "before").await);
     assert!(!has(&storage, "after").await, "what was refused has not landed");
     put(&storage, "reopened").await.expect("writes are taken again");
+    acks.write_all(b"2").expect("the ack is written");
     storage.close().await;
     assert!(has(&Embedded::open(data).expect("opens"), "reopened").await);
+}
+
+/// Checks a disk on which a power cut followed the failed flush.
+pub(crate) async fn check_after_failed_flush(data: &Path, acks: &[u8]) {
+    let storage = Embedded::open(data).expect("opens");
+    assert!(!acks.contains(&b'1') || has(&storage, "before").await, "before the failed flush");
+    assert!(!acks.contains(&b'2') || has(&storage, "reopened").await, "after reopening");
+    assert!(!has(&storage, "after").await, "refused in between");
+    storage.close().await;
 }
 
 async fn live_through_a_full_disk(data: &Path, fault: &Path) {

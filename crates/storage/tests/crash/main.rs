@@ -98,15 +98,33 @@ fn the_replay_sees_when_acknowledged_bytes_were_not_flushed() {
 }
 
 #[test]
-fn after_a_failed_flush_no_write_is_taken_until_reopened() {
-    let place = Place::new();
-    place.wait_until_done(place.start_recorded(Role::FailedFlush));
+fn after_a_failed_flush_no_write_is_taken_until_reopened_and_then_all_is_durable() {
+    let place = place_after(Role::FailedFlush);
+    let events = replay::events(&fs::read(place.trace()).expect("the record is there"));
+    let (mut disk, mut chance, mut failed) = (Disk::default(), Chance(0xf5c6_a7e0), false);
+    for (number, event) in events.iter().enumerate() {
+        disk.play(event);
+        failed |= matches!(event, Event::FlushFailed { .. });
+        if failed {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            disk.cut(FATES[number % FATES.len()], &mut chance, folder.path());
+            runtime().block_on(child::check_after_failed_flush(folder.path(), &disk.acks));
+        }
+    }
+    assert!(failed, "a failed flush is in the record");
+    assert_eq!(disk.acks, b"12");
 }
 
 #[test]
 fn a_full_disk_refuses_writes_and_recovers() {
+    place_after(Role::FullDisk);
+}
+
+/// Lets a child that is not killed come to its end.
+fn place_after(role: Role) -> Place {
     let place = Place::new();
-    place.wait_until_done(place.start_recorded(Role::FullDisk));
+    place.wait_until_done(place.start_recorded(role));
+    place
 }
 
 /// A record without writes to the database itself would leave half of the engine untested.

@@ -11,7 +11,8 @@
  *
  * A record is: kind (1 byte), file number (4), offset or length (8), size (4), bytes (size).
  * Kinds: N name of a file, C opened for creation, W write, L length set, S flushed, D folder
- * flushed, U unlinked, R renamed (offset is the number of the new name), A acknowledged.
+ * flushed, U unlinked, R renamed (offset is the number of the new name), A acknowledged, F failed
+ * to be flushed.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -192,6 +193,9 @@ LENGTH(ftruncate64, off64_t)
 		REAL(name); \
 		int file = of(descriptor); \
 		if (file && fault("flush")) { \
+			pthread_mutex_lock(&lock); \
+			if (file > 0) put('F', file, 0, 0, 0); \
+			pthread_mutex_unlock(&lock); \
 			errno = EIO; \
 			return -1; \
 		} \

@@ -15,6 +15,7 @@ pub(crate) enum Event {
     Created { file: u32 },
     Changed { file: u32, change: Change },
     Flushed { file: u32 },
+    FlushFailed { file: u32 },
     FolderFlushed,
     Unlinked { file: u32 },
     Acknowledged(Vec<u8>),
@@ -75,6 +76,8 @@ impl<'a> Disk<'a> {
                     apply(&mut state.durable, change);
                 }
             }
+            // The system marks the bytes as written all the same: no later flush writes them.
+            Event::FlushFailed { file } => self.of(*file).pending.clear(),
             Event::FolderFlushed => {
                 self.files.values_mut().for_each(|state| state.name_is_durable = state.exists);
             }
@@ -181,6 +184,7 @@ fn event(record: &[u8]) -> Option<(Event, &[u8])> {
         }
         b'L' => Event::Changed { file, change: Change::Length(offset) },
         b'S' => Event::Flushed { file },
+        b'F' => Event::FlushFailed { file },
         b'D' => Event::FolderFlushed,
         b'U' => Event::Unlinked { file },
         b'A' => Event::Acknowledged(bytes.to_vec()),
