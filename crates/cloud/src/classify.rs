@@ -215,116 +215,130 @@ fn bare_code(code: &str) -> &str {
     code.split_once(':').map_or(code, |(code, _)| code).trim()
 }
 
-/// The class that a code stands for by itself; the message decides where AWS reuses a code.
+/// The class of every code that stands for one, whatever the message; without the ending
+/// `Exception`, which some services write and others leave out.
+static CODES: &[(Kind, &[&str])] = &[
+    (
+        Kind::Throttled,
+        &[
+            "Throttling",
+            "Throttled",
+            "RequestThrottled",
+            "TooManyRequests",
+            "ProvisionedThroughputExceeded",
+            "RequestLimitExceeded",
+            "PriorRequestNotComplete",
+            "BandwidthLimitExceeded",
+            "SlowDown",
+        ],
+    ),
+    (
+        Kind::ServerFault,
+        &[
+            "InternalServiceError",
+            "InternalFailure",
+            "InternalError",
+            "InternalServer",
+            "InternalServerError",
+            "ServiceFailure",
+            "ServiceUnavailable",
+            "IDPCommunicationError",
+        ],
+    ),
+    (
+        Kind::Credentials,
+        &[
+            "UnrecognizedClient",
+            "InvalidClientTokenId",
+            "InvalidAccessKeyId",
+            "ExpiredToken",
+            "InvalidToken",
+            "MissingAuthenticationToken",
+            "IncompleteSignature",
+            "InvalidSignature",
+            "SignatureDoesNotMatch",
+            "InvalidIdentityToken",
+            "IDPRejectedClaim",
+            "AuthFailure",
+        ],
+    ),
+    (Kind::ClockSkew, &["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"]),
+    (
+        NOTHING_KNOWN,
+        &[
+            "AccessDenied",
+            "OptInRequired",
+            "RegionDisabled",
+            "UnauthorizedOperation",
+            "NotAuthorized",
+            "KMSAccessDenied",
+        ],
+    ),
+    (Kind::NotFound, &["ResourceNotFound", "NotFound", "NoSuchEntity"]),
+    (Kind::Exists, &["ResourceExists", "EntityAlreadyExists", "AlreadyExists"]),
+    (
+        Kind::Conflict,
+        &["ConcurrentModification", "DeleteConflict", "EntityTemporarilyUnmodifiable", "Conflict"],
+    ),
+    (Kind::LimitExceeded, &["LimitExceeded", "ServiceQuotaExceeded"]),
+    (
+        Kind::Encryption,
+        &[
+            "EncryptionFailure",
+            "DecryptionFailure",
+            "Disabled",
+            "KMSInvalidState",
+            "KMSDisabled",
+            "KMSNotFound",
+            "KeyUnavailable",
+        ],
+    ),
+    (
+        Kind::InvalidRequest,
+        &[
+            "InvalidParameter",
+            "InvalidParameterValue",
+            "InvalidRequest",
+            "InvalidNextToken",
+            "InvalidInput",
+            "InvalidAction",
+            "Validation",
+            "ValidationError",
+            "MissingParameter",
+            "MalformedPolicyDocument",
+            "PackedPolicyTooLarge",
+            "PublicPolicy",
+            "PreconditionNotMet",
+            "Serialization",
+            "UnknownOperation",
+        ],
+    ),
+];
+
+const NOTHING_KNOWN: Kind = Kind::Denied { action: None, resource: None };
+
+/// The class that a code stands for; the message decides where AWS reuses a code.
 fn kind_of_code(code: &str, message: &str) -> Option<Kind> {
-    Some(match code {
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "TooManyRequestsException"
-        | "ProvisionedThroughputExceeded"
-        | "ProvisionedThroughputExceededException"
-        | "RequestLimitExceeded"
-        | "PriorRequestNotComplete"
-        | "BandwidthLimitExceeded"
-        | "SlowDown" => Kind::Throttled,
-        "InternalServiceError"
-        | "InternalServiceErrorException"
-        | "InternalFailure"
-        | "InternalError"
-        | "InternalServerError"
-        | "InternalServerException"
-        | "ServiceFailure"
-        | "ServiceUnavailable"
-        | "ServiceUnavailableException"
-        | "IDPCommunicationError" => Kind::ServerFault,
-        "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidAccessKeyId"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidToken"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "InvalidIdentityToken"
-        | "IDPRejectedClaim"
-        | "AuthFailure" => Kind::Credentials,
+    let code = code.strip_suffix("Exception").unwrap_or(code);
+    let wrong_clock =
+        message.contains("Signature expired") || message.contains("Signature not yet current");
+    match code {
         // The same code for a wrong key and for a wrong clock.
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
-            if message.contains("Signature expired")
-                || message.contains("Signature not yet current")
-            {
-                Kind::ClockSkew
-            } else {
-                Kind::Credentials
-            }
+        "InvalidSignature" | "SignatureDoesNotMatch" if wrong_clock => Some(Kind::ClockSkew),
+        // The same code for a missing secret and for a missing key of an existing one.
+        "ResourceNotFound" | "NotFound" if message.contains("KMS") => Some(Kind::Encryption),
+        code => {
+            let row = CODES.iter().find(|(_, codes)| codes.contains(&code));
+            row.map(|(kind, _)| kind.clone())
         }
-        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Kind::ClockSkew,
-        "OptInRequired"
-        | "RegionDisabledException"
-        | "UnauthorizedOperation"
-        | "NotAuthorized"
-        | "KMSAccessDeniedException" => nothing_known(),
-        code if code.starts_with("AccessDenied") => nothing_known(),
-        "ResourceNotFoundException"
-        | "NoSuchEntity"
-        | "NoSuchEntityException"
-        | "NotFoundException" => {
-            let of_key = message.contains("KMS") || message.contains("kms");
-            if of_key { Kind::Encryption } else { Kind::NotFound }
-        }
-        "ResourceExistsException"
-        | "EntityAlreadyExists"
-        | "EntityAlreadyExistsException"
-        | "AlreadyExistsException" => Kind::Exists,
-        "ConcurrentModification"
-        | "ConcurrentModificationException"
-        | "DeleteConflict"
-        | "EntityTemporarilyUnmodifiable"
-        | "ConflictException" => Kind::Conflict,
-        "LimitExceeded" | "LimitExceededException" | "ServiceQuotaExceededException" => {
-            Kind::LimitExceeded
-        }
-        "EncryptionFailure"
-        | "EncryptionFailureException"
-        | "DecryptionFailure"
-        | "DecryptionFailureException"
-        | "DisabledException"
-        | "KMSInvalidStateException"
-        | "KMSDisabledException"
-        | "KMSNotFoundException"
-        | "KeyUnavailableException" => Kind::Encryption,
-        "InvalidParameterException"
-        | "InvalidRequestException"
-        | "InvalidNextTokenException"
-        | "ValidationException"
-        | "ValidationError"
-        | "InvalidParameterValue"
-        | "InvalidInput"
-        | "InvalidInputException"
-        | "MalformedPolicyDocument"
-        | "MalformedPolicyDocumentException"
-        | "PublicPolicyException"
-        | "PreconditionNotMetException"
-        | "PackedPolicyTooLarge"
-        | "PackedPolicyTooLargeException"
-        | "SerializationException"
-        | "InvalidAction"
-        | "UnknownOperationException"
-        | "MissingParameter" => Kind::InvalidRequest,
-        _ => return None,
-    })
+    }
 }
 
 fn kind_of_status(status: u16) -> Kind {
     match status {
         400 | 405 | 411 | 413 | 415 | 422 => Kind::InvalidRequest,
         401 => Kind::Credentials,
-        403 => nothing_known(),
+        403 => NOTHING_KNOWN,
         404 => Kind::NotFound,
         408 => Kind::Timeout,
         409 | 412 => Kind::Conflict,
@@ -339,10 +353,6 @@ fn code_of_status(status: u16) -> String {
         403 => "AccessDenied".to_owned(),
         status => format!("Http{status}"),
     }
-}
-
-fn nothing_known() -> Kind {
-    Kind::Denied { action: None, resource: None }
 }
 
 /// Reads "… is not authorized to perform: service:Action on resource: arn …".
@@ -390,4 +400,172 @@ fn lowest<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
         lowest = source;
     }
     lowest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    type Failure = SdkError<DescribeSecretError, HttpResponse>;
+
+    fn answered(status: u16, code: Option<&str>, message: Option<&str>, body: &str) -> Failure {
+        let mut meta = ErrorMetadata::builder();
+        if let Some(code) = code {
+            meta = meta.code(code);
+        }
+        if let Some(message) = message {
+            meta = meta.message(message);
+        }
+        let response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        SdkError::service_error(DescribeSecretError::generic(meta.build()), response)
+    }
+
+    fn with_header(failure: Failure, name: &'static str, value: &'static str) -> Failure {
+        match failure {
+            SdkError::ServiceError(context) => {
+                let DescribeSecretError::InternalServiceError(_) = context.err() else {
+                    let mut raw = HttpResponse::new(context.raw().status(), SdkBody::empty());
+                    raw.headers_mut().insert(name, value);
+                    return SdkError::service_error(context.into_err(), raw);
+                };
+                unreachable!("only generic errors are made here")
+            }
+            other => other,
+        }
+    }
+
+    #[test]
+    fn codes_are_sorted_into_classes() {
+        for (status, code, message, kind) in [
+            (400, "ThrottlingException", "Rate exceeded", Kind::Throttled),
+            (400, "Throttling", "Rate exceeded", Kind::Throttled),
+            (429, "TooManyRequestsException", "slow", Kind::Throttled),
+            (400, "PriorRequestNotComplete", "wait", Kind::Throttled),
+            (500, "InternalServiceError", "oops", Kind::ServerFault),
+            (500, "NeverHeardOf", "oops", Kind::ServerFault),
+            (400, "UnrecognizedClientException", "invalid token", Kind::Credentials),
+            (403, "InvalidClientTokenId", "invalid token", Kind::Credentials),
+            (400, "ExpiredTokenException", "expired", Kind::Credentials),
+            (403, "SignatureDoesNotMatch", "does not match", Kind::Credentials),
+            (400, "InvalidSignatureException", "does not match", Kind::Credentials),
+            (400, "InvalidSignatureException", "Signature expired: 2026", Kind::ClockSkew),
+            (403, "SignatureDoesNotMatch", "Signature not yet current: 1", Kind::ClockSkew),
+            (403, "RequestTimeTooSkewed", "skewed", Kind::ClockSkew),
+            (400, "ResourceNotFoundException", "can't find the secret", Kind::NotFound),
+            (400, "ResourceNotFoundException", "the KMS key is not there", Kind::Encryption),
+            (404, "NoSuchEntity", "no user KMS-admin", Kind::NotFound),
+            (400, "ResourceExistsException", "exists", Kind::Exists),
+            (409, "EntityAlreadyExists", "exists", Kind::Exists),
+            (409, "ConcurrentModification", "changed", Kind::Conflict),
+            (400, "LimitExceededException", "full", Kind::LimitExceeded),
+            (400, "EncryptionFailure", "key disabled", Kind::Encryption),
+            (400, "DecryptionFailure", "key disabled", Kind::Encryption),
+            (400, "InvalidParameterException", "bad", Kind::InvalidRequest),
+            (400, "InvalidRequestException", "scheduled for deletion", Kind::InvalidRequest),
+            (400, "ValidationException", "bad", Kind::InvalidRequest),
+            (400, "com.amazonaws#ValidationException:http://x/", "bad", Kind::InvalidRequest),
+            (400, "NeverHeardOf", "bad", Kind::InvalidRequest),
+            (403, "NeverHeardOf", "no", Kind::Denied { action: None, resource: None }),
+            (403, "OptInRequired", "no", Kind::Denied { action: None, resource: None }),
+        ] {
+            let error = classify(&answered(status, Some(code), Some(message), ""));
+            assert_eq!(error.kind, kind, "{status} {code} {message}");
+            assert_eq!(error.http_status, Some(status));
+            assert!(!error.code.contains(['#', ':']), "{}", error.code);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_code_is_sorted_by_its_status() {
+        for (status, kind) in [
+            (401, Kind::Credentials),
+            (403, Kind::Denied { action: None, resource: None }),
+            (404, Kind::NotFound),
+            (409, Kind::Conflict),
+            (412, Kind::Conflict),
+            (429, Kind::Throttled),
+            (502, Kind::ServerFault),
+            (503, Kind::ServerFault),
+            (504, Kind::ServerFault),
+            (509, Kind::ServerFault),
+            (200, Kind::Io),
+            (302, Kind::Other),
+        ] {
+            let error = classify(&answered(status, None, None, "<html>gateway</html>"));
+            assert_eq!(error.kind, kind, "{status}");
+            assert!(error.message.contains(&status.to_string()), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_denial_names_the_missing_permission() {
+        let message = "User: arn:aws:iam::111122223333:user/sync is not authorized to perform: \
+                       secretsmanager:CreateSecret on resource: app/db because no identity-based \
+                       policy allows the secretsmanager:CreateSecret action";
+        let error = classify(&answered(400, Some("AccessDeniedException"), Some(message), ""));
+        let action = Some("secretsmanager:CreateSecret".to_owned());
+        assert_eq!(error.kind, Kind::Denied { action, resource: Some("app/db".to_owned()) });
+        assert!(error.to_string().starts_with("AccessDeniedException: User: arn:aws:iam"));
+    }
+
+    #[test]
+    fn a_denial_in_xml_is_read_although_the_sdk_could_not() {
+        let body = "<ErrorResponse><Errors><Error><Code>AccessDenied</Code><Message>User: \
+                    arn:aws:iam::123456789012:user/u is not authorized to perform: \
+                    secretsmanager:DescribeSecret</Message></Error></Errors>\
+                    <RequestId>7a62c49f</RequestId></ErrorResponse>";
+        let error = classify(&answered(403, None, None, body));
+        assert_eq!(error.code, "AccessDenied");
+        let action = Some("secretsmanager:DescribeSecret".to_owned());
+        assert_eq!(error.kind, Kind::Denied { action, resource: None });
+        assert_eq!(error.request_id.as_deref(), Some("7a62c49f"));
+    }
+
+    #[test]
+    fn the_error_type_header_and_the_wait_are_read() {
+        let failure = answered(400, None, None, "");
+        let failure = with_header(failure, "x-amzn-errortype", "ThrottlingException:http://aws/");
+        let error = classify(&failure);
+        assert_eq!((error.code.as_str(), &error.kind), ("ThrottlingException", &Kind::Throttled));
+        let failure = with_header(answered(429, None, None, ""), "retry-after", "7");
+        assert_eq!(classify(&failure).retry_after, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn what_got_no_answer_is_sorted_by_what_the_client_says() {
+        let failed = |error: HttpError| -> Failure {
+            SdkError::dispatch_failure(ConnectorError::io(error.into()))
+        };
+        for (error, kind) in [
+            (HttpError::Dns("cannot resolve".into()), Kind::Dns),
+            (HttpError::Timeout("late".into()), Kind::Timeout),
+            (HttpError::Connect("closed".into()), Kind::Io),
+            (HttpError::Tls("unknown issuer".into()), Kind::Io),
+            (HttpError::Io("broke".into()), Kind::Io),
+            (HttpError::Invalid("no host".into()), Kind::InvalidRequest),
+        ] {
+            let text = error.to_string();
+            let classified = classify(&failed(error));
+            assert_eq!((&classified.kind, classified.to_string()), (&kind, text));
+        }
+        let credentials = CredentialsError::not_loaded("no source of credentials is set");
+        let failure: Failure =
+            SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
+        let error = classify(&failure);
+        assert_eq!(error.kind, Kind::Credentials);
+        assert_eq!(error.message, "no source of credentials is set");
+        assert_eq!(classify(&Failure::timeout_error("late")).kind, Kind::Timeout);
+    }
+
+    #[test]
+    fn a_message_is_one_bounded_line() {
+        let long = format!("first\nsecond\u{1b}[31m{}", "x".repeat(5000));
+        let error = classify(&answered(400, Some("ValidationException"), Some(&long), ""));
+        assert_eq!(error.message.chars().count(), MESSAGE_CHARACTERS_MAX);
+        assert!(!error.message.contains(char::is_control));
+    }
 }

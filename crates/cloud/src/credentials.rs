@@ -172,3 +172,114 @@ impl ProvideCredentials for AssumedRole {
         future::ProvideCredentials::new(self.assume())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TurnedClock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Gives a numbered key each time, or fails.
+    #[derive(Debug)]
+    struct Counted {
+        clock: Arc<TurnedClock>,
+        lifetime: Option<Duration>,
+        works_until: usize,
+        fetched: Arc<AtomicUsize>,
+    }
+
+    impl ProvideCredentials for Counted {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let number = self.fetched.fetch_add(1, Ordering::SeqCst);
+            let expiry = self.lifetime.map(|lifetime| self.clock.now() + lifetime);
+            future::ProvideCredentials::ready(if number < self.works_until {
+                Ok(Credentials::new(format!("key-{number}"), "secret", None, expiry, "Counted"))
+            } else {
+                Err(CredentialsError::provider_error("the source is down"))
+            })
+        }
+    }
+
+    fn refreshing(
+        lifetime: Option<Duration>,
+        works_until: usize,
+    ) -> (Refreshing, Arc<TurnedClock>, Arc<AtomicUsize>) {
+        let (clock, fetched) = (TurnedClock::new(), Arc::new(AtomicUsize::new(0)));
+        let source =
+            Counted { clock: clock.clone(), lifetime, works_until, fetched: fetched.clone() };
+        (Refreshing::new(source, clock.clone()), clock, fetched)
+    }
+
+    async fn key(refreshing: &Refreshing) -> Result<String, String> {
+        let found = refreshing.provide_credentials().await;
+        found.map(|found| found.access_key_id().to_owned()).map_err(|error| format!("{error:?}"))
+    }
+
+    #[tokio::test]
+    async fn credentials_are_kept_until_five_minutes_before_they_expire() {
+        let (refreshing, clock, fetched) = refreshing(Some(HOUR), usize::MAX);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        clock.turn(54 * MINUTE);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        assert_eq!(fetched.load(Ordering::SeqCst), 1);
+        clock.turn(2 * MINUTE);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-1");
+        assert_eq!(key(&refreshing).await.unwrap(), "key-1");
+    }
+
+    #[tokio::test]
+    async fn old_credentials_serve_while_the_source_is_down_and_not_after_they_expire() {
+        let (refreshing, clock, fetched) = refreshing(Some(HOUR), 1);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        clock.turn(56 * MINUTE);
+        for _ in 0..10 {
+            assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        }
+        assert_eq!(fetched.load(Ordering::SeqCst), 2, "a source that is down is not hammered");
+        clock.turn(MINUTE);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        assert_eq!(fetched.load(Ordering::SeqCst), 3);
+        clock.turn(4 * MINUTE);
+        assert!(key(&refreshing).await.unwrap_err().contains("the source is down"));
+    }
+
+    #[tokio::test]
+    async fn short_lived_credentials_are_not_fetched_for_every_call() {
+        let (refreshing, clock, fetched) = refreshing(Some(2 * MINUTE), usize::MAX);
+        for _ in 0..5 {
+            key(&refreshing).await.unwrap();
+        }
+        assert_eq!(fetched.load(Ordering::SeqCst), 1);
+        clock.turn(MINUTE);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-1");
+    }
+
+    #[tokio::test]
+    async fn credentials_without_an_expiry_are_looked_up_again_now_and_then() {
+        let (refreshing, clock, _) = refreshing(None, 1);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        clock.turn(HOUR);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+    }
+
+    #[tokio::test]
+    async fn callers_who_come_at_once_share_one_fetch() {
+        let (refreshing, _, fetched) = refreshing(Some(HOUR), usize::MAX);
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let refreshing = refreshing.clone();
+                tokio::spawn(async move { key(&refreshing).await })
+            })
+            .collect();
+        for caller in callers {
+            assert_eq!(caller.await.unwrap().unwrap(), "key-0");
+        }
+        assert_eq!(fetched.load(Ordering::SeqCst), 1);
+    }
+}

@@ -522,6 +522,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_resolver_that_does_not_answer_is_a_dns_failure() {
+        #[derive(Debug)]
+        struct Silent;
+        #[async_trait::async_trait]
+        impl Resolve for Silent {
+            async fn resolve(&self, _: &str, _: u16) -> std::io::Result<Vec<std::net::SocketAddr>> {
+                std::future::pending().await
+            }
+        }
+        let limits =
+            HttpLimits { connect_timeout: Duration::from_millis(20), ..HttpLimits::default() };
+        let resolver = Arc::new(Silent);
+        let client = HttpClient::new(HttpOptions { limits, resolver, ..HttpOptions::default() });
+        let result = visit(&client, "http://slow.example/").await;
+        assert!(matches!(result, Err(HttpError::Dns(_))), "{result:?}");
+    }
+
+    #[tokio::test]
     async fn what_is_not_http_is_an_io_failure() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
@@ -531,9 +549,8 @@ mod tests {
                 drop(stream.write_all(b"220 mail.example ESMTP\r\n").await);
             }
         });
-        let result =
-            visit(&client(opened(&["127.0.0.1/32"], &[at.port()])), &format!("http://{at}/"));
-        let result = result.await;
+        let client = client(opened(&["127.0.0.1/32"], &[at.port()]));
+        let result = visit(&client, &format!("http://{at}/")).await;
         assert!(matches!(result, Err(HttpError::Io(_))), "{result:?}");
     }
 

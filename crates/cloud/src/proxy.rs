@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 /// A forward proxy that connections are tunnelled through with CONNECT.
 ///
 /// The proxy's own address is the operator's word and not checked by the egress rules; where the
-/// tunnel leads is. Loopback and link-local addresses are never asked of a proxy.
+/// tunnel leads is. Hosts written as loopback or link-local addresses are reached directly.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     pub(crate) host: String,

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bailee_crypto::Clock;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -35,7 +35,6 @@ pub(crate) type Body = BoxBody<Bytes, Infallible>;
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) connection: usize,
-    pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
@@ -112,7 +111,6 @@ where
             let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let seen = Seen {
                 connection,
-                method: parts.method,
                 uri: parts.uri,
                 headers: parts.headers,
                 body: String::from_utf8_lossy(&body).into_owned(),
