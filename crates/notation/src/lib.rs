@@ -1,1 +1,2 @@
-//! bailee-notation.
+//! Texts that users write.
+pub mod duration;
