@@ -13,7 +13,7 @@ pub struct Faults(Vec<String>);
 
 impl Faults {
     /// Adds a fault at a line.
-    pub fn add(&mut self, line: usize, text: impl fmt::Display) {
+    pub fn add(&mut self, line: u32, text: impl fmt::Display) {
         self.0.push(format!("line {line}: {text}"));
     }
 
@@ -39,13 +39,13 @@ pub struct Block {
     /// What it is called in messages, such as `listener "tcp"`.
     pub name: String,
     /// Where it starts.
-    pub line: usize,
+    pub line: u32,
     items: Vec<(Vec<Spanned<String>>, Spanned<Value>)>,
 }
 
 impl Block {
     /// A block with this body.
-    pub fn new(name: impl Into<String>, line: usize, body: Body) -> Block {
+    pub fn new(name: impl Into<String>, line: u32, body: Body) -> Block {
         let items = body.items.into_iter().map(|item| (item.keys, item.value)).collect();
         Block { name: name.into(), line, items }
     }
@@ -182,7 +182,7 @@ impl Block {
 /// Blocks of the JSON form: `"listener": [{"tcp": {…}}]` or `{"tcp": {…}}`.
 fn labelled(
     name: &str,
-    line: usize,
+    line: u32,
     value: Value,
     found: &mut Vec<(String, Block)>,
     faults: &mut Faults,
@@ -199,7 +199,7 @@ fn labelled(
     }
 }
 
-fn objects(value: Value, name: &str, line: usize, faults: &mut Faults) -> Vec<Body> {
+fn objects(value: Value, name: &str, line: u32, faults: &mut Faults) -> Vec<Body> {
     match value {
         Value::Object(body) => vec![body],
         Value::List(items) => items
