@@ -1,0 +1,1 @@
+//! OpenAPI and help, made from declared paths.
