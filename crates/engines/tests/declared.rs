@@ -1,5 +1,7 @@
 //! What is made from the declared paths of all engines: words, help, OpenAPI.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics is a test that fails")]
+
 use bailee_sdk::{
     Path, help, openapi,
     testing::{EngineHarness, undescribed},

@@ -1,12 +1,19 @@
 //! The KV engine's behaviour, one sentence a test.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
 use bailee_engines::secret::kv;
 use bailee_sdk::{
     Code, Error, Operation, Reply,
     testing::{EngineHarness, data},
 };
+use bailee_storage::{memory::Memory, testing::Faulty};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 async fn store() -> EngineHarness {
     EngineHarness::mount(&kv::kind(), &[("version", "2")]).await
@@ -54,7 +61,7 @@ impl Calls for EngineHarness {
 
 /// The code and the sentence of an expected failure.
 fn failure(outcome: Result<Reply, Error>) -> (Code, String) {
-    let error = outcome.err().expect("it must fail");
+    let error = outcome.expect_err("it must fail");
     (error.code, error.to_string())
 }
 
@@ -690,6 +697,17 @@ async fn what_changes_no_value_leaves_no_note() {
     let refused = kv.update("data/a", json!({"data": {}, "options": {"cas": 9}})).await;
     assert!(refused.is_err());
     assert!(kv.changed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_read_costs_two_reads_of_storage_and_no_commit() {
+    let faulty = Arc::new(Faulty::new(Arc::new(Memory::default())));
+    let kv = EngineHarness::mount_on(faulty.clone(), &kv::kind(), &[("version", "2")]).await;
+    kv.put("a/b/c", json!({})).await;
+    let before = faulty.calls();
+    kv.show("data/a/b/c").await;
+    let after = faulty.calls();
+    assert_eq!((after.reads - before.reads, after.commits - before.commits), (2, 0));
 }
 
 #[tokio::test]

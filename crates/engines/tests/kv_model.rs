@@ -1,11 +1,20 @@
 //! The KV engine against a small model of it, against racers, and against storage that breaks.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
 use bailee_engines::secret::kv;
 use bailee_sdk::{
     Code, Operation,
-    testing::{Breaking, EngineHarness, LastCommit, data},
+    testing::{EngineHarness, data},
 };
-use bailee_storage::memory::Memory;
+use bailee_storage::{
+    memory::Memory,
+    testing::{Faulty, LastCommit},
+};
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -333,15 +342,15 @@ async fn a_request_cut_short_at_its_commit_lands_whole_or_not_at_all() {
     for cut in 0..requests.len() {
         for last in [LastCommit::Lost, LastCommit::Landed] {
             let disk = Arc::new(Memory::default());
-            let breaking = Arc::new(Breaking::new(disk.clone()));
+            let faulty = Arc::new(Faulty::new(disk.clone()));
             let kind = kv::kind();
-            let kv = EngineHarness::mount_on(breaking.clone(), &kind, &[("version", "2")]).await;
+            let kv = EngineHarness::mount_on(faulty.clone(), &kind, &[("version", "2")]).await;
             let whole = EngineHarness::mount(&kind, &[("version", "2")]).await;
             for (operation, path, input) in &requests[..cut] {
                 kv.call(*operation, path, input.clone()).await.unwrap();
                 whole.call(*operation, path, input.clone()).await.unwrap();
             }
-            breaking.break_after(0, last);
+            faulty.go_down_after(0, last);
             let (operation, path, input) = &requests[cut];
             kv.call(*operation, path, input.clone()).await.unwrap_err();
             if last == LastCommit::Landed {
@@ -350,7 +359,7 @@ async fn a_request_cut_short_at_its_commit_lands_whole_or_not_at_all() {
             let after = kv.restarted_on(disk).await;
             assert_eq!(state(&after).await, state(&whole).await, "request {cut}, {last:?}");
             // The same process goes on where storage is.
-            breaking.mend();
+            faulty.heal();
             assert_eq!(state(&kv).await, state(&whole).await, "request {cut}, {last:?}");
         }
     }

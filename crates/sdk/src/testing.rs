@@ -1,26 +1,20 @@
-//! Test doubles for engines: a harness that stands in for the kernel, a clock that tests move,
-//! storage that breaks on purpose.
+//! Test doubles for engines: a harness that stands in for the kernel, and a clock that tests move.
+//! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
 use crate::{
     Body, Caller, Code, EngineKind, Error, Mount, Mounts, Namespace, Operation, Path, Reply,
     Request, change, openapi,
     request::{Changes, note_changes},
 };
-use async_trait::async_trait;
 use bailee_barrier::{Barrier, RootKey, View};
 use bailee_crypto::Clock;
-use bailee_storage::{
-    Backend, Batch, Change, Entry, Error as StorageError, Revision, memory::Memory,
-};
-use futures_util::stream::BoxStream;
-use parking_lot::Mutex;
+use bailee_storage::{Backend, memory::Memory};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::io::AsyncWrite;
 
 /// Times a request is run when its batch conflicts.
 const ATTEMPTS_MAX: usize = 8;
@@ -267,100 +261,6 @@ fn fields(input: Value) -> Map<String, Value> {
         Value::Object(fields) => fields,
         Value::Null => Map::new(),
         other => panic!("the input of a request is an object, not {other}"),
-    }
-}
-
-/// What becomes of the commit at which storage breaks. It reports failure either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastCommit {
-    /// It does not land.
-    Lost,
-    /// It lands.
-    Landed,
-}
-
-/// Storage that breaks at a commit, and stays broken until mended.
-pub struct Breaking {
-    inner: Arc<dyn Backend>,
-    left: Mutex<Option<(usize, LastCommit)>>,
-}
-
-impl Breaking {
-    /// Whole until told to break.
-    pub fn new(inner: Arc<dyn Backend>) -> Breaking {
-        Breaking { inner, left: Mutex::new(None) }
-    }
-
-    /// So many commits succeed from now on; the next one fails, and everything after it.
-    pub fn break_after(&self, commits: usize, last: LastCommit) {
-        *self.left.lock() = Some((commits, last));
-    }
-
-    /// Whole again.
-    pub fn mend(&self) {
-        *self.left.lock() = None;
-    }
-
-    /// Counts a commit: whether it lands, and what it reports.
-    fn commit_fate(&self) -> (bool, Result<(), StorageError>) {
-        match &mut *self.left.lock() {
-            None => (true, Ok(())),
-            Some((0, last)) => {
-                let lands = std::mem::replace(last, LastCommit::Lost) == LastCommit::Landed;
-                (lands, Err(broken()))
-            }
-            Some((left, _)) => {
-                *left -= 1;
-                (true, Ok(()))
-            }
-        }
-    }
-}
-
-fn broken() -> StorageError {
-    StorageError::Unavailable("broken on purpose".to_owned())
-}
-
-#[async_trait]
-impl Backend for Breaking {
-    fn kind(&self) -> &'static str {
-        self.inner.kind()
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StorageError> {
-        self.inner.get(key).await
-    }
-
-    async fn list(
-        &self,
-        prefix: &str,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<String>, StorageError> {
-        self.inner.list(prefix, after, limit).await
-    }
-
-    fn scan(
-        &self,
-        prefix: &str,
-        after: &str,
-    ) -> BoxStream<'_, Result<(String, Entry), StorageError>> {
-        self.inner.scan(prefix, after)
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<Revision, StorageError> {
-        let (lands, report) = self.commit_fate();
-        let revision = if lands { Some(self.inner.commit(batch).await?) } else { None };
-        report?;
-        revision.ok_or_else(broken)
-    }
-
-    fn changes(&self) -> BoxStream<'static, Result<Change, StorageError>> {
-        self.inner.changes()
-    }
-
-    async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), StorageError> {
-        self.inner.backup(into).await
     }
 }
 
