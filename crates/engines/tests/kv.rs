@@ -377,19 +377,23 @@ async fn config_keeps_what_a_write_leaves_out() {
     assert_eq!(kv.show("config").await, fresh);
     kv.update(
         "config",
-        json!({"max_versions": 2, "cas_required": true, "delete_version_after": 30}),
+        json!({"max_versions": 2, "cas_required": true, "delete_version_after": "1h"}),
     )
     .await
     .unwrap();
     kv.update("config", json!({"cas_required": false})).await.unwrap();
     kv.update("config", json!({})).await.unwrap();
-    let changed = json!({"cas_required": false, "delete_version_after": "30s", "max_versions": 2});
+    let changed =
+        json!({"cas_required": false, "delete_version_after": "1h0m0s", "max_versions": 2});
     assert_eq!(kv.show("config").await, changed);
     assert_eq!(kv.restarted().await.show("config").await, changed);
     kv.update("config", json!({"delete_version_after": "-1s"})).await.unwrap();
     assert_eq!(kv.show("config").await["delete_version_after"], json!("-1s"));
-    let (_, text) = failure(kv.update("config", json!({"delete_version_after": "abc"})).await);
-    assert!(text.contains("\"delete_version_after\": expected a duration"), "{text}");
+    for duration in ["abc", "-", "--1s", "1x"] {
+        let outcome = kv.update("config", json!({"delete_version_after": duration})).await;
+        let (_, text) = failure(outcome);
+        assert!(text.contains("\"delete_version_after\": expected a duration"), "{text}");
+    }
     let (code, _) = failure(kv.delete("config").await);
     assert_eq!(code, Code::Unsupported);
 }

@@ -364,3 +364,30 @@ async fn a_request_cut_short_at_its_commit_lands_whole_or_not_at_all() {
         }
     }
 }
+
+#[tokio::test]
+async fn storage_that_fails_now_and_then_never_leaves_half_a_secret() {
+    for seed in 1..=20 {
+        let faulty = Arc::new(Faulty::new(Arc::new(Memory::default())));
+        let kind = kv::kind();
+        let kv = EngineHarness::mount_on(faulty.clone(), &kind, &[("version", "2")]).await;
+        kv.call(Operation::Update, "config", json!({ "max_versions": 3 })).await.unwrap();
+        for turn in 0..40_u64 {
+            let (operation, path, input) = match (turn * seed) % 7 {
+                0 => (Operation::Delete, "data/f/s", json!({})),
+                1 => (Operation::Update, "undelete/f/s", json!({ "versions": "1,2,3,4" })),
+                2 => (Operation::Update, "destroy/f/s", json!({ "versions": [turn / 3] })),
+                3 => (Operation::Delete, "metadata/f/s", json!({})),
+                4 => (Operation::Patch, "data/f/s", json!({ "data": { "p": turn } })),
+                _ => (Operation::Update, "data/f/s", json!({ "data": { "v": turn } })),
+            };
+            faulty.fail_randomly(seed * 1000 + turn, 25);
+            let outcome = kv.call(operation, path, input).await;
+            faulty.heal();
+            if let Err(error) = outcome {
+                assert_eq!(error.code, Code::Internal);
+            }
+            state(&kv).await;
+        }
+    }
+}

@@ -285,3 +285,81 @@ impl Clock for TestClock {
         self.epoch + self.started.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Engine, engine::Class};
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+
+    /// Counts under names.
+    struct Counter;
+
+    #[derive(Deserialize, JsonSchema)]
+    struct Count {
+        /// Name of the counter.
+        name: String,
+    }
+
+    impl Engine for Counter {
+        fn paths(self: Arc<Counter>) -> Vec<Path> {
+            async fn add(_: Arc<Counter>, request: Request<Count>) -> Result<Reply, Error> {
+                let name = &request.input.name;
+                let stored = request.view.get_at::<u64>(name).await?;
+                match stored {
+                    Some((_, Some(revision))) => request.view.expect(name, revision),
+                    _ => request.view.expect_absent(name),
+                }
+                let count = stored.map_or(0, |(count, _)| count) + 1;
+                // Lets the others read the same count before this one commits.
+                tokio::task::yield_now().await;
+                request.view.put(name, &count);
+                request.changed(name);
+                Ok(Reply::data(&serde_json::json!({ "count": count })))
+            }
+            vec![Path::new("{name}").on(Operation::Update, &self, "Count", add)]
+        }
+    }
+
+    fn kind() -> EngineKind {
+        EngineKind { name: "counter", class: Class::Secret, make: |_| Ok(Arc::new(Counter)) }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_conflicts_is_run_again() {
+        let harness = EngineHarness::mount(&kind(), &[]).await;
+        let calls = (0..4).map(|_| harness.call(Operation::Update, "a", Value::Null));
+        let replies = futures_util::future::join_all(calls).await;
+        let counts: BTreeSet<u64> = replies
+            .iter()
+            .map(|reply| data(reply.as_ref().unwrap())["count"].as_u64().unwrap())
+            .collect();
+        assert_eq!(counts, BTreeSet::from([1, 2, 3, 4]));
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_outlives_a_restart_and_leaves_notes() {
+        let harness = EngineHarness::mount(&kind(), &[]).await;
+        for name in ["a", "b", "a"] {
+            harness.call(Operation::Update, name, Value::Null).await.unwrap();
+        }
+        let harness = harness.restarted().await;
+        let reply = harness.call(Operation::Update, "a", Value::Null).await.unwrap();
+        assert_eq!(data(&reply), serde_json::json!({ "count": 3 }));
+        assert_eq!(harness.changed().await, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        harness.take_up_changes().await;
+        assert!(harness.changed().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_declared_is_not_served() {
+        let harness = EngineHarness::mount(&kind(), &[]).await;
+        for (operation, path) in [(Operation::Update, "a/b"), (Operation::Read, "a")] {
+            let error = harness.call(operation, path, Value::Null).await.unwrap_err();
+            assert_eq!(error.code, Code::Unsupported);
+        }
+        assert!(harness.exists("a", Value::Null).await.is_none());
+        assert_eq!(undescribed(harness.paths()), Vec::<String>::new());
+    }
+}

@@ -222,3 +222,44 @@ pub(super) fn time_text(millis: u64) -> String {
     let time = i64::try_from(millis).ok().and_then(|m| jiff::Timestamp::from_millisecond(m).ok());
     format!("{:.3}", time.unwrap_or(jiff::Timestamp::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// What storage holds since the first release. A new form is added beside it, never instead.
+    #[test]
+    fn what_is_stored_keeps_its_form() {
+        let stored = json!({
+            "created": 1_700_000_000_000_u64,
+            "updated": 1_700_000_000_001_u64,
+            "current": 3,
+            "oldest": 2,
+            "max_versions": 2,
+            "cas_required": true,
+            "delete_after": -1,
+            "custom": { "owner": "ops" },
+            "versions": {
+                "2": { "created": 1_700_000_000_000_u64, "deleted": 7, "destroyed": true },
+                "3": { "created": 1_700_000_000_001_u64 },
+            },
+        });
+        let entry: Entry = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(entry.delete_after, DeleteAfter::Never);
+        assert_eq!(entry.versions.get(&2).unwrap().deleted, Some(7));
+        assert_eq!(serde_json::to_value(&entry).unwrap(), stored);
+        let config = json!({ "max_versions": 4, "cas_required": false, "delete_after": 30_000 });
+        let parsed: Config = serde_json::from_value(config.clone()).unwrap();
+        assert_eq!(parsed.delete_after, DeleteAfter::After(Duration::from_secs(30)));
+        assert_eq!(serde_json::to_value(&parsed).unwrap(), config);
+    }
+
+    #[test]
+    fn times_have_milliseconds_and_a_last_day() {
+        assert_eq!(time_text(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(time_text(1_700_000_000_042), "2023-11-14T22:13:20.042Z");
+        assert!(time_text(u64::MAX).starts_with("9999-12-"));
+    }
+}
