@@ -153,11 +153,18 @@ async fn a_write_needs_data_that_is_an_object_or_null() {
     for input in [json!({}), json!({"user": "x"}), json!({"options": {}})] {
         assert_eq!(failure(kv.update("data/a", input).await), invalid("no data provided"));
     }
-    for value in [json!("text"), json!([1]), json!(1), json!(true)] {
+    for (value, kind) in [
+        (json!("text"), "string"),
+        (json!([1]), "array"),
+        (json!(1), "number"),
+        (json!(true), "bool"),
+    ] {
         let outcome = kv.update("data/a", json!({"data": value})).await;
         assert_eq!(
             failure(outcome),
-            invalid("error converting input for field \"data\": expected an object")
+            invalid(&format!(
+                "error converting input for field \"data\": '' expected a map, got '{kind}'"
+            ))
         );
     }
     assert_eq!(kv.put("nul", json!(null)).await, 1);
@@ -194,7 +201,7 @@ async fn check_and_set_admits_only_the_newest_number() {
     let outcome = kv.update("data/a", json!({"data": {}, "options": "x"})).await;
     assert_eq!(
         failure(outcome),
-        invalid("error converting input for field \"options\": expected an object")
+        invalid("error converting input for field \"options\": '' expected a map, got 'string'")
     );
     assert_eq!(kv.show("metadata/a").await["current_version"], json!(2));
 }

@@ -156,10 +156,21 @@ fn no_data() -> Error {
 
 /// `json` was written by the JSON encoder: its first letter tells what it is.
 fn check_object(json: &str) -> Result<(), Error> {
-    if json.starts_with('{') {
-        return Ok(());
-    }
-    Err(Error::invalid("error converting input for field \"data\": expected an object"))
+    let kind = match json.as_bytes().first() {
+        Some(b'{') => return Ok(()),
+        Some(b'"') => "string",
+        Some(b'[') => "array",
+        Some(b't' | b'f') => "bool",
+        Some(b'n') | None => "null",
+        Some(_) => "number",
+    };
+    Err(not_a_map("data", kind))
+}
+
+fn not_a_map(field: &str, kind: &str) -> Error {
+    Error::invalid(format!(
+        "error converting input for field {field:?}: '' expected a map, got '{kind}'"
+    ))
 }
 
 /// The number of the version that must be the newest; null counts as 0.
@@ -167,10 +178,10 @@ fn check_and_set(options: Option<&Value>) -> Result<Option<i64>, Error> {
     let options = match options {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(options)) => options,
-        Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-            let text = "error converting input for field \"options\": expected an object";
-            return Err(Error::invalid(text));
-        }
+        Some(Value::String(_)) => return Err(not_a_map("options", "string")),
+        Some(Value::Array(_)) => return Err(not_a_map("options", "array")),
+        Some(Value::Bool(_)) => return Err(not_a_map("options", "bool")),
+        Some(Value::Number(_)) => return Err(not_a_map("options", "number")),
     };
     let text = match options.get("cas") {
         None => return Ok(None),

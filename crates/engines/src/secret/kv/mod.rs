@@ -51,10 +51,10 @@ fn make(options: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
 impl Engine for Kv {
     fn paths(self: Arc<Kv>) -> Vec<Path> {
         vec![
-            Path::new("config").on(Read, &self, "Read the settings of the mount", config::read).on(
+            Path::new("config").on(Read, &self, "Read the mount's settings", config::read).on(
                 Update,
                 &self,
-                "Change the settings of the mount",
+                "Change the mount's settings",
                 config::write,
             ),
             Path::new("data/{path...}")
@@ -62,12 +62,7 @@ impl Engine for Kv {
                 .on(Read, &self, "Read a version of a secret", data::read)
                 .on(Update, &self, "Write a new version of a secret", data::write)
                 .on(Patch, &self, "Merge fields into the newest version of a secret", data::patch)
-                .on(
-                    Delete,
-                    &self,
-                    "Delete the newest version so that it can be restored",
-                    data::delete,
-                )
+                .on(Delete, &self, "Delete the newest version, restorably", data::delete)
                 .exists(&self, data::exists),
             Path::new("metadata/{path...?}")
                 .on(Read, &self, "Read the settings and versions of a secret", metadata::read)
