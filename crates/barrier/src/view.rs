@@ -30,6 +30,8 @@ struct Unit {
 #[derive(Default)]
 struct Pending {
     writes: BTreeMap<String, Option<Zeroizing<Vec<u8>>>>,
+    /// Written as they are: what must be read before there is a key.
+    plain: Vec<Write>,
     expects: Vec<Expect>,
     locks: BTreeMap<String, OwnedMutexGuard<()>>,
 }
@@ -174,20 +176,30 @@ impl View {
 
     /// Whether the unit has something to write.
     pub fn is_changed(&self) -> bool {
-        !self.unit.pending.lock().writes.is_empty()
+        let pending = self.unit.pending.lock();
+        !pending.writes.is_empty() || !pending.plain.is_empty()
+    }
+
+    pub(crate) fn put_plain(&self, writes: Vec<Write>) {
+        self.unit.pending.lock().plain.extend(writes);
     }
 
     /// Applies all writes of the unit together, or none. A unit without writes costs nothing and
     /// its expectations are not checked. The unit is empty afterwards, its locks released.
     pub async fn commit(&self) -> Result<Option<Revision>, Error> {
-        let (writes, expects) = {
+        let (writes, plain, expects) = {
             let mut pending = self.unit.pending.lock();
-            (std::mem::take(&mut pending.writes), std::mem::take(&mut pending.expects))
+            (
+                std::mem::take(&mut pending.writes),
+                std::mem::take(&mut pending.plain),
+                std::mem::take(&mut pending.expects),
+            )
         };
-        let outcome = if writes.is_empty() {
+        let outcome = if writes.is_empty() && plain.is_empty() {
             Ok(None)
         } else {
-            let batch = self.seal(expects, writes);
+            let mut batch = self.seal(expects, writes);
+            batch.writes.extend(plain);
             let outcome = self.barrier.backend.commit(&batch).await.map(Some);
             // A failed commit may have landed: its listings are no longer sure either.
             self.barrier.listings.forget(&batch.writes);
