@@ -112,6 +112,14 @@ impl Barrier {
         self.keyring.read().status()
     }
 
+    /// Wipes the keys and the names at hand while others still hold the barrier: whatever they do
+    /// with it fails from here on.
+    pub fn wipe(&self) {
+        self.keyring.write().wipe();
+        self.name_keys.lock().clear();
+        self.listings.clear();
+    }
+
     /// The storage below, for a consistent copy of its ciphertext.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.backend
@@ -132,7 +140,9 @@ impl Barrier {
         if let Some(key) = self.name_keys.lock().get(place) {
             return key.clone();
         }
-        let key = Arc::new(self.keyring.read().name_key(place));
+        let keyring = self.keyring.read();
+        let key = Arc::new(keyring.name_key(place));
+        // Kept under the lock of the ring: a wipe must not be followed by a key it missed.
         self.name_keys.lock().put(place.to_owned(), key.clone());
         key
     }

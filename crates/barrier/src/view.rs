@@ -198,12 +198,18 @@ impl View {
         let outcome = if writes.is_empty() && plain.is_empty() {
             Ok(None)
         } else {
-            let mut batch = self.seal(expects, writes);
-            batch.writes.extend(plain);
-            let outcome = self.barrier.backend.commit(&batch).await.map(Some);
-            // A failed commit may have landed: its listings are no longer sure either.
-            self.barrier.listings.forget(&batch.writes);
-            outcome
+            match self.seal(expects, writes) {
+                Ok(mut batch) => {
+                    batch.writes.extend(plain);
+                    // A commit that failed, or that nobody waited for, may have landed: its listings
+                    // are not sure any more in any case.
+                    let forget = Forget { barrier: &self.barrier, writes: &batch.writes };
+                    let outcome = self.barrier.backend.commit(&batch).await.map(Some);
+                    drop(forget);
+                    outcome
+                }
+                Err(error) => Err(error),
+            }
         };
         self.unit.release_locks();
         outcome
@@ -213,19 +219,19 @@ impl View {
         &self,
         expects: Vec<Expect>,
         writes: BTreeMap<String, Option<Zeroizing<Vec<u8>>>>,
-    ) -> Batch {
+    ) -> Result<Batch, Error> {
         let keyring = self.barrier.keyring.read();
         let writes = writes
             .into_iter()
             .map(|(place, value)| match value {
                 Some(bytes) => {
-                    let sealed = keyring.seal(&place, &bytes);
-                    Write::Put(place, sealed)
+                    let sealed = keyring.seal(&place, &bytes)?;
+                    Ok(Write::Put(place, sealed))
                 }
-                None => Write::Delete(place),
+                None => Ok(Write::Delete(place)),
             })
-            .collect();
-        Batch { expects, writes }
+            .collect::<Result<_, Error>>()?;
+        Ok(Batch { expects, writes })
     }
 
     pub(crate) fn place(&self, key: &str) -> String {
@@ -241,6 +247,18 @@ impl View {
             .take_while(|(key, _)| key.starts_with(place))
             .map(|(key, write)| (key.clone(), write.is_some()))
             .collect()
+    }
+}
+
+/// Forgets the listings of folders that a commit may have changed, however it ends.
+struct Forget<'a> {
+    barrier: &'a Barrier,
+    writes: &'a [Write],
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.barrier.listings.forget(self.writes);
     }
 }
 
