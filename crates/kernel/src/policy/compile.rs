@@ -1,43 +1,112 @@
-//! Rules of several policies joined into one set.
+//! Rules of several policies joined into one set. Pure.
 
-use std::collections::BTreeMap;
+use super::{
+    parameters::{self, Values},
+    parse::{Capabilities, Policy, Rule},
+    template::{self, Facts},
+};
+use bailee_notation::glob::{Pattern, PatternSet};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// What is known of the entity behind a caller; nothing for a token without one. Templates in the
-/// paths of policies read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Facts {
-    /// The entity's id.
-    pub(crate) entity_id: Option<String>,
-    /// The entity's name.
-    pub(crate) entity_name: Option<String>,
-    /// The entity's metadata.
-    pub(crate) entity_metadata: BTreeMap<String, String>,
-    /// The entity's aliases, by the accessor of the auth mount.
-    pub(crate) aliases: BTreeMap<String, Alias>,
-    /// The groups it belongs to.
-    pub(crate) groups: Vec<Group>,
+/// The rights of a caller in one namespace.
+#[derive(Debug)]
+pub(crate) struct Acl {
+    pub(crate) root: bool,
+    pub(crate) rules: PatternSet<Grant>,
 }
 
-/// The name under which an auth method knows an entity.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Alias {
-    /// The alias's id.
-    pub(crate) id: String,
-    /// The name.
-    pub(crate) name: String,
-    /// Metadata that the method gave.
-    pub(crate) metadata: BTreeMap<String, String>,
-    /// Metadata that an operator gave.
-    pub(crate) custom_metadata: BTreeMap<String, String>,
+/// What all policies together say about one pattern.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grant {
+    /// Nothing but `DENY` when a policy denies.
+    pub(crate) capabilities: Capabilities,
+    pub(crate) allowed_parameters: BTreeMap<String, Values>,
+    pub(crate) denied_parameters: BTreeMap<String, Values>,
+    pub(crate) required_parameters: Vec<String>,
+    pub(crate) min_wrapping_ttl: Option<Duration>,
+    pub(crate) max_wrapping_ttl: Option<Duration>,
+    /// What each policy gives.
+    pub(crate) sources: Vec<(Arc<str>, Capabilities)>,
 }
 
-/// A group an entity belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Group {
-    /// The group's id.
-    pub(crate) id: String,
-    /// The group's name.
-    pub(crate) name: String,
-    /// The group's metadata.
-    pub(crate) metadata: BTreeMap<String, String>,
+impl Acl {
+    /// All rights.
+    pub(crate) fn root() -> Acl {
+        Acl { root: true, rules: PatternSet::new([], |_, _| {}) }
+    }
+
+    /// Joins policies, given with their names. A rule whose templates stand for nothing is left out.
+    pub(crate) fn compile<'a>(
+        policies: impl IntoIterator<Item = (&'a str, &'a Policy)>,
+        facts: &Facts,
+    ) -> Acl {
+        let mut grants = Vec::new();
+        for (name, policy) in policies {
+            let name: Arc<str> = name.into();
+            for rule in &policy.rules {
+                let expanded = if template::is_templated(&rule.path) {
+                    template::expand(&rule.path, facts)
+                } else {
+                    Some(rule.path.clone())
+                };
+                let pattern = expanded.and_then(|path| Pattern::parse(&path).ok());
+                grants.extend(pattern.map(|pattern| (pattern, Grant::of(rule, name.clone()))));
+            }
+        }
+        Acl { root: false, rules: PatternSet::new(grants, Grant::join) }
+    }
+}
+
+impl Grant {
+    fn of(rule: &Rule, policy: Arc<str>) -> Grant {
+        if rule.capabilities.has(Capabilities::DENY) {
+            return Grant::denial(policy);
+        }
+        Grant {
+            capabilities: rule.capabilities,
+            allowed_parameters: rule.allowed_parameters.clone(),
+            denied_parameters: rule.denied_parameters.clone(),
+            required_parameters: rule.required_parameters.clone(),
+            min_wrapping_ttl: rule.min_wrapping_ttl,
+            max_wrapping_ttl: rule.max_wrapping_ttl,
+            sources: vec![(policy, rule.capabilities)],
+        }
+    }
+
+    fn denial(policy: Arc<str>) -> Grant {
+        let capabilities = Capabilities::DENY;
+        Grant { capabilities, sources: vec![(policy, capabilities)], ..Grant::default() }
+    }
+
+    pub(crate) fn denies(&self) -> bool {
+        self.capabilities.has(Capabilities::DENY)
+    }
+
+    /// Adds what another rule says about the same pattern. A denial wins; capabilities add up; lists
+    /// of parameters too, so that a policy without lists does not lift those of another; of
+    /// wrapping limits the shorter holds.
+    fn join(&mut self, other: Grant) {
+        if self.denies() {
+            return;
+        }
+        if other.denies() {
+            *self = other;
+            return;
+        }
+        self.capabilities = self.capabilities.with(other.capabilities);
+        for (name, values) in other.allowed_parameters {
+            parameters::join(&mut self.allowed_parameters, &name, values);
+        }
+        for (name, values) in other.denied_parameters {
+            parameters::join(&mut self.denied_parameters, &name, values);
+        }
+        self.required_parameters.extend(other.required_parameters);
+        self.min_wrapping_ttl = shorter(self.min_wrapping_ttl, other.min_wrapping_ttl);
+        self.max_wrapping_ttl = shorter(self.max_wrapping_ttl, other.max_wrapping_ttl);
+        self.sources.extend(other.sources);
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }

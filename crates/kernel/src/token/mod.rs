@@ -4,8 +4,13 @@
 //! **Invariant:** a token is alive only while it and all its ancestors are: unexpired by the clock,
 //! not used up and not revoked. What is in storage beyond that is cleared away later.
 
+mod cache;
+mod create;
 mod paths;
+mod record;
+mod revoke;
 mod store;
+mod ttl;
 
 pub(crate) use paths::{TokenPaths, complete_input};
 pub(crate) use store::TokenStore;
@@ -33,6 +38,33 @@ impl TokenId {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn new(code: &str, namespace_id: &str) -> TokenId {
+        if namespace_id == ROOT_ID {
+            TokenId(code.into())
+        } else {
+            TokenId(format!("{code}.{namespace_id}").into())
+        }
+    }
+
+    /// The code without the namespace.
+    fn code(&self) -> &str {
+        self.0.split_once('.').map_or(&*self.0, |(code, _)| code)
+    }
+
+    /// The storage prefix of the tokens of its namespace.
+    fn place(&self) -> String {
+        place(self.0.split_once('.').map_or(ROOT_ID, |(_, namespace)| namespace))
+    }
+}
+
+/// Id of the root namespace, which tokens and accessors do not show.
+const ROOT_ID: &str = "root";
+
+/// The storage prefix of the tokens of a namespace.
+fn place(namespace_id: &str) -> String {
+    let namespace = Namespace { id: namespace_id.to_owned(), path: String::new() };
+    format!("{}token/", namespace.prefix())
 }
 
 impl fmt::Debug for TokenId {
@@ -64,6 +96,8 @@ pub(crate) struct Token {
     pub(crate) created: SystemTime,
     /// How long it was to last when it was made; zero for ever.
     pub(crate) creation_ttl: Duration,
+    /// How long it was given when it was made or last prolonged; zero for ever.
+    pub(crate) ttl: Duration,
     /// When it ends; none for never.
     pub(crate) expires: Option<SystemTime>,
     /// When it was last prolonged.
@@ -72,12 +106,18 @@ pub(crate) struct Token {
     pub(crate) explicit_max_ttl: Duration,
     /// Renewable for ever, each time for this long; zero when not periodic.
     pub(crate) period: Duration,
+    /// The longest life that its mount allows.
+    pub(crate) max_ttl: Duration,
     /// Uses that are left; 0 for no limit.
     pub(crate) num_uses: u64,
+    /// Whether its last use is being made: it authenticates no more.
+    pub(crate) used_up: bool,
     /// Whether it can be prolonged.
     pub(crate) renewable: bool,
     /// Whether it was made without a parent or lost it.
     pub(crate) orphan: bool,
+    /// Generations below its first ancestor.
+    pub(crate) depth: u32,
     /// The entity behind it.
     pub(crate) entity_id: Option<String>,
     /// What an auth method wants back when the token is renewed.
@@ -151,6 +191,17 @@ pub(crate) struct Made {
     pub(crate) token: Arc<Token>,
     /// Its text.
     pub(crate) secret: Sensitive<String>,
+    /// Sentences for the user, such as that the TTL was cut.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A token that was prolonged.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewed {
+    /// The token as it is now.
+    pub(crate) token: Arc<Token>,
+    /// How long it lasts from now on.
+    pub(crate) ttl: Duration,
     /// Sentences for the user, such as that the TTL was cut.
     pub(crate) warnings: Vec<String>,
 }
