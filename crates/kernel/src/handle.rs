@@ -5,14 +5,13 @@ use crate::{
     audit::Trace,
     event,
     kernel::Kernel,
-    policy::{Acl, Facts},
+    policy::{self, Acl},
     registry::{Mounted, Place, Served},
     token::{self, NewToken, Token},
 };
 use bailee_barrier::View;
 use bailee_sdk::{
-    Body, Caller, Code, Error, Login, Operation, Path, Reply, Request,
-    change, engine::Class,
+    Body, Caller, Code, Error, Login, Operation, Path, Reply, Request, change,
     path::Captures,
     request::{Changes, Issued},
 };
@@ -95,9 +94,8 @@ impl Kernel {
         check_path(call)?;
         self.registry.refresh().await?;
         let places = self.registry.places();
-        let (place, path) = places
-            .resolve(&call.namespace, &call.path)
-            .ok_or_else(|| no_handler(&call.path))?;
+        let (place, path) =
+            places.resolve(&call.namespace, &call.path).ok_or_else(|| no_handler(&call.path))?;
         trace.resolved(&place.namespace, &path);
         let target = self.find(place, &path, call.operation);
         if let Some((mounted, _)) = place.find(&path) {
@@ -108,8 +106,8 @@ impl Kernel {
             None => Asker::Nobody,
             Some(token) => {
                 let token = if needs_token { self.spend(token, trace).await? } else { token };
-                let acl = self.rights(&token).await?;
-                Asker::Token(token, acl)
+                let rights = policy::rights(&self.policies, &token, &place.namespace).await?;
+                Asker::Token(token, rights.0)
             }
         };
         trace.asked_by(&asker);
@@ -243,10 +241,6 @@ impl Kernel {
         Ok(spent.token)
     }
 
-    pub(crate) async fn rights(&self, token: &Token) -> Result<Arc<Acl>, Error> {
-        self.policies.acl(&token.namespace, &token.policies, &Facts::default()).await
-    }
-
     /// A write creates when nothing is there. Whether it is, is asked only when the caller's rights
     /// depend on it.
     async fn operation(
@@ -358,10 +352,8 @@ impl Kernel {
         }
         policies.sort_unstable();
         policies.dedup();
-        let (default, max) = target
-            .mounted
-            .entry
-            .ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
+        let (default, max) =
+            target.mounted.entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
         let new = NewToken {
             namespace: (*target.place.namespace).clone(),
             parent: None,
@@ -417,14 +409,11 @@ impl Target {
 
     fn has_data_at_top(&self) -> bool {
         let family = |family: &&str| {
-            self.path.strip_prefix(*family).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            self.path
+                .strip_prefix(*family)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.is_system() && DATA_AT_TOP.iter().any(|name| family(&name))
-    }
-
-    /// Whether the mount keeps secrets.
-    pub(crate) fn class(&self) -> Class {
-        self.mounted.entry.class
     }
 }
 

@@ -66,18 +66,18 @@ impl Kernel {
         let policies = Arc::new(PolicyStore::new(barrier.clone()));
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
+        let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
+        let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
+        more.extend(parts.system.iter().cloned());
         let system = Arc::new(System {
             barrier: barrier.clone(),
             registry: registry.clone(),
             policies: policies.clone(),
+            tokens: tokens.clone(),
             settings: settings.clone(),
             token: token.clone(),
-            more: parts.system.clone(),
+            more,
         });
-        let mut paths = system.clone().paths();
-        let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
-        paths.extend(policy_paths.paths());
-        paths.extend(parts.system.iter().flat_map(|engine| engine.clone().paths()));
         Ok(Kernel {
             clock: parts.clock.clone(),
             settings,
@@ -87,7 +87,7 @@ impl Kernel {
             audit: Broker::new(&barrier, &parts.audit),
             cluster,
             changed: watch::Sender::new(()),
-            system: Arc::new(Served { engine: system, paths }),
+            system: Arc::new(Served::new(system)),
             token,
             barrier,
         })
@@ -118,19 +118,16 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// Puts what a new storage begins with: the cluster's id, the root key for its own rotation, the
-/// first mounts and the default policy.
-pub(crate) async fn found(view: &View, settings: &Settings, root: &RootKey) -> Result<(), Error> {
+/// Puts what a new storage begins with: the cluster's id, the root key for its own rotation, and the
+/// first mounts.
+pub(crate) fn found(view: &View, settings: &Settings, root: &RootKey) {
     let name = match settings.cluster_name.as_str() {
         "" => format!("bailee-cluster-{}", hex::encode(random::array::<4>())),
         name => name.to_owned(),
     };
     view.put(CLUSTER_KEY, &Cluster { name, id: random::uuid().to_string() });
     view.put_bytes(ROOT_KEY, Zeroizing::new(root.expose().to_vec()));
-    let namespace = Namespace::root();
-    mount::put_builtin(view, &namespace);
-    let policies = PolicyStore::new(view.barrier().clone());
-    policies.write(view, &namespace, "default", crate::system::DEFAULT_POLICY).await
+    mount::put_builtin(view, &Namespace::root());
 }
 
 impl Settings {

@@ -4,11 +4,7 @@ use bailee_barrier::View;
 use bailee_crypto::random;
 use bailee_sdk::{Error, Mount, Namespace, engine::Class};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Kind of the mount at `sys/`.
 pub(crate) const SYSTEM_KIND: &str = "system";
@@ -195,9 +191,10 @@ impl Changing {
 
     /// The mount that a new one at `path` would cover or be covered by.
     pub(crate) fn in_the_way(&self, path: &str) -> Option<&MountEntry> {
-        self.entries.iter().filter(|entry| !entry.disabling).find(|entry| {
-            entry.path.starts_with(path) || path.starts_with(entry.path.as_str())
-        })
+        self.entries
+            .iter()
+            .filter(|entry| !entry.disabling)
+            .find(|entry| entry.path.starts_with(path) || path.starts_with(entry.path.as_str()))
     }
 
     /// Stores a mount, new or changed.
@@ -252,9 +249,7 @@ fn put(place: &View, entry: &MountEntry) {
     place.put(&format!("{ENTRIES}{}", entry.uuid), entry);
 }
 
-async fn read(
-    place: &View,
-) -> Result<Vec<(MountEntry, Option<bailee_barrier::Expect>)>, Error> {
+async fn read(place: &View) -> Result<Vec<(MountEntry, Option<bailee_barrier::Expect>)>, Error> {
     let mut found = Vec::new();
     let mut after = String::new();
     loop {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    ops::Bound,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -40,18 +41,15 @@ pub(crate) struct NamespaceEntry {
     pub(crate) deleting: bool,
 }
 
-/// An engine and its table of contents.
+/// The table of contents of an engine.
 pub(crate) struct Served {
-    /// The engine.
-    pub(crate) engine: Arc<dyn Engine>,
     /// All it serves.
     pub(crate) paths: Vec<Path>,
 }
 
 impl Served {
     pub(crate) fn new(engine: Arc<dyn Engine>) -> Served {
-        let paths = engine.clone().paths();
-        Served { engine, paths }
+        Served { paths: engine.paths() }
     }
 }
 
@@ -121,7 +119,8 @@ impl Place {
     /// The mount that serves a path, and the path within it.
     pub(crate) fn find(&self, path: &str) -> Option<(&Arc<Mounted>, String)> {
         // No mount is within another: the last one before the path is the only candidate.
-        let (at, mounted) = self.mounts.range::<str, _>(..=path).next_back().unzip();
+        let up_to = (Bound::Unbounded, Bound::Included(path));
+        let (at, mounted) = self.mounts.range::<str, _>(up_to).next_back().unzip();
         if let (Some(at), Some(mounted)) = (at, mounted)
             && let Some(rest) = path.strip_prefix(at.as_str())
         {

@@ -168,7 +168,7 @@ impl Core {
         let root = RootKey::generate();
         let beside = vec![ShamirSeal::config_write(shares)];
         let view = Barrier::begin(self.parts.backend.clone(), &root, beside);
-        kernel::found(&view, &self.parts.settings, &root).await?;
+        kernel::found(&view, &self.parts.settings, &root);
         let root_token = self.make_root_token(&view).await?;
         if let Err(error) = view.commit().await {
             // It may have landed: then the shares must not be lost.

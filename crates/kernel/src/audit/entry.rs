@@ -89,9 +89,7 @@ fn caller(trace: &Trace, hasher: &Hasher) -> Value {
     if let Some(verdict) = &trace.verdict {
         let mut results = json!({ "allowed": verdict.allowed });
         if !verdict.granting.is_empty() {
-            let granting = |name: &String| {
-                json!({ "name": name, "namespace_id": trace.namespace.id, "type": "acl" })
-            };
+            let granting = |name: &String| json!({ "name": name, "namespace_id": trace.namespace.id, "type": "acl" });
             let granting: Vec<Value> = verdict.granting.iter().map(granting).collect();
             results
                 .as_object_mut()
@@ -116,16 +114,20 @@ fn asked(trace: &Trace, call: &Call, hasher: &Hasher) -> Value {
         request.insert("client_token_accessor".to_owned(), accessor.into());
     }
     put_mount(&mut request, trace);
-    request.insert("namespace".to_owned(), if namespace.is_root() {
-        json!({ "id": namespace.id })
-    } else {
-        json!({ "id": namespace.id, "path": namespace.path })
-    });
+    request.insert(
+        "namespace".to_owned(),
+        if namespace.is_root() {
+            json!({ "id": namespace.id })
+        } else {
+            json!({ "id": namespace.id, "path": namespace.path })
+        },
+    );
     request.insert("path".to_owned(), trace.path.as_str().into());
     if !call.input.is_empty() {
-        let clear = trace.mounted.as_ref().map(|mounted| {
-            mounted.entry.config.audit_non_hmac_request_keys.as_slice()
-        });
+        let clear = trace
+            .mounted
+            .as_ref()
+            .map(|mounted| mounted.entry.config.audit_non_hmac_request_keys.as_slice());
         let data = hasher.fields(&call.input, clear.unwrap_or_default());
         request.insert("data".to_owned(), data);
     }
@@ -145,9 +147,10 @@ fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
     match &answer.content {
         Content::Empty => {}
         Content::Data(data) => {
-            let clear = trace.mounted.as_ref().map(|mounted| {
-                mounted.entry.config.audit_non_hmac_response_keys.as_slice()
-            });
+            let clear = trace
+                .mounted
+                .as_ref()
+                .map(|mounted| mounted.entry.config.audit_non_hmac_response_keys.as_slice());
             // An engine's reply is an object; anything else is not worth a line of its own.
             let data: Map<String, Value> = serde_json::from_slice(data.bytes()).unwrap_or_default();
             response.insert("data".to_owned(), hasher.fields(&data, clear.unwrap_or_default()));
@@ -199,7 +202,8 @@ fn put_mount(fields: &mut Map<String, Value>, trace: &Trace) {
 
 fn put_error(line: &mut Map<String, Value>, error: Option<&Error>) {
     if let Some(error) = error {
-        let text = if error.messages.is_empty() { "not found".to_owned() } else { error.to_string() };
+        let text =
+            if error.messages.is_empty() { "not found".to_owned() } else { error.to_string() };
         line.insert("error".to_owned(), text.into());
     }
 }

@@ -2,7 +2,10 @@
 
 use super::AuditDevice;
 use async_trait::async_trait;
-use std::{fmt, io, path::{Path, PathBuf}};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 use tokio::{
     fs::{File, OpenOptions},
     io::AsyncWriteExt,

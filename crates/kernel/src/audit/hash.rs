@@ -20,8 +20,7 @@ impl Hasher {
     /// Field names, booleans and null stay.
     pub(crate) fn fields(&self, fields: &Map<String, Value>, clear: &[String]) -> Value {
         let fields = fields.iter().map(|(name, value)| {
-            let value =
-                if clear.contains(name) { value.clone() } else { self.value(value) };
+            let value = if clear.contains(name) { value.clone() } else { self.value(value) };
             (name.clone(), value)
         });
         Value::Object(fields.collect())

@@ -9,13 +9,7 @@ mod hash;
 
 pub use file::FileDevice;
 
-use crate::{
-    Answer, Call, event,
-    handle::Asker,
-    policy::Verdict,
-    registry::Mounted,
-    token::Token,
-};
+use crate::{Answer, Call, event, handle::Asker, policy::Verdict, registry::Mounted, token::Token};
 use async_trait::async_trait;
 use bailee_barrier::Barrier;
 use bailee_sdk::{Error, Namespace, Operation};

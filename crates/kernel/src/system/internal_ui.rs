@@ -2,10 +2,12 @@
 
 use super::{Nothing, System, mounts::AtPath};
 use crate::{
-    policy::{Acl, Facts},
+    policy::{self, Acl},
     registry::{Mounted, Place},
+    token::TokenId,
 };
-use bailee_sdk::{Body, Caller, Code, Error, Operation, Path, Reply, Request, engine::Class};
+use bailee_notation::glob::Pattern;
+use bailee_sdk::{Body, Code, Error, Operation, Path, Reply, Request, engine::Class};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -27,6 +29,12 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
                 System::visible_mount,
             )
             .unauthenticated(),
+        Path::new("internal/ui/resultant-acl").on(
+            Operation::Read,
+            system,
+            "Tell all rights of the caller.",
+            System::resultant_acl,
+        ),
         Path::new("internal/ui/feature-flags")
             .on(
                 Operation::Read,
@@ -58,7 +66,39 @@ struct Rights {
 impl Rights {
     /// Whether some right concerns something at or below a path of the namespace.
     fn touch(&self, path: &str) -> bool {
-        self.acl.touches(&format!("{}{path}", self.prefix))
+        let folder = format!("{}{path}", self.prefix);
+        let grants = |pattern: &Pattern| self.acl.capabilities(pattern_start(pattern)) != ["deny"];
+        let mut patterns = self.acl.rules.iter().map(|(pattern, _)| pattern);
+        self.acl.is_root() || patterns.any(|pattern| reaches(pattern, &folder) && grants(pattern))
+    }
+}
+
+/// Whether a pattern matches something at or below a folder, which ends in `/`.
+fn reaches(pattern: &Pattern, folder: &str) -> bool {
+    let text = pattern.as_str();
+    let (body, star) = match text.strip_suffix('*') {
+        Some(body) if !pattern.is_exact() => (body, true),
+        _ => (text, false),
+    };
+    let mut have = body.split('/').peekable();
+    for wanted in folder.trim_end_matches('/').split('/') {
+        let Some(segment) = have.next() else { return false };
+        if star && have.peek().is_none() {
+            return wanted.starts_with(segment);
+        }
+        let any = segment == "+" && !pattern.is_exact();
+        if !any && segment != wanted {
+            return false;
+        }
+    }
+    true
+}
+
+/// A path that a pattern matches: the pattern without its last star.
+fn pattern_start(pattern: &Pattern) -> &str {
+    match pattern.as_str().strip_suffix('*') {
+        Some(start) if !pattern.is_exact() => start,
+        _ => pattern.as_str(),
     }
 }
 
@@ -106,6 +146,33 @@ impl System {
         Ok(Reply::data(&shown))
     }
 
+    /// The caller's rights as its policies put them, for pages that hide what would be refused.
+    async fn resultant_acl(self: Arc<Self>, request: Request<Nothing>) -> Result<Reply, Error> {
+        let rights = self.rights(&request).await?.ok_or_else(Error::permission_denied)?;
+        if rights.acl.is_root() {
+            let nothing = Map::new();
+            return Ok(Reply::data(&json!({
+                "root": true,
+                "exact_paths": nothing,
+                "glob_paths": nothing,
+                "chroot_namespace": "",
+            })));
+        }
+        let (mut exact, mut glob) = (Map::new(), Map::new());
+        for (pattern, _) in rights.acl.rules.iter() {
+            let start = pattern_start(pattern);
+            let shown = json!({ "capabilities": rights.acl.capabilities(start) });
+            let into = if pattern.is_exact() { &mut exact } else { &mut glob };
+            into.insert(start.to_owned(), shown);
+        }
+        Ok(Reply::data(&json!({
+            "root": false,
+            "exact_paths": exact,
+            "glob_paths": glob,
+            "chroot_namespace": "",
+        })))
+    }
+
     async fn visible_namespaces(
         self: Arc<Self>,
         request: Request<Nothing>,
@@ -149,17 +216,38 @@ impl System {
 
     async fn rights<I>(&self, request: &Request<I>) -> Result<Option<Rights>, Error> {
         let Some(caller) = &request.caller else { return Ok(None) };
-        let places = self.registry.places();
-        let own = places.with_id(namespace_of(caller)).ok_or_else(Error::permission_denied)?;
-        let prefix = request.namespace.path.strip_prefix(own.namespace.path.as_str());
-        let prefix = prefix.unwrap_or_default().to_owned();
-        let policies = &caller.policies;
-        let acl = self.policies.acl(&own.namespace, policies, &Facts::default()).await?;
+        let token = self.tokens.find(&TokenId::from_text(&caller.token_id)).await?;
+        let token = token.ok_or_else(Error::permission_denied)?;
+        let (acl, prefix) = policy::rights(&self.policies, &token, &request.namespace).await?;
         Ok(Some(Rights { acl, prefix }))
     }
 }
 
-/// The namespace a caller's token belongs to: its id says so.
-fn namespace_of(caller: &Caller) -> &str {
-    caller.token_id.split_once('.').map_or("root", |(_, namespace)| namespace)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_reaches_the_folders_in_which_it_matches_something() {
+        for (pattern, yes, no) in [
+            (
+                "kv/data/app",
+                vec!["kv/", "kv/data/"],
+                vec!["k/", "kv/dat/", "kv/data/app/x/", "kv2/"],
+            ),
+            ("kv/*", vec!["kv/", "kv/data/a/"], vec!["kv2/", "k/"]),
+            ("k*", vec!["kv/", "k/", "kv/data/"], vec!["v/"]),
+            ("*", vec!["kv/"], vec![]),
+            ("+/data/*", vec!["kv/", "kv/data/"], vec!["kv/metadata/"]),
+            ("kv/+/a", vec!["kv/", "kv/data/"], vec!["kv/data/b/"]),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            for folder in yes {
+                assert!(reaches(&parsed, folder), "{pattern} {folder}");
+            }
+            for folder in no {
+                assert!(!reaches(&parsed, folder), "{pattern} {folder}");
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     policy::PolicyStore,
     registry::{Registry, Served},
     state::Settings,
+    token::TokenStore,
 };
 use bailee_barrier::Barrier;
 use bailee_sdk::{Body, Engine, Error, Operation, Path, Reply, Request};
@@ -18,14 +19,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{fmt, sync::Arc};
 
-/// What every namespace's policy `default` says in the beginning.
-pub(crate) const DEFAULT_POLICY: &str = include_str!("default_policy.hcl");
-
 /// Serves the server's own paths. Policies and sync bring theirs themselves.
 pub(crate) struct System {
     pub(crate) barrier: Arc<Barrier>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) tokens: Arc<TokenStore>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) token: Arc<Served>,
     /// Engines that bring more paths below `sys/`.
@@ -38,17 +37,25 @@ struct Nothing {}
 
 impl Engine for System {
     fn paths(self: Arc<Self>) -> Vec<Path> {
-        let mut paths = mounts::paths(&self);
-        paths.extend(auth::paths(&self));
-        paths.extend(namespaces::paths(&self));
-        paths.extend(internal_ui::paths(&self));
-        paths.extend(openapi::paths(&self));
-        paths.extend(keys::paths(&self));
+        let mut paths = self.own_paths();
+        paths.extend(self.more.iter().flat_map(|engine| engine.clone().paths()));
+        paths
+    }
+}
+
+impl System {
+    fn own_paths(self: &Arc<Self>) -> Vec<Path> {
+        let mut paths = mounts::paths(self);
+        paths.extend(auth::paths(self));
+        paths.extend(namespaces::paths(self));
+        paths.extend(internal_ui::paths(self));
+        paths.extend(openapi::paths(self));
+        paths.extend(keys::paths(self));
         paths.push(
             Path::new("metrics")
                 .on(
                     Operation::Read,
-                    &self,
+                    self,
                     "All metrics in Prometheus' text format.",
                     System::metrics,
                 )

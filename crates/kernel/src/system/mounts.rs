@@ -257,7 +257,8 @@ impl System {
         path: String,
     ) -> Result<Reply, Error> {
         let changing = Changing::begin(&request.view, &request.namespace).await?;
-        let missing = || Error::invalid(format!("tune of path {path:?} failed: no mount entry found"));
+        let missing =
+            || Error::invalid(format!("tune of path {path:?} failed: no mount entry found"));
         let mut entry = changing.at(&path).ok_or_else(missing)?.clone();
         let input = request.input;
         if let Some(options) = input.options {
@@ -330,7 +331,8 @@ impl System {
             return Err(Error::invalid(format!("plugin not found in the catalog: {kind}")));
         }
         if let Some(version) = named(&input.plugin_version) {
-            let message = format!("plugin version {version:?} is not there, leave plugin_version out");
+            let message =
+                format!("plugin version {version:?} is not there, leave plugin_version out");
             return Err(Error::invalid(message));
         }
         let description = input.description.as_deref().unwrap_or_default();
@@ -431,9 +433,10 @@ fn read_config(entry: &mut MountEntry, input: &Map<String, Value>) -> Result<(),
                 .map_err(|_| Error::invalid(format!("config field {field:?} must be a list")))
         };
         let text = || {
-            value.as_str().map(str::to_owned).ok_or_else(|| {
-                Error::invalid(format!("config field {field:?} must be a string"))
-            })
+            value
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| Error::invalid(format!("config field {field:?} must be a string")))
         };
         match field.as_str() {
             _ if value.is_null() => {}

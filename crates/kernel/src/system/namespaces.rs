@@ -1,6 +1,6 @@
 //! `sys/namespaces`: tenants that see nothing of each other.
 
-use super::{DEFAULT_POLICY, System, mounts::in_use};
+use super::{System, mounts::in_use};
 use crate::{
     mount::{self, Changing},
     purge,
@@ -153,7 +153,6 @@ impl System {
         let namespace = Namespace { id: entry.id.clone(), path: entry.path.clone() };
         if known.is_none() {
             mount::put_builtin(&request.view, &namespace);
-            self.policies.write(&request.view, &namespace, "default", DEFAULT_POLICY).await?;
         }
         Ok(Reply::data(&shown_entry(&request.namespace, &entry)))
     }

@@ -1,7 +1,7 @@
 //! `sys/internal/specs/openapi`: a description of all that is served, for programs.
 
 use super::System;
-use bailee_sdk::{Body, Error, Operation, Path, Reply, Request, field::Flag, openapi};
+use bailee_sdk::{Body, Engine, Error, Operation, Path, Reply, Request, field::Flag, openapi};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl System {
         let generic = request.input.generic_mount_paths.0;
         // Who has no token sees what every server has, and no mount of this one.
         let mut mounts = vec![
-            ("sys/".to_owned(), crate::kernel::system_paths(&self)),
+            ("sys/".to_owned(), self.clone().paths()),
             ("auth/token/".to_owned(), self.token.paths.clone()),
         ];
         if request.caller.is_some() {
