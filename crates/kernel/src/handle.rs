@@ -201,7 +201,9 @@ impl Kernel {
                 let (place, mounted) = (place.clone(), mounted.clone());
                 return Ok(Target { place, mounted, served, index, captures, path: rest });
             }
+            // The first that matches is meant: what comes behind it is more general.
             known = true;
+            break;
         }
         Err(if known { unsupported_operation() } else { unsupported_path() })
     }
