@@ -298,11 +298,13 @@ impl Parser<'_> {
 
     fn item(&mut self) -> Result<Item, Error> {
         let mut keys = Vec::new();
-        while let Token::Identifier(_) | Token::Text(_) = self.token.value {
-            let token = self.advance()?;
-            if let Token::Identifier(key) | Token::Text(key) = token.value {
-                keys.push(Spanned { value: key, line: token.line, column: token.column });
-            }
+        loop {
+            let key = match &self.token.value {
+                Token::Identifier(word) if word != "true" && word != "false" => word.clone(),
+                Token::Text(key) => key.clone(),
+                _ => break,
+            };
+            keys.push(self.advance()?.with(key));
         }
         if keys.is_empty() {
             return Err(self.expected("a key"));
@@ -324,7 +326,7 @@ impl Parser<'_> {
     fn value(&mut self) -> Result<Spanned<Value>, Error> {
         let token = self.advance_into_value()?;
         let value = match &token.value {
-            Token::Text(text) => Value::String(text.clone()),
+            Token::Text(text) | Token::Heredoc(text) => Value::String(text.clone()),
             Token::Number(text) => Value::Number(text.clone()),
             Token::Identifier(word) => Value::Bool(word == "true"),
             Token::OpenBrace if self.scanner.is_json() => Value::Object(self.json_object(&token)?),
@@ -340,9 +342,8 @@ impl Parser<'_> {
     /// Takes a token that can begin a value.
     fn advance_into_value(&mut self) -> Result<Spanned<Token>, Error> {
         match &self.token.value {
-            Token::Text(_) | Token::Number(_) | Token::OpenBrace | Token::OpenBracket => {
-                self.advance()
-            }
+            Token::Text(_) | Token::Heredoc(_) | Token::Number(_) => self.advance(),
+            Token::OpenBrace | Token::OpenBracket => self.advance(),
             Token::Identifier(word) if word == "true" || word == "false" => self.advance(),
             Token::Identifier(_) => Err(self.expected("a value (texts need quotes)")),
             _ => Err(self.expected("a value")),
@@ -369,8 +370,11 @@ impl Parser<'_> {
                 }
                 _ if comma_needed => return Err(self.expected("a comma or ] in the list")),
                 _ => {
-                    elements.push(self.value()?);
-                    comma_needed = true;
+                    let element = self.value()?;
+                    // HCL needs no comma after a nested list or object.
+                    let nested = matches!(element.value, Value::List(_) | Value::Object(_));
+                    comma_needed = json || !nested;
+                    elements.push(element);
                     element_needed = false;
                 }
             }
@@ -511,12 +515,13 @@ mod tests {
             ("a = [1, \"b\", true, [2], { c = 3 },]", "a=[1 \"b\" true [2] {c=3}]"),
             ("a = [\n  1, # one\n  2\n]", "a=[1 2]"),
             ("a = [,1,,2]", "a=[1 2]"),
+            ("a = [{ b = 1 } { b = 2 }\n [3] [4]]", "a=[{b=1} {b=2} [3] [4]]"),
             // heredocs
             ("a = <<EOF\n  x\n y\nEOF\nb = 1", "a=\"  x\\n y\\n\" b=1"),
             ("a = <<-EOF\n    x\n     y\n    EOF\n", "a=\"x\\n y\\n\""),
             ("a = <<-EOF\n    x\n  y\n    EOF\n", "a=\"    x\\n  y\\n\""),
             ("a = [<<EOF\nx\nEOF\n, 2]", "a=[\"x\\n\" 2]"),
-            ("a = <<EOF\r\nx\r\nEOF\r\n", "a=\"x\\r\\n\""),
+            ("a = <<EOF\r\nx\r\nEOF\r\n", "a=\"x\\n\""),
             ("a = <<EOF\nEOF", "a=\"\""),
             // numbers keep their text
             (
@@ -582,7 +587,9 @@ mod tests {
                 "a = <<\nx\n",
                 "line 1, column 5: heredoc needs a mark of letters and digits after <<",
             ),
+            ("<<E\nx\nE\n = 1", "line 1, column 1: expected a key, found a heredoc"),
             ("a = 1x", "line 1, column 5: malformed number; put texts in quotes"),
+            ("a = -", "line 1, column 5: malformed number; put texts in quotes"),
             ("a = 09", "line 1, column 5: malformed number; put texts in quotes"),
             ("a = 1.2.3", "line 1, column 5: malformed number; put texts in quotes"),
             ("a : 1", "line 1, column 3: unexpected character ':'"),
@@ -593,6 +600,8 @@ mod tests {
             ),
             ("{\"a\": 1,}", "line 1, column 9: expected a key in quotes, found }"),
             ("{\"a\": [1,]}", "line 1, column 10: expected a value, found ]"),
+            ("{\"a\": [[] []]}", "line 1, column 11: expected a comma or ] in the list, found ["),
+            ("true = 1", "line 1, column 1: expected a key, found the word true"),
             ("{\"a\": 01}", "line 1, column 7: malformed number; put texts in quotes"),
             ("{\"a\": 1} x", "line 1, column 10: expected the end of the text, found the word x"),
             ("{\"a\" = 1}", "line 1, column 6: unexpected character '='"),

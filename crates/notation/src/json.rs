@@ -542,7 +542,10 @@ mod tests {
             text in "([\\[\\]{},: \n\"]|\"[ab\\\\u0]{0,2}\":?|-?[01]{0,2}[.e+]?[0-9]?|true|nul){0,12}",
         ) {
             match (read(&text), serde_json::from_str::<Value>(&text)) {
-                (Ok(ours), Ok(theirs)) => prop_assert_eq!(ours, theirs),
+                (Ok(ours), Ok(theirs)) => {
+                    // Theirs writes exponents out, so ours goes through it as well.
+                    prop_assert_eq!(serde_json::from_str(&ours.to_string()).ok(), Some(theirs));
+                }
                 (Err(error), Ok(_)) => prop_assert_eq!(error.rule, Rule::DuplicateKey, "{}", text),
                 (Ok(_), Err(error)) => prop_assert!(false, "{} is {}", text, error),
                 (Err(_), Err(_)) => {}

@@ -8,6 +8,8 @@ use crate::escape;
 pub(super) enum Token {
     Identifier(String),
     Text(String),
+    /// Never a key, unlike a string.
+    Heredoc(String),
     Number(String),
     OpenBrace,
     CloseBrace,
@@ -26,6 +28,7 @@ impl Token {
             Token::Identifier(name) if name.len() <= 64 => format!("the word {name}"),
             Token::Identifier(_) => "a word".to_owned(),
             Token::Text(_) => "a string".to_owned(),
+            Token::Heredoc(_) => "a heredoc".to_owned(),
             Token::Number(_) => "a number".to_owned(),
             Token::OpenBrace => "{".to_owned(),
             Token::CloseBrace => "}".to_owned(),
@@ -193,7 +196,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// `<<MARK` or `<<-MARK`, lines, and the mark alone on a line. With the dash, the indentation
-    /// of the closing mark is taken off every line, provided every line has it.
+    /// of the closing mark is taken off every line, provided every line has it. Lines end with a
+    /// plain newline, whatever the file uses.
     fn heredoc(&mut self) -> Result<Token, Error> {
         let start = self.here();
         self.take_bytes("<<".len());
@@ -205,18 +209,17 @@ impl<'a> Scanner<'a> {
         if mark.is_empty() || !mark.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') {
             return Err(start.error("heredoc needs a mark of letters and digits after <<"));
         }
-        let mut lines = Vec::new();
+        let mut lines: Vec<&str> = Vec::new();
         while !self.rest().is_empty() {
             let mut closing = self.clone();
-            let line = closing.take_line();
-            let content = line.trim_end_matches(['\n', '\r']);
-            let unindented = content.trim_start_matches([' ', '\t']);
-            if unindented == mark {
-                let indentation = content.strip_suffix(mark).unwrap_or_default();
-                self.take_bytes(content.len());
-                let indented = indented && lines.iter().all(|l: &&str| l.starts_with(indentation));
+            let line = closing.take_line().trim_end_matches(['\n', '\r']);
+            if line.trim_start_matches([' ', '\t']) == mark {
+                let indentation = line.strip_suffix(mark).unwrap_or_default();
+                self.take_bytes(line.len());
+                let indented = indented && lines.iter().all(|line| line.starts_with(indentation));
                 let cut = if indented { indentation.len() } else { 0 };
-                return Ok(Token::Text(lines.iter().filter_map(|line| line.get(cut..)).collect()));
+                let lines = lines.iter().filter_map(|line| line.get(cut..));
+                return Ok(Token::Heredoc(lines.flat_map(|line| [line, "\n"]).collect()));
             }
             lines.push(line);
             *self = closing;
@@ -277,7 +280,7 @@ fn is_number(text: &str) -> bool {
         return unsigned.bytes().all(|digit| digit < b'8');
     }
     let Some((mantissa, _)) = split_exponent(unsigned) else { return false };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = !whole.is_empty() || !fraction.is_empty();
     digits && all_digits(whole) && all_digits(fraction)
 }
