@@ -108,8 +108,8 @@ impl PolicyStore {
         Ok(names.into_iter().skip(start).take(limit).collect())
     }
 
-    /// Stores a policy when the unit of `view` commits; a text that is no policy is refused. After
-    /// the commit, `forget` is to be called.
+    /// Stores a policy when the unit of `view` commits, for which there is `land`; a text that is no
+    /// policy is refused.
     pub(crate) async fn write(
         &self,
         view: &View,
@@ -125,8 +125,8 @@ impl PolicyStore {
         Ok(named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?)
     }
 
-    /// Removes a policy when the unit of `view` commits; an absent one is fine. After the commit,
-    /// `forget` is to be called.
+    /// Removes a policy when the unit of `view` commits, for which there is `land`; an absent one is
+    /// fine.
     pub(crate) async fn delete(
         &self,
         view: &View,
@@ -161,11 +161,6 @@ impl PolicyStore {
         });
         task.await.map_err(Error::internal)??;
         Ok(())
-    }
-
-    /// Forgets what was compiled from a policy; called after the commit that changed it.
-    pub(crate) fn forget(&self, namespace: &Namespace, name: &str) {
-        self.caches.lock().forget(&namespace.id, &name.to_lowercase());
     }
 
     /// The rights that these policies give together. Names of policies that do not exist give
