@@ -121,6 +121,11 @@ impl PolicyStore {
         if builtin::IMMUTABLE.contains(&name.as_str()) {
             return Err(Error::invalid(format!("cannot update {name:?} policy")));
         }
+        if name.split('/').any(str::is_empty) {
+            return Err(Error::invalid(
+                "policy name must not begin or end with '/', nor contain '//'",
+            ));
+        }
         parse::parse(text).map_err(Error::invalid)?;
         Ok(named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?)
     }
