@@ -44,12 +44,7 @@ impl Acl {
         for (name, policy) in policies {
             let name: Arc<str> = name.into();
             for rule in &policy.rules {
-                let expanded = if template::is_templated(&rule.path) {
-                    template::expand(&rule.path, facts)
-                } else {
-                    Some(rule.path.clone())
-                };
-                let pattern = expanded.and_then(|path| Pattern::parse(&path).ok());
+                let pattern = pattern(rule, facts);
                 grants.extend(pattern.map(|pattern| (pattern, Grant::of(rule, name.clone()))));
             }
         }
@@ -104,6 +99,24 @@ impl Grant {
         self.min_wrapping_ttl = shorter(self.min_wrapping_ttl, other.min_wrapping_ttl);
         self.max_wrapping_ttl = shorter(self.max_wrapping_ttl, other.max_wrapping_ttl);
         self.sources.extend(other.sources);
+    }
+}
+
+/// The pattern of a rule for whom the facts tell of; `None` when it is not for them.
+fn pattern(rule: &Rule, facts: &Facts) -> Option<Pattern> {
+    if !template::is_templated(&rule.path) {
+        return Pattern::parse(&rule.path).ok();
+    }
+    let denies = rule.capabilities.has(Capabilities::DENY);
+    let path = template::expand(&rule.path, facts, denies)?;
+    match Pattern::parse(&path) {
+        Ok(pattern) => Some(pattern),
+        // A name made the pattern malformed: a denial then holds for all it may have meant.
+        Err(_) if denies => {
+            let head = path.split("+*").next().unwrap_or_default();
+            Pattern::parse(&format!("{}*", head.trim_end_matches('+'))).ok()
+        }
+        Err(_) => None,
     }
 }
 

@@ -88,15 +88,14 @@ impl Acl {
         let found = self.rules.find(path);
         let bare = if is_list { path.strip_suffix('/') } else { None };
         let Some(bare) = bare else { return found.map(|(_, grant)| grant) };
-        let found = match found {
+        match found {
             Some((pattern, grant)) if pattern.is_exact() => Some(grant),
             found => match (self.rules.find(bare), found) {
                 (Some((pattern, grant)), _) if pattern.is_exact() => Some(grant),
                 (_, Some((_, grant))) | (Some((_, grant)), None) => Some(grant),
                 (None, None) => None,
             },
-        };
-        found
+        }
     }
 }
 

@@ -68,15 +68,17 @@ pub(crate) fn check(path: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The path with every template replaced; `None` when one stands for nothing, or for something
-/// that would read as a wildcard: such a rule grants nothing.
-pub(crate) fn expand(path: &str, facts: &Facts) -> Option<String> {
+/// The path with every template replaced; `None` when one stands for nothing. A value that would
+/// read as a wildcard counts as nothing too, unless `denies`: a name must neither widen what is
+/// granted nor lift what is denied.
+pub(crate) fn expand(path: &str, facts: &Facts, denies: bool) -> Option<String> {
     let mut expanded = String::with_capacity(path.len());
     let mut rest = path;
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}")?;
         let value = facts.value(name.trim())?;
-        if value.is_empty() || value.contains('*') || value.split('/').any(|part| part == "+") {
+        let is_wild = value.contains('*') || value.split('/').any(|part| part == "+");
+        if !denies && (is_wild || value.is_empty()) {
             return None;
         }
         expanded.push_str(before);
@@ -182,9 +184,12 @@ mod tests {
             // a value must not become a wildcard
             ("kv/{{identity.entity.aliases.auth_jwt_1.custom_metadata.c}}", None),
         ] {
-            assert_eq!(expand(path, &facts()).as_deref(), expected, "{path}");
+            assert_eq!(expand(path, &facts(), false).as_deref(), expected, "{path}");
         }
-        assert_eq!(expand("kv/{{identity.entity.id}}", &Facts::default()), None);
+        assert_eq!(expand("kv/{{identity.entity.id}}", &Facts::default(), false), None);
+        assert_eq!(expand("kv/{{identity.entity.id}}", &Facts::default(), true), None);
+        let wild = "kv/{{identity.entity.aliases.auth_jwt_1.custom_metadata.c}}";
+        assert_eq!(expand(wild, &facts(), true).as_deref(), Some("kv/*"));
     }
 
     #[test]

@@ -9,8 +9,10 @@ mod create;
 mod paths;
 mod record;
 mod revoke;
+mod show;
 mod store;
 mod ttl;
+mod wishes;
 
 pub(crate) use paths::{TokenPaths, complete_input};
 pub(crate) use store::TokenStore;
@@ -106,8 +108,6 @@ pub(crate) struct Token {
     pub(crate) explicit_max_ttl: Duration,
     /// Renewable for ever, each time for this long; zero when not periodic.
     pub(crate) period: Duration,
-    /// The longest life that its mount allows.
-    pub(crate) max_ttl: Duration,
     /// Uses that are left; 0 for no limit.
     pub(crate) num_uses: u64,
     /// Whether its last use is being made: it authenticates no more.
@@ -116,11 +116,10 @@ pub(crate) struct Token {
     pub(crate) renewable: bool,
     /// Whether it was made without a parent or lost it.
     pub(crate) orphan: bool,
-    /// Generations below its first ancestor.
-    pub(crate) depth: u32,
     /// The entity behind it.
     pub(crate) entity_id: Option<String>,
     /// What an auth method wants back when the token is renewed.
+    #[expect(dead_code, reason = "read by auth methods when they renew, which comes with them")]
     pub(crate) internal: Option<Sensitive<String>>,
 }
 
@@ -214,3 +213,6 @@ pub(crate) struct Spent {
     /// Whether it was the last: the token is to be revoked after the request.
     pub(crate) last: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

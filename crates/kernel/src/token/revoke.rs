@@ -12,13 +12,15 @@ use super::{
 };
 use bailee_barrier::View;
 use bailee_crypto::clock::{from_millis, to_millis};
-use bailee_sdk::Error;
-use std::time::SystemTime;
+use bailee_sdk::{Code, Error};
+use std::{future::Future, time::SystemTime};
 
 /// Tokens that one batch clears: some backends take no more than 128 writes at once.
 const CLEARED_AT_ONCE: usize = 20;
 /// Ends that a pass reads at once.
 const DUE_AT_ONCE: usize = 256;
+/// Times a batch is tried while others change the same tokens.
+const ATTEMPTS_MAX: usize = 8;
 /// Namespaces that a pass reads at once.
 const NAMESPACES_AT_ONCE: usize = 256;
 
@@ -35,24 +37,44 @@ impl TokenStore {
     /// Ends a token; those it made go on without a parent. A repetition takes up what was cut short.
     pub(crate) async fn revoke_orphan(&self, id: &TokenId) -> Result<(), Error> {
         loop {
-            let view = self.barrier.view(&id.place());
-            let children = self.children(id, "").await?;
+            let children = self.children(id).await?;
             if children.is_empty() {
                 return self.revoke_tree(id).await;
             }
-            for child in &children {
-                let place = view.at(&child.place());
-                let found: Option<(Record, _)> = place.get_at(&record_key(child)).await?;
-                if let Some((record, revision)) = found {
-                    if let Some(revision) = revision {
-                        place.expect(&record_key(child), revision);
-                    }
-                    place.put(&record_key(child), &Record { parent: None, ..record });
-                }
-                view.delete(&child_key(id, child));
-            }
-            self.land(view, children).await?;
+            self.persist(|| self.release(id, &children)).await?;
         }
+    }
+
+    /// Takes some tokens from below their parent, in one batch.
+    async fn release(&self, parent: &TokenId, children: &[TokenId]) -> Result<(), Error> {
+        let view = self.barrier.view(&parent.place());
+        for child in children {
+            let place = view.at(&child.place());
+            let found: Option<(Record, _)> = place.get_at(&record_key(child)).await?;
+            if let Some((record, revision)) = found {
+                if let Some(revision) = revision {
+                    place.expect(&record_key(child), revision);
+                }
+                place.put(&record_key(child), &Record { parent: None, ..record });
+            }
+            view.delete(&child_key(parent, child));
+        }
+        self.land(view, children.to_vec()).await
+    }
+
+    /// Does something again while others change the same tokens.
+    async fn persist<F, Fut>(&self, work: F) -> Result<(), Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<(), Error>>,
+    {
+        for _ in 1..ATTEMPTS_MAX {
+            match work().await {
+                Err(error) if error.code == Code::Conflict => {}
+                outcome => return outcome,
+            }
+        }
+        work().await
     }
 
     /// One idempotent pass: clears away what has ended by `now`. Returns when something ends next.
@@ -149,7 +171,7 @@ impl TokenStore {
         while let Some(parent) = parents.last().cloned() {
             let mut leaves = Vec::new();
             let mut branches = Vec::new();
-            for child in self.children(&parent, "").await? {
+            for child in self.children(&parent).await? {
                 if self.has_children(&child).await? {
                     branches.push(child);
                 } else {
@@ -160,10 +182,10 @@ impl TokenStore {
                 parents.pop();
                 continue;
             }
-            self.remove(Some(&parent), leaves).await?;
+            self.persist(|| self.remove(Some(&parent), &leaves)).await?;
             parents.append(&mut branches);
         }
-        self.remove(None, vec![root.clone()]).await
+        self.persist(|| self.remove(None, std::slice::from_ref(root))).await
     }
 
     async fn has_children(&self, id: &TokenId) -> Result<bool, Error> {
@@ -172,18 +194,20 @@ impl TokenStore {
     }
 
     /// Some of the tokens that a token made.
-    async fn children(&self, id: &TokenId, after: &str) -> Result<Vec<TokenId>, Error> {
+    async fn children(&self, id: &TokenId) -> Result<Vec<TokenId>, Error> {
         let view = self.barrier.view(&id.place());
-        let names = view.list(&format!("child/{}/", id.code()), after, CLEARED_AT_ONCE).await?;
+        let names = view.list(&format!("child/{}/", id.code()), "", CLEARED_AT_ONCE).await?;
         Ok(names.iter().map(|name| TokenId::from_text(name)).collect())
     }
 
-    /// Removes all that is stored of some tokens without children, in one batch.
-    async fn remove(&self, parent: Option<&TokenId>, ids: Vec<TokenId>) -> Result<(), Error> {
+    /// Removes all that is stored of some tokens without children, in one batch. It conflicts when
+    /// one changes meanwhile: a text that a user chose may stand for a new token by then.
+    async fn remove(&self, parent: Option<&TokenId>, ids: &[TokenId]) -> Result<(), Error> {
         let view = self.barrier.view("");
-        for id in &ids {
+        for id in ids {
             let place = view.at(&id.place());
             if let Some(stored) = Stored::read(&view, id).await? {
+                stored.guard(&view, id);
                 place.delete(&self.accessor_key(&stored.record.accessor));
                 if let Some(key) = stored.state.due_key(id) {
                     place.delete(&key);
@@ -198,7 +222,7 @@ impl TokenStore {
             place.delete(&record_key(id));
             place.delete(&state_key(id));
         }
-        self.land(view, ids).await
+        self.land(view, ids.to_vec()).await
     }
 }
 
