@@ -129,6 +129,7 @@ struct State {
     running: usize,
     /// Destinations whose deletion is to be carried on: namespace, type, name.
     purges: BTreeSet<PurgeKey>,
+    sweep: bool,
 }
 
 /// A destination that is being deleted with its associations.
@@ -219,6 +220,17 @@ impl Board {
     pub(crate) fn kick_purge(&self, purge: PurgeKey) {
         self.state.lock().purges.insert(purge);
         self.wake.notify_one();
+    }
+
+    /// Wishes that everything that waits in storage be looked for.
+    pub(crate) fn kick_sweep(&self) {
+        self.state.lock().sweep = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether that was wished for since it was last asked.
+    pub(crate) fn take_sweep(&self) -> bool {
+        std::mem::take(&mut self.state.lock().sweep)
     }
 
     /// Takes the deletions that are to be carried on.

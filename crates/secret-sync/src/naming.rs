@@ -2,6 +2,7 @@
 
 use bailee_notation::template::Template;
 use bailee_sdk::{Mount, Namespace};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Values a template may name, in this order.
 const PLACEHOLDERS: [&str; 10] = [
@@ -50,12 +51,14 @@ pub fn external_name(
     rule: &NameRule,
     subject: &Subject<'_>,
 ) -> Result<String, String> {
-    let template = parse(template)?;
+    let invalid = |error| format!("secret name template is invalid: {error}");
+    let template = Template::parse(template, &PLACEHOLDERS).map_err(invalid)?;
     let values = subject.values();
-    let look_up = |name: &str| {
-        PLACEHOLDERS.iter().zip(&values).find(|(known, _)| **known == name).map(|(_, value)| value)
+    let value = |name: &str| {
+        let found = PLACEHOLDERS.iter().zip(&values).find(|(known, _)| **known == name)?;
+        Some(Cow::Borrowed(found.1.as_str()))
     };
-    let text = render(&template, &look_up)?;
+    let text = template.render(value).map_err(invalid)?;
     let name = rule.normalise(&text);
     if name.is_empty() {
         return Err("secret name template gives an empty name".to_owned());
@@ -78,7 +81,7 @@ pub fn check_template(template: &str, rule: &NameRule) -> Result<(), String> {
         uuid: "0".to_owned(),
         accessor: "kv_12345678".to_owned(),
         kind: "kv".to_owned(),
-        options: std::collections::BTreeMap::new(),
+        options: BTreeMap::new(),
     };
     let subject = Subject {
         destination_type: "type",
@@ -124,4 +127,69 @@ impl NameRule {
 
 fn base_name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: NameRule =
+        NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 40 };
+
+    fn name(template: &str, secret: &str) -> Result<String, String> {
+        let namespace = Namespace { id: "x1".to_owned(), path: "team/blue/".to_owned() };
+        let mount = Mount {
+            path: "apps/kv/".to_owned(),
+            uuid: "u".to_owned(),
+            accessor: "kv_1234".to_owned(),
+            kind: "kv".to_owned(),
+            options: BTreeMap::new(),
+        };
+        let subject = Subject {
+            destination_type: "aws-sm",
+            destination_name: "d1",
+            namespace: &namespace,
+            mount: &mount,
+            secret,
+        };
+        external_name(template, &RULE, &subject)
+    }
+
+    #[test]
+    fn default_template_names_accessor_and_path() {
+        let template = "vault/{{ .MountAccessor }}/{{ .SecretPath }}";
+        assert_eq!(name(template, "app/db").unwrap(), "vault/kv_1234/app/db");
+    }
+
+    #[test]
+    fn every_placeholder_has_its_value() {
+        for (placeholder, value) in [
+            ("DestinationType", "aws-sm"),
+            ("DestinationName", "d1"),
+            ("NamespacePath", "team/blue"),
+            ("NamespaceBaseName", "blue"),
+            ("NamespaceID", "x1"),
+            ("MountPath", "apps/kv"),
+            ("MountBaseName", "kv"),
+            ("MountAccessor", "kv_1234"),
+            ("SecretPath", "app/db"),
+            ("SecretBaseName", "db"),
+        ] {
+            assert_eq!(name(&format!("{{{{ .{placeholder} }}}}"), "app/db").unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn illegal_characters_become_hyphens() {
+        assert_eq!(name("{{ .SecretPath }}", "a b/c*d\u{e9}").unwrap(), "a-b/c-d-");
+    }
+
+    #[test]
+    fn templates_that_cannot_name_anything_are_refused() {
+        for template in ["{{ .SecretKey }}", "{{ .Unknown }}", "{{", "{{ now }}", ""] {
+            assert!(check_template(template, &RULE).is_err(), "{template}");
+        }
+        let long = name("{{ .SecretPath }}", &"a".repeat(41)).unwrap_err();
+        assert!(long.contains("41 characters"), "{long}");
+    }
 }

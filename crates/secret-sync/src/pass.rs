@@ -152,7 +152,7 @@ impl Pass {
     /// Does what a timer or a change asks for.
     async fn due_work(self: &Arc<Pass>, timers: &mut Timers, work: &mut JoinSet<()>) {
         let now = Instant::now();
-        if timers.sweep <= now {
+        if timers.sweep <= now || self.board.take_sweep() {
             timers.sweep = now + SWEEP_INTERVAL;
             timers.spread = Some(now);
             if let Err(error) = self.sweep().await {
@@ -187,8 +187,17 @@ impl Pass {
     }
 
     async fn work(&self, job: Job) {
+        self.know(&job.key.namespace);
         let mut ending = Ending { board: &self.board, key: &job.key, verdict: Verdict::default() };
         ending.verdict = self.worker.work(&job).await;
+    }
+
+    /// A namespace younger than the last sweep has its first association.
+    fn know(&self, namespace: &Arc<Namespace>) {
+        let mut known = self.namespaces.lock();
+        if !known.iter().any(|other| other.id == namespace.id) {
+            known.push(namespace.clone());
+        }
     }
 
     /// All namespaces; those known last where they cannot be read now.

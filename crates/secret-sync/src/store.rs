@@ -241,6 +241,17 @@ impl Store {
         Ok(!self.view.list(&format!("association/{destination}/"), "", 1).await?.is_empty())
     }
 
+    /// All associations of the namespace.
+    pub(crate) async fn all_associations(&self) -> Result<Vec<Association>, Error> {
+        let mut found = Vec::new();
+        let mut entries = self.view.scan("association/");
+        while let Some(entry) = entries.next().await {
+            let (key, bytes) = entry?;
+            found.push(decode(&key, &bytes)?);
+        }
+        Ok(found)
+    }
+
     /// Codes of all associations of the namespace: destination, secret.
     pub(crate) async fn association_ids(&self) -> Result<Vec<(String, String)>, Error> {
         self.pairs("association/").await
