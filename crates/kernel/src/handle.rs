@@ -193,8 +193,9 @@ impl Kernel {
             }
             let Some(captures) = declared.matches(&rest) else { continue };
             let serves = declared.endpoints.contains_key(&operation);
-            if !serves && rest.ends_with('/') && !declared.pattern.ends_with('}') {
-                // A list of something that is not a folder.
+            let folder = rest.ends_with('/') && !declared.pattern.ends_with('}');
+            if folder && !(serves && operation == Operation::List) {
+                // What is not a folder has no name with a slash.
                 continue;
             }
             if serves {

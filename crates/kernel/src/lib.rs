@@ -21,6 +21,9 @@ mod status;
 mod system;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use audit::{AuditDevice, FileDevice};
 pub use call::{Answer, Auth, Call, Content, Leased};
 pub use session::Session;

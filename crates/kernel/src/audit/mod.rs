@@ -186,6 +186,3 @@ pub(crate) fn system_trace(
     trace.system = Some(name.to_owned());
     trace
 }
-
-#[cfg(test)]
-mod tests;
