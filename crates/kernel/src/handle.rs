@@ -379,7 +379,7 @@ impl Kernel {
         let made = self.tokens.create(view, new).await?;
         warnings.extend(made.warnings);
         Ok(Auth {
-            ttl: made.token.remaining(admitted.now).unwrap_or_default(),
+            ttl: made.token.creation_ttl,
             client_token: made.secret,
             accessor: made.token.accessor.clone(),
             token_policies: policies.clone(),
