@@ -12,12 +12,11 @@ mod paths;
 mod store;
 mod template;
 
-pub(crate) use builtin::DEFAULT_POLICY;
 pub(crate) use compile::Acl;
 pub(crate) use evaluate::Verdict;
 pub(crate) use paths::{PolicyPaths, rights};
 pub(crate) use store::PolicyStore;
-pub(crate) use template::{Alias, Facts, Group};
+pub(crate) use template::Facts;
 
 #[cfg(test)]
 mod tests;

@@ -108,8 +108,8 @@ impl PolicyStore {
         Ok(names.into_iter().skip(start).take(limit).collect())
     }
 
-    /// Stores a policy when the unit of `view` commits; a text that is no policy is refused. After
-    /// the commit, `forget` is to be called.
+    /// Stores a policy when the unit of `view` commits, for which there is `land`; a text that is no
+    /// policy is refused.
     pub(crate) async fn write(
         &self,
         view: &View,
@@ -121,12 +121,17 @@ impl PolicyStore {
         if builtin::IMMUTABLE.contains(&name.as_str()) {
             return Err(Error::invalid(format!("cannot update {name:?} policy")));
         }
+        if name.split('/').any(str::is_empty) {
+            return Err(Error::invalid(
+                "policy name must not begin or end with '/', nor contain '//'",
+            ));
+        }
         parse::parse(text).map_err(Error::invalid)?;
         Ok(named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?)
     }
 
-    /// Removes a policy when the unit of `view` commits; an absent one is fine. After the commit,
-    /// `forget` is to be called.
+    /// Removes a policy when the unit of `view` commits, for which there is `land`; an absent one is
+    /// fine.
     pub(crate) async fn delete(
         &self,
         view: &View,
@@ -161,11 +166,6 @@ impl PolicyStore {
         });
         task.await.map_err(Error::internal)??;
         Ok(())
-    }
-
-    /// Forgets what was compiled from a policy; called after the commit that changed it.
-    pub(crate) fn forget(&self, namespace: &Namespace, name: &str) {
-        self.caches.lock().forget(&namespace.id, &name.to_lowercase());
     }
 
     /// The rights that these policies give together. Names of policies that do not exist give

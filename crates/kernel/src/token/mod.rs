@@ -108,8 +108,6 @@ pub(crate) struct Token {
     pub(crate) explicit_max_ttl: Duration,
     /// Renewable for ever, each time for this long; zero when not periodic.
     pub(crate) period: Duration,
-    /// The longest life that its mount allows.
-    pub(crate) max_ttl: Duration,
     /// Uses that are left; 0 for no limit.
     pub(crate) num_uses: u64,
     /// Whether its last use is being made: it authenticates no more.
@@ -118,11 +116,10 @@ pub(crate) struct Token {
     pub(crate) renewable: bool,
     /// Whether it was made without a parent or lost it.
     pub(crate) orphan: bool,
-    /// Generations below its first ancestor.
-    pub(crate) depth: u32,
     /// The entity behind it.
     pub(crate) entity_id: Option<String>,
     /// What an auth method wants back when the token is renewed.
+    #[expect(dead_code, reason = "read by auth methods when they renew, which comes with them")]
     pub(crate) internal: Option<Sensitive<String>>,
 }
 

@@ -116,12 +116,10 @@ impl Stored {
             expires: state.expires.map(from_millis),
             last_renewal: state.last_renewal.map(from_millis),
             explicit_max_ttl: Duration::from_millis(record.explicit_max_ttl),
-            max_ttl: Duration::from_millis(record.max_ttl),
             period: Duration::from_millis(record.period),
             num_uses: state.num_uses,
             used_up: state.used_up,
             renewable: record.renewable,
-            depth: record.depth,
             entity_id: record.entity_id,
             internal: record.internal,
         }

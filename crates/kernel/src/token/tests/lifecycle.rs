@@ -280,6 +280,34 @@ async fn uses_are_counted_once_on_several_threads() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_leaves_no_stale_token_behind() {
+    for polls in 0..24 {
+        let mut world = World::new().await;
+        let made = world.made(world.plain(DAY)).await;
+        let child = world.child(&made, DAY).await;
+        assert!(world.is_alive(&child.secret).await);
+        {
+            let mut revocation = Box::pin(world.tokens.revoke_tree(&made.token.id));
+            for _ in 0..polls {
+                // One poll of the request, then others run.
+                if futures_util::poll!(revocation.as_mut()).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let seen = (world.is_alive(&made.secret).await, world.is_alive(&child.secret).await);
+        world.restart().await;
+        let stored = (world.is_alive(&made.secret).await, world.is_alive(&child.secret).await);
+        assert_eq!(seen, stored, "dropped after {polls} polls");
+        assert_eq!(stored.0, stored.1);
+    }
+}
+
+#[tokio::test]
 async fn a_use_is_spent_even_if_storage_does_not_tell() {
     let world = World::new().await;
     let made = world.made(NewToken { num_uses: 2, ..world.plain(HOUR) }).await;
