@@ -416,7 +416,7 @@ impl Target {
                 .strip_prefix(*family)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.is_system() && DATA_AT_TOP.iter().any(|name| family(&name))
+        self.is_system() && DATA_AT_TOP.iter().any(family)
     }
 }
 
