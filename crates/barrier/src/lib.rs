@@ -1,1 +1,175 @@
-//! bailee-barrier.
+//! Bytes made secret: the only crate that holds the storage keys.
+//!
+//! **Invariant:** a [`Barrier`] exists only while unsealed; nothing asks whether it is sealed.
+//! **Invariant:** what reaches storage through it is sealed with its place bound in, and names that
+//! users chose are in no key. It knows neither requests nor mounts: a place is a string to it.
+
+mod keyring;
+mod names;
+pub mod seal;
+mod view;
+
+pub use bailee_storage::{Error, Expect, Revision};
+pub use keyring::{KeyStatus, RootKey};
+pub use names::{NAMED_DEPTH_MAX, Names};
+pub use view::{Opened, View};
+
+use bailee_crypto::mac::MacKey;
+use bailee_storage::{Backend, Batch, Write};
+use keyring::{KEYRING_KEY, Keyring};
+use names::Listings;
+use parking_lot::{Mutex, RwLock};
+use std::{collections::HashMap, fmt, sync::Arc};
+use tokio::sync::OwnedMutexGuard;
+
+/// Keys of places whose name key is kept ready.
+const NAME_KEYS_MAX: usize = 4096;
+
+/// The open barrier. Dropping the last reference wipes its keys.
+pub struct Barrier {
+    backend: Arc<dyn Backend>,
+    keyring: RwLock<Keyring>,
+    name_keys: Mutex<lru::LruCache<String, Arc<MacKey>>>,
+    listings: Listings,
+    locks: Locks,
+    /// Held while the stored keyring changes: two changes at once would lose one's keys.
+    rekeying: tokio::sync::Mutex<()>,
+}
+
+impl Barrier {
+    /// Makes the keys of a new storage and opens it. `beside` is written in the same batch: the
+    /// seal's own configuration. Refused with a conflict when the storage has keys already.
+    pub async fn create(
+        backend: Arc<dyn Backend>,
+        root: &RootKey,
+        beside: Vec<Write>,
+    ) -> Result<Arc<Barrier>, Error> {
+        let first = Barrier::begin(backend, root, beside);
+        first.commit().await?;
+        Ok(first.barrier().clone())
+    }
+
+    /// The first unit of work of a new storage: its commit stores the new keys and `beside` together
+    /// with all that was put through the view, or nothing. It is refused with a conflict when the
+    /// storage has keys already.
+    pub fn begin(backend: Arc<dyn Backend>, root: &RootKey, beside: Vec<Write>) -> View {
+        let keyring = Keyring::generate();
+        let mut plain = beside;
+        plain.push(Write::Put(KEYRING_KEY.to_owned(), keyring.sealed(root)));
+        let view = Barrier::with(backend, keyring).view("");
+        view.guard(Expect::Absent(KEYRING_KEY.to_owned()));
+        view.put_plain(plain);
+        view
+    }
+
+    /// Opens an existing storage. `None` when this is not its root key.
+    pub async fn open(
+        backend: Arc<dyn Backend>,
+        root: &RootKey,
+    ) -> Result<Option<Arc<Barrier>>, Error> {
+        let Some(entry) = backend.get(KEYRING_KEY).await? else {
+            return Err(Error::Corrupt("storage has no keyring".to_owned()));
+        };
+        match Keyring::open(root, &entry.bytes)? {
+            Some(keyring) => Ok(Some(Barrier::with(backend, keyring))),
+            None => Ok(None),
+        }
+    }
+
+    fn with(backend: Arc<dyn Backend>, keyring: Keyring) -> Arc<Barrier> {
+        let size = std::num::NonZeroUsize::new(NAME_KEYS_MAX).expect("not zero");
+        Arc::new(Barrier {
+            backend,
+            keyring: RwLock::new(keyring),
+            name_keys: Mutex::new(lru::LruCache::new(size)),
+            listings: Listings::default(),
+            locks: Locks::default(),
+            rekeying: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Adds a key term that seals all new writes; older terms go on opening what they sealed.
+    pub async fn rotate(&self, root: &RootKey) -> Result<KeyStatus, Error> {
+        let _alone = self.rekeying.lock().await;
+        let rotated = self.keyring.read().rotated();
+        let write = Write::Put(KEYRING_KEY.to_owned(), rotated.sealed(root));
+        self.backend.commit(&Batch { expects: Vec::new(), writes: vec![write] }).await?;
+        let status = rotated.status();
+        *self.keyring.write() = rotated;
+        Ok(status)
+    }
+
+    /// Seals the same keyring under another root key, in one batch with `beside`.
+    pub async fn reseal(&self, root: &RootKey, beside: Vec<Write>) -> Result<(), Error> {
+        let _alone = self.rekeying.lock().await;
+        let mut writes = beside;
+        writes.push(Write::Put(KEYRING_KEY.to_owned(), self.keyring.read().sealed(root)));
+        self.backend.commit(&Batch { expects: Vec::new(), writes }).await.map(|_| ())
+    }
+
+    /// The term in use and how much it has sealed.
+    pub fn key_status(&self) -> KeyStatus {
+        self.keyring.read().status()
+    }
+
+    /// Wipes the keys and the names at hand while others still hold the barrier: whatever they do
+    /// with it fails from here on.
+    pub fn wipe(&self) {
+        self.keyring.write().wipe();
+        self.name_keys.lock().clear();
+        self.listings.clear();
+    }
+
+    /// The storage below, for a consistent copy of its ciphertext.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// A new unit of work on the keys under `prefix`, which ends in `/`.
+    pub fn view(self: &Arc<Barrier>, prefix: &str) -> View {
+        View::new(self.clone(), prefix)
+    }
+
+    /// A code over text that is stable for this storage and says nothing to whoever lacks the keys:
+    /// for tokens, accessors and marks. Different purposes give unrelated codes.
+    pub fn fingerprint(&self, purpose: &str, text: &[u8]) -> [u8; 32] {
+        self.name_key(&format!("fingerprint:{purpose}")).sign(&[text])
+    }
+
+    fn name_key(&self, place: &str) -> Arc<MacKey> {
+        if let Some(key) = self.name_keys.lock().get(place) {
+            return key.clone();
+        }
+        let keyring = self.keyring.read();
+        let key = Arc::new(keyring.name_key(place));
+        // Kept under the lock of the ring: a wipe must not be followed by a key it missed.
+        self.name_keys.lock().put(place.to_owned(), key.clone());
+        key
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Barrier(..)")
+    }
+}
+
+/// One lock per key, while someone holds or wants it.
+#[derive(Default)]
+struct Locks(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    async fn acquire(&self, key: &str) -> OwnedMutexGuard<()> {
+        let lock = self.0.lock().entry(key.to_owned()).or_default().clone();
+        lock.lock_owned().await
+    }
+
+    /// Forgets the lock when nobody else holds or wants it.
+    fn release(&self, key: &str, guard: OwnedMutexGuard<()>) {
+        let mut locks = self.0.lock();
+        drop(guard);
+        if locks.get(key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            locks.remove(key);
+        }
+    }
+}

@@ -1,1 +1,26 @@
-//! bailee-sdk.
+//! What an engine is: all that the author of a secrets engine or auth method must read.
+//!
+//! An engine declares [`Path`]s; each operation names its input type and its code. Routing,
+//! validation, help, OpenAPI and the list of endpoints to test come from that declaration. Handlers
+//! get a [`Request`] and give a [`Reply`]; what they write through `request.view` lands in one batch
+//! after they return, or not at all.
+//!
+//! **Invariant:** nothing here knows tokens, HTTP or another engine.
+
+pub mod change;
+pub mod engine;
+pub mod error;
+pub mod field;
+pub mod help;
+pub mod openapi;
+pub mod path;
+pub mod request;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use bailee_barrier::{Names, View};
+pub use bailee_crypto::{Clock, Sensitive};
+pub use engine::{Engine, EngineKind, Lease};
+pub use error::{Code, Error};
+pub use path::{Endpoint, Operation, Path};
+pub use request::{Body, Caller, Json, Login, Mount, Mounts, Namespace, Reply, Request};

@@ -4,6 +4,9 @@
 //! that users choose do not appear in keys either. The meaning of the trait is held by the suite
 //! `testing::check_backend`, which every implementation runs.
 
+pub mod embedded;
+mod event;
+mod feed;
 pub mod memory;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -55,6 +58,16 @@ pub struct Batch {
     pub expects: Vec<Expect>,
     /// The changes. A key occurs at most once.
     pub writes: Vec<Write>,
+}
+
+impl Batch {
+    /// The keys it puts or deletes.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let key = |write: &Write| match write {
+            Write::Put(key, _) | Write::Delete(key) => key.clone(),
+        };
+        self.writes.iter().map(key).collect()
+    }
 }
 
 /// Keys that one commit changed.

@@ -1,0 +1,57 @@
+//! The environment, read here and nowhere else.
+
+use bailee_crypto::Sensitive;
+use std::{ffi::OsString, path::PathBuf};
+
+/// A variable, unless it is empty or not Unicode.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn raw(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The user's home folder.
+pub(crate) fn home() -> Option<PathBuf> {
+    raw("HOME").map(PathBuf::from)
+}
+
+/// What the server takes from its environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerEnvironment {
+    /// Where AWS Secrets Manager is, instead of its regional address.
+    pub aws_endpoint_url: Option<String>,
+    /// Where AWS STS is.
+    pub aws_sts_endpoint_url: Option<String>,
+    /// A forward proxy for everything that leaves.
+    pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy.
+    pub no_proxy: Option<String>,
+    /// Overrides the file's log level.
+    pub log_level: Option<String>,
+    /// The address that clients are told.
+    pub api_addr: Option<String>,
+}
+
+impl ServerEnvironment {
+    /// Reads it.
+    pub fn read() -> ServerEnvironment {
+        let for_all = variable("AWS_ENDPOINT_URL");
+        ServerEnvironment {
+            aws_endpoint_url: variable("AWS_ENDPOINT_URL_SECRETS_MANAGER").or(for_all.clone()),
+            aws_sts_endpoint_url: variable("AWS_ENDPOINT_URL_STS").or(for_all),
+            proxy: variable("HTTPS_PROXY").or_else(|| variable("https_proxy")),
+            no_proxy: variable("NO_PROXY").or_else(|| variable("no_proxy")),
+            log_level: variable("VAULT_LOG_LEVEL"),
+            api_addr: variable("VAULT_API_ADDR"),
+        }
+    }
+}
+
+/// The token for the root of a development server, when the user chose one.
+pub(crate) fn dev_root_token() -> Option<Sensitive<String>> {
+    variable("VAULT_DEV_ROOT_TOKEN_ID").map(Sensitive::from)
+}

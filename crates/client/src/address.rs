@@ -1,0 +1,53 @@
+//! Where a server is.
+
+use std::{fmt, str::FromStr};
+
+/// The base of all requests: scheme, host and port, without a final `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(String);
+
+/// An address that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("address {text:?}: {reason}")]
+pub struct AddressError {
+    text: String,
+    reason: &'static str,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Address, AddressError> {
+        let failed = |reason| AddressError { text: text.to_owned(), reason };
+        let uri: http::Uri = text.parse().map_err(|_| failed("is not a URL"))?;
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            Some(_) => return Err(failed("must start with https:// or http://")),
+            None => return Err(failed("lacks https:// or http:// at the start")),
+        }
+        let authority = uri.authority().ok_or_else(|| failed("has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(failed("must not carry a user or password"));
+        }
+        Ok(Address(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_a_scheme_and_carry_no_password() {
+        assert_eq!("https://a:8200/".parse::<Address>().unwrap().to_string(), "https://a:8200");
+        for bad in ["a:8200", "ftp://a", "https://", "http://u:p@a", "127.0.0.1:8200"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One request and its answer.
+
+use crate::{ANSWER_BYTES_MAX, Error, Settings, secret_header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
+use zeroize::Zeroizing;
+
+/// Redirects followed on the same host before giving up.
+const REDIRECTS_MAX: usize = 3;
+/// What a path segment may not hold unencoded.
+const UNSAFE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'|')
+    .add(b'[')
+    .add(b']');
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// List, sent as GET with `list=true`, which every proxy lets through.
+    List,
+    /// Write.
+    Put,
+    /// Write, for what older servers serve under POST only.
+    Post,
+    /// Change a part, by merge patch.
+    Patch,
+    /// Delete.
+    Delete,
+}
+
+impl Method {
+    /// The verb on the wire.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Method::Get | Method::List => "GET",
+            Method::Put => "PUT",
+            Method::Post => "POST",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        }
+    }
+}
+
+/// A request to be sent.
+pub struct Outgoing {
+    /// What is asked.
+    pub method: Method,
+    /// The path behind `/v1/`, not encoded.
+    pub path: String,
+    /// Names and values behind the `?`.
+    pub query: Vec<(String, String)>,
+    /// The JSON body of writes.
+    pub body: Option<Zeroizing<Vec<u8>>>,
+    /// Headers beside token and namespace.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+}
+
+impl Outgoing {
+    /// A request without body.
+    pub fn new(method: Method, path: impl Into<String>) -> Outgoing {
+        let (query, headers) = (Vec::new(), Vec::new());
+        Outgoing { method, path: path.into(), query, body: None, headers }
+    }
+
+    /// The same with a JSON body.
+    #[must_use]
+    pub fn json(mut self, body: &Value) -> Outgoing {
+        self.body = Some(Zeroizing::new(body.to_string().into_bytes()));
+        self
+    }
+
+    /// The same with one more query field.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: impl Into<String>) -> Outgoing {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Outgoing {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The URL it goes to.
+    pub fn url(&self, settings: &Settings) -> String {
+        let path = utf8_percent_encode(self.path.trim_start_matches('/'), UNSAFE);
+        let mut url = format!("{}/v1/{path}", settings.address);
+        let listed = (self.method == Method::List).then(|| ("list".to_owned(), "true".to_owned()));
+        let mut mark = '?';
+        for (name, value) in self.query.iter().chain(&listed) {
+            let set = percent_encoding::NON_ALPHANUMERIC;
+            let (name, value) = (utf8_percent_encode(name, set), utf8_percent_encode(value, set));
+            url.push_str(&format!("{mark}{name}={value}"));
+            mark = '&';
+        }
+        url
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outgoing({} {})", self.method.verb(), self.path)
+    }
+}
+
+/// An answer.
+pub struct Response {
+    /// Its HTTP status.
+    pub status: u16,
+    /// When the server asks to come again.
+    pub retry_after: Option<Duration>,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Response {
+    /// The document, as it came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The document as JSON; an empty object when there is none.
+    pub fn json(&self) -> Map<String, Value> {
+        serde_json::from_slice(&self.bytes).unwrap_or_default()
+    }
+
+    /// The document's `data` as a typed value; `None` when it is absent or of another type.
+    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_value(self.json().remove("data")?).ok()
+    }
+
+    /// The sentences of a refusal.
+    pub fn errors(&self) -> Vec<String> {
+        let errors = self.json().remove("errors");
+        errors.and_then(|errors| serde_json::from_value(errors).ok()).unwrap_or_default()
+    }
+}
+
+/// Answers hold secrets.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response({}, {} bytes)", self.status, self.bytes.len())
+    }
+}
+
+pub(crate) async fn send(
+    http: &reqwest::Client,
+    settings: &Settings,
+    outgoing: &Outgoing,
+) -> Result<Response, Error> {
+    let mut url = outgoing.url(settings);
+    for _ in 0..=REDIRECTS_MAX {
+        let answer = request(http, settings, outgoing, &url)?
+            .send()
+            .await
+            .map_err(|error| connection(outgoing, &url, &error))?;
+        if !answer.status().is_redirection() {
+            return read(outgoing, &url, answer).await;
+        }
+        url = redirected(settings, outgoing, &url, answer.headers().get(LOCATION))?;
+    }
+    Err(answer_error(outgoing, &url, "redirects without end"))
+}
+
+fn request(
+    http: &reqwest::Client,
+    settings: &Settings,
+    outgoing: &Outgoing,
+    url: &str,
+) -> Result<reqwest::RequestBuilder, Error> {
+    let verb = reqwest::Method::from_bytes(outgoing.method.verb().as_bytes());
+    let mut request = http.request(verb.expect("the API's verbs are valid"), url);
+    request = request.header("X-Vault-Request", "true");
+    if let Some(token) = &settings.token {
+        request = request.header("X-Vault-Token", secret_header(token.expose())?);
+    }
+    if !settings.namespace.is_empty() {
+        request = request.header("X-Vault-Namespace", &settings.namespace);
+    }
+    for (name, value) in &outgoing.headers {
+        request = request.header(name.as_ref(), value);
+    }
+    if let Some(body) = &outgoing.body {
+        let media = match outgoing.method {
+            Method::Patch => "application/merge-patch+json",
+            Method::Get | Method::List | Method::Put | Method::Post | Method::Delete => {
+                "application/json"
+            }
+        };
+        request = request.header(CONTENT_TYPE, media).body(body.to_vec());
+    }
+    Ok(request)
+}
+
+async fn read(
+    outgoing: &Outgoing,
+    url: &str,
+    mut answer: reqwest::Response,
+) -> Result<Response, Error> {
+    let status = answer.status().as_u16();
+    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let mut bytes = Zeroizing::new(Vec::new());
+    while let Some(part) =
+        answer.chunk().await.map_err(|error| connection(outgoing, url, &error))?
+    {
+        if bytes.len() + part.len() > ANSWER_BYTES_MAX {
+            return Err(answer_error(outgoing, url, "is larger than 64 MiB"));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    let response = Response { status, retry_after, bytes };
+    if (200..300).contains(&status) {
+        return Ok(response);
+    }
+    let (method, url) = (outgoing.method.verb(), url.to_owned());
+    Err(Error::Refused { method, url, response: Box::new(response) })
+}
+
+/// Where a redirect leads, if the token may go there: the same scheme, host and port.
+fn redirected(
+    settings: &Settings,
+    outgoing: &Outgoing,
+    url: &str,
+    to: Option<&HeaderValue>,
+) -> Result<String, Error> {
+    let to = to.and_then(|to| to.to_str().ok()).unwrap_or_default();
+    let base = settings.address.to_string();
+    if to.starts_with('/') && !to.starts_with("//") {
+        return Ok(format!("{base}{to}"));
+    }
+    if to.strip_prefix(&base).is_some_and(|rest| rest.starts_with('/')) {
+        return Ok(to.to_owned());
+    }
+    Err(answer_error(outgoing, url, "redirects to another host; set its address instead"))
+}
+
+fn connection(outgoing: &Outgoing, url: &str, error: &reqwest::Error) -> Error {
+    // The innermost reason is the one that helps.
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        reason = inner.to_string();
+        source = inner.source();
+    }
+    Error::Connection { method: outgoing.method.verb(), url: url.to_owned(), reason }
+}
+
+fn answer_error(outgoing: &Outgoing, url: &str, reason: &'static str) -> Error {
+    Error::Answer { method: outgoing.method.verb(), url: url.to_owned(), reason }
+}

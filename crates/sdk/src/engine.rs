@@ -1,0 +1,81 @@
+//! The contract of a mountable engine.
+
+use crate::{Error, Path, View};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// A mountable secrets engine or auth method. One value serves all mounts with the same options;
+/// what it keeps per mount is behind `request.view`.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// All it serves. Routing, help, OpenAPI and the ACL test come from here.
+    fn paths(self: Arc<Self>) -> Vec<Path>;
+
+    /// Prolongs what a lease stands for; how long it now lasts.
+    async fn renew(&self, _view: &View, _lease: &Lease) -> Result<Duration, Error> {
+        Err(Error::invalid("lease is not renewable"))
+    }
+
+    /// Takes back what a lease stands for. Called again until it succeeds.
+    async fn revoke(&self, _view: &View, _lease: &Lease) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Undoes an outside effect whose request never finished.
+    async fn roll_back(&self, _view: &View, _intent: &Value) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Periodic work of one mount.
+    async fn tick(&self, _view: &View, _now: SystemTime) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Whether an engine keeps secrets or proves who a caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Mounted by `sys/mounts`.
+    Secret,
+    /// Mounted by `sys/auth`, below `auth/`.
+    Auth,
+}
+
+/// Makes an engine from the options of a mount.
+pub type MakeEngine = fn(&BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error>;
+
+/// A kind of engine that can be mounted.
+#[derive(Clone)]
+pub struct EngineKind {
+    /// The type users name, such as `kv`.
+    pub name: &'static str,
+    /// Secrets engine or auth method.
+    pub class: Class,
+    /// Makes the engine for a mount with these options; an error names the option.
+    pub make: MakeEngine,
+}
+
+impl fmt::Debug for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EngineKind({})", self.name)
+    }
+}
+
+/// What an engine gave out for a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// How long it lasts; the kernel applies the mount's default and maximum.
+    pub ttl: Duration,
+    /// Whether it can be prolonged.
+    pub renewable: bool,
+    /// What the engine needs to renew or revoke it.
+    pub data: Value,
+}

@@ -1,0 +1,210 @@
+//! What is answered without a token and while sealed: init, unseal, status, health. These answers
+//! have no envelope.
+
+use crate::{
+    input,
+    wire::{self, Reply},
+};
+use bailee_kernel::{Core, Initialize};
+use bailee_sdk::Error;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Shortest and longest share in bytes: a key of 16 or 32 bytes and what splitting adds.
+const SHARE_BYTES_MIN: usize = 16;
+const SHARE_BYTES_MAX: usize = 33;
+
+/// Serves reads of this family, and refuses its wrong verbs; `None` for all else.
+pub(crate) async fn try_serve(
+    core: &Arc<Core>,
+    path: &str,
+    method: &Method,
+    query: Option<&str>,
+) -> Option<Reply> {
+    let is_read = method == Method::GET;
+    let is_write = method == Method::PUT || method == Method::POST;
+    let refused = || Some(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]));
+    let listed = query.is_some_and(|query| query.contains("list=true"));
+    match path {
+        "sys/init" if is_read && !listed => Some(or_error(init_status(core).await)),
+        "sys/seal-status" if is_read => Some(or_error(seal_status(core).await)),
+        "sys/leader" if is_read => Some(or_error(leader(core).await)),
+        "sys/health" if is_read || method == Method::HEAD => {
+            Some(health(core, &input::query(query.unwrap_or_default())).await)
+        }
+        "sys/init" | "sys/unseal" | "sys/seal" | "sys/step-down" if !is_write => refused(),
+        "sys/health" | "sys/seal-status" | "sys/leader" => refused(),
+        _ => None,
+    }
+}
+
+/// Whether a write to this path is served by [`serve_with_body`].
+pub(crate) fn takes_body(path: &str) -> bool {
+    matches!(path, "sys/init" | "sys/unseal")
+}
+
+/// Whether this is the path that seals.
+pub(crate) fn is_seal(path: &str) -> bool {
+    path == "sys/seal"
+}
+
+/// Serves writes of this family.
+pub(crate) async fn serve_with_body(
+    core: &Arc<Core>,
+    path: &str,
+    body: &[u8],
+) -> Result<Reply, Error> {
+    if body.is_empty() {
+        return Err(Error::invalid("EOF"));
+    }
+    let fields = input::fields(bailee_sdk::Operation::Update, &http::HeaderMap::new(), body)?;
+    match path {
+        "sys/init" => initialize(core, &fields).await,
+        _ => unseal(core, &fields).await,
+    }
+}
+
+fn or_error(reply: Result<Reply, Error>) -> Reply {
+    reply.unwrap_or_else(|error| wire::failure("", &error))
+}
+
+async fn init_status(core: &Arc<Core>) -> Result<Reply, Error> {
+    let initialized = core.is_initialized().await?;
+    Ok(wire::json_reply(StatusCode::OK, &json!({ "initialized": initialized })))
+}
+
+async fn seal_status(core: &Arc<Core>) -> Result<Reply, Error> {
+    Ok(wire::json_reply(StatusCode::OK, &core.seal_status().await?))
+}
+
+async fn leader(core: &Arc<Core>) -> Result<Reply, Error> {
+    Ok(wire::json_reply(StatusCode::OK, &core.leader().await?))
+}
+
+/// Health as a status code: load balancers read nothing else, and may choose the codes.
+async fn health(core: &Arc<Core>, query: &Map<String, Value>) -> Reply {
+    let health = core.health().await;
+    let (name, code) = match (health.initialized, health.sealed, health.standby) {
+        (false, _, _) => ("uninitcode", 501),
+        (true, true, _) => ("sealedcode", 503),
+        (true, false, true) if query.get("standbyok").is_some_and(|ok| ok != "false") => {
+            ("activecode", 200)
+        }
+        (true, false, true) => ("standbycode", 429),
+        (true, false, false) => ("activecode", 200),
+    };
+    let codes = query.iter().filter(|(name, _)| name.ends_with("code"));
+    for (_, value) in codes {
+        if chosen(value).is_none() {
+            return wire::errors(StatusCode::BAD_REQUEST, &[]);
+        }
+    }
+    let chosen = query.get(name).and_then(chosen);
+    let status = chosen.or_else(|| StatusCode::from_u16(code).ok()).unwrap_or_default();
+    wire::json_reply(status, &health)
+}
+
+fn chosen(value: &Value) -> Option<StatusCode> {
+    let code = value.as_str()?.parse().ok().filter(|code| (200..1000).contains(code))?;
+    StatusCode::from_u16(code).ok()
+}
+
+async fn initialize(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, Error> {
+    let outside = ["recovery_shares", "recovery_threshold", "recovery_pgp_keys"]
+        .into_iter()
+        .filter(|name| fields.get(*name).is_some_and(|value| !is_zero(value)));
+    let outside: Vec<&str> = outside.collect();
+    if !outside.is_empty() {
+        let text = format!("parameters {} not applicable to seal type shamir", outside.join(","));
+        return Err(Error::invalid(text));
+    }
+    for name in ["pgp_keys", "root_token_pgp_key"] {
+        if fields.get(name).is_some_and(|value| !is_zero(value)) {
+            let text =
+                format!("{name}: encrypting the result with PGP is not supported; leave it out");
+            return Err(Error::invalid(text));
+        }
+    }
+    let request = Initialize {
+        shares: number(fields, "secret_shares")?,
+        threshold: number(fields, "secret_threshold")?,
+    };
+    let made = core.initialize(request).await?;
+    let hex: Vec<Zeroizing<String>> =
+        made.keys.iter().map(|key| Zeroizing::new(hex::encode(key.as_slice()))).collect();
+    let base64: Vec<Zeroizing<String>> = made
+        .keys
+        .iter()
+        .map(|key| Zeroizing::new(BASE64_STANDARD.encode(key.as_slice())))
+        .collect();
+    Ok(wire::json_reply(
+        StatusCode::OK,
+        &json!({
+            "keys": hex.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
+            "keys_base64": base64.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
+            "root_token": made.root_token.expose(),
+        }),
+    ))
+}
+
+async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, Error> {
+    let is_set = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => {
+            Err(Error::invalid(format!("failed to parse JSON input: {name} must be a boolean")))
+        }
+    };
+    if is_set("migrate")? {
+        return Err(Error::invalid(
+            "can't perform a seal migration: there is no seal to migrate from",
+        ));
+    }
+    if is_set("reset")? {
+        return Ok(wire::json_reply(StatusCode::OK, &core.reset_unseal().await?));
+    }
+    let key = match fields.get("key") {
+        None | Some(Value::Null) => "",
+        Some(Value::String(key)) => key.as_str(),
+        Some(_) => return Err(Error::invalid("failed to parse JSON input: key must be a string")),
+    };
+    if key.is_empty() {
+        return Err(Error::invalid(
+            "'key' must be specified in request body as JSON, or 'reset' set to true",
+        ));
+    }
+    let share = hex::decode(key).or_else(|_| BASE64_STANDARD.decode(key)).map(Zeroizing::new);
+    let share = share.map_err(|_| Error::invalid("'key' must be a valid hex or base64 string"))?;
+    if core.is_initialized().await? {
+        if share.len() < SHARE_BYTES_MIN {
+            return Err(Error::invalid("invalid key: key is shorter than minimum 16 bytes"));
+        }
+        if share.len() > SHARE_BYTES_MAX {
+            return Err(Error::invalid("invalid key: key is longer than maximum 33 bytes"));
+        }
+    }
+    Ok(wire::json_reply(StatusCode::OK, &core.unseal(&share).await?))
+}
+
+fn number(fields: &Map<String, Value>, name: &str) -> Result<i64, Error> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => value.as_i64().ok_or_else(|| {
+            Error::invalid(format!("failed to parse JSON input: {name} must be a whole number"))
+        }),
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(flag) => !flag,
+        Value::Object(_) => false,
+    }
+}

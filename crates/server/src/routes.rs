@@ -1,0 +1,134 @@
+//! Where a request goes.
+
+use crate::{
+    event, input,
+    limits::REQUEST_TIME_MAX,
+    open,
+    paths::{self, Target},
+    wire::{self, Reply},
+};
+use bailee_crypto::random;
+use bailee_kernel::{Call, Core};
+use bailee_sdk::{Error, Operation, Sensitive};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{AUTHORIZATION, LOCATION},
+};
+use hyper::body::Incoming;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+/// Answers one request, whatever it is.
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    request: Request<Incoming>,
+    remote: SocketAddr,
+) -> Reply {
+    let started = tokio::time::Instant::now();
+    let id = random::uuid().to_string();
+    let answered = tokio::time::timeout(REQUEST_TIME_MAX, route(&core, request, remote, &id));
+    let reply = answered.await.unwrap_or_else(|_| {
+        let text = "the request took too long and was given up".to_owned();
+        wire::errors(StatusCode::SERVICE_UNAVAILABLE, &[text])
+    });
+    event::answered(reply.status(), started.elapsed());
+    reply
+}
+
+async fn route(
+    core: &Arc<Core>,
+    request: Request<Incoming>,
+    remote: SocketAddr,
+    id: &str,
+) -> Reply {
+    match paths::read(request.uri().path()) {
+        Ok(Target::Api(path)) => match api(core, path, request, remote, id).await {
+            Ok(reply) => reply,
+            Err(error) => wire::failure(id, &error),
+        },
+        Ok(Target::Redirect(to)) => redirect(&to, request.uri().query()),
+        Ok(Target::Elsewhere) if request.uri().path() == "/" => redirect("/ui/", None),
+        Ok(Target::Elsewhere) => wire::errors(StatusCode::NOT_FOUND, &[]),
+        Err(error) => wire::failure(id, &error),
+    }
+}
+
+async fn api(
+    core: &Arc<Core>,
+    path: String,
+    request: Request<Incoming>,
+    remote: SocketAddr,
+    id: &str,
+) -> Result<Reply, Error> {
+    if let Some(reply) = open::try_serve(core, &path, request.method(), request.uri().query()).await
+    {
+        return Ok(reply);
+    }
+    let query = input::query(request.uri().query().unwrap_or_default());
+    let Some(operation) = input::operation(request.method(), &query) else {
+        return Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]));
+    };
+    let (head, incoming) = request.into_parts();
+    let input = match operation {
+        Operation::Read | Operation::List | Operation::Delete => {
+            let mut fields = query;
+            fields.remove("list");
+            fields
+        }
+        Operation::Create | Operation::Update | Operation::Patch => {
+            let body = input::body(incoming).await?;
+            if open::takes_body(&path) {
+                return open::serve_with_body(core, &path, &body).await;
+            }
+            input::fields(operation, &head.headers, &body)?
+        }
+    };
+    let mut path = path;
+    if operation == Operation::List && !path.ends_with('/') {
+        path.push('/');
+    }
+    let call = Call {
+        id: id.to_owned(),
+        namespace: header(&head.headers, "x-vault-namespace").unwrap_or_default().to_owned(),
+        path,
+        operation,
+        input,
+        token: token(&head.headers),
+        wrap_ttl: wrap_ttl(&head.headers)?,
+        remote: Some(remote),
+    };
+    if open::is_seal(&call.path) && head.method != Method::GET {
+        core.seal(call).await?;
+        return Ok(wire::empty(StatusCode::NO_CONTENT));
+    }
+    core.handle(call).await.map(wire::answer)
+}
+
+fn token(headers: &HeaderMap) -> Option<Sensitive<String>> {
+    let bearer = || {
+        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    };
+    let token = header(headers, "x-vault-token").or_else(bearer)?;
+    (!token.is_empty()).then(|| Sensitive::from(token))
+}
+
+fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(text) = header(headers, "x-vault-wrap-ttl") else { return Ok(None) };
+    let ttl = bailee_notation::duration::parse(text)
+        .map_err(|error| Error::invalid(format!("X-Vault-Wrap-TTL: {error}")))?;
+    Ok((!ttl.is_zero()).then_some(ttl))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn redirect(to: &str, query: Option<&str>) -> Reply {
+    let to = query.map_or_else(|| to.to_owned(), |query| format!("{to}?{query}"));
+    let mut reply = wire::empty(StatusCode::TEMPORARY_REDIRECT);
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        reply.headers_mut().insert(LOCATION, to);
+    }
+    reply
+}
