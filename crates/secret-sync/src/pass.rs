@@ -52,6 +52,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Ends as a crash does: nothing is finished.
+    #[cfg(test)]
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        self.task.await.ok();
+    }
+
     /// Ends the work: running calls get a moment, what is left stays dirty in storage.
     pub async fn stop(self) {
         self.stop.send_replace(true);
