@@ -70,13 +70,7 @@ pub enum Fault {
 
 impl Default for FakeCloud {
     fn default() -> FakeCloud {
-        let limits = Limits {
-            payload_bytes_max: 65_536,
-            name_bytes_max: 512,
-            tags: true,
-            writes_per_second: 50,
-            concurrency_max: 16,
-        };
+        let limits = Limits { payload_bytes_max: 65_536, tags: true, writes_per_second: 50 };
         FakeCloud { limits, state: Mutex::default() }
     }
 }
@@ -326,8 +320,7 @@ async fn updates_replace_and_deletions_are_repeatable(
     let name = "contract/gone";
     let first = delivery(name, "{\"v\":3}", 3, None);
     let receipt = destination.put(&first).await.expect("a new object is created");
-    let entry =
-        LedgerEntry { name: name.to_owned(), delivered: Some(delivered(&first, &receipt)) };
+    let entry = LedgerEntry { name: name.to_owned(), delivered: Some(delivered(&first, &receipt)) };
     for _ in 0..2 {
         destination.delete(&entry, Deletion::Forced).await.expect("what is gone is removed");
         assert_eq!(look.value(name).await, None);

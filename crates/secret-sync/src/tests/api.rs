@@ -5,7 +5,8 @@ use bailee_sdk::{Code, Operation};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const KEYS: &str = r#"{"access_key_id":"AKIA1","secret_access_key":"canary-secret","region":"eu-west-1"}"#;
+const KEYS: &str =
+    r#"{"access_key_id":"AKIA1","secret_access_key":"canary-secret","region":"eu-west-1"}"#;
 
 fn keys(more: Value) -> Value {
     let mut keys: Value = serde_json::from_str(KEYS).unwrap();

@@ -11,10 +11,13 @@ use crate::{
 use async_trait::async_trait;
 use bailee_cloud::EgressRules;
 use bailee_crypto::SystemClock;
-use bailee_fake_clouds::{FakeAws, aws::{Fault, Key}};
+use bailee_fake_clouds::{
+    FakeAws,
+    aws::{Fault, Key},
+};
 use bailee_sdk::{Clock, Sensitive};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 const NAME: &str = "vault/kv_1234/app/db";
@@ -45,10 +48,14 @@ impl Aws {
         let fake = FakeAws::start().await;
         fake.enforce_policies(true);
         let key = fake.create_user("sync", policies);
-        let settings =
-            Settings { aws_endpoint_url: Some(fake.endpoint()), ..Settings::default() };
-        let barrier =
-            super::world::barrier(Arc::new(bailee_storage::memory::Memory::default())).await.unwrap();
+        let settings = Settings {
+            aws_endpoint_url: Some(fake.endpoint()),
+            aws_sts_endpoint_url: Some(fake.endpoint()),
+            ..Settings::default()
+        };
+        let barrier = super::world::barrier(Arc::new(bailee_storage::memory::Memory::default()))
+            .await
+            .unwrap();
         let world = World::with(barrier, Arc::default(), settings, Arc::new(SystemClock));
         world.post("activation-flags/secrets-sync/activate", json!({})).await.unwrap();
         let aws = Aws { fake, world };
@@ -62,8 +69,7 @@ impl Aws {
 
     /// A server whose user lacks one action of the minimal policy.
     async fn without(action: &str) -> Aws {
-        let actions: Vec<&str> =
-            MINIMAL.into_iter().filter(|allowed| *allowed != action).collect();
+        let actions: Vec<&str> = MINIMAL.into_iter().filter(|allowed| *allowed != action).collect();
         Aws::with(&[&minimal(&actions)]).await
     }
 
@@ -257,6 +263,87 @@ async fn without_the_right_to_restore_the_status_names_it() {
 }
 
 #[tokio::test]
+async fn a_deletion_of_ours_that_is_not_done_yet_is_waited_out() {
+    let aws = Aws::minimal().await;
+    aws.fake.set_force_delete_delay(Duration::from_secs(600));
+    aws.write(1).await;
+    aws.set().await;
+    assert_eq!(aws.remove().await["sync_status"], "UNSYNCED");
+    assert_ne!(aws.set().await["sync_status"], "SYNCED");
+    aws.fake.advance(Duration::from_secs(601));
+    aws.until(text(1)).await;
+}
+
+#[tokio::test]
+async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
+    let survey = [MINIMAL.as_slice(), &["DescribeSecret"]].concat();
+    let list = json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            { "Effect": "Allow", "Action": "secretsmanager:ListSecrets", "Resource": "*" },
+        ],
+    });
+    let aws = Aws::with(&[&minimal(&survey), &list.to_string()]).await;
+    aws.write(1).await;
+    aws.set().await;
+    aws.fake.put_secret(NAME, "tampered");
+    aws.world.stop().await;
+    // The list is believed about deliveries of some age.
+    let store = crate::store::Store::open(&aws.world.barrier, &aws.world.namespace);
+    let id = store.destination_id("aws-sm", "d1");
+    let (secret, mut association) = store.associations(&id).await.unwrap().remove(0);
+    association.ledger[0].delivered.as_mut().unwrap().at = 0;
+    store.update_association(&id, &secret, &association, None);
+    store.view.commit().await.unwrap();
+    aws.world.start();
+    aws.until(text(1)).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_survey_the_destination_says_so() {
+    let aws = Aws::minimal().await;
+    aws.write(1).await;
+    aws.set().await;
+    aws.world.stop().await;
+    aws.world.start();
+    loop {
+        let shown = aws.world.get("sync/destinations/aws-sm/d1").await.unwrap();
+        if shown["notes"][0]["missing_permission"] == "secretsmanager:ListSecrets" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_with_its_external_id() {
+    let assume = json!({
+        "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*" }],
+    });
+    let aws = Aws::minimal().await;
+    let trust = json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:aws:iam::{}:root", aws.fake.account_id()) },
+            "Action": "sts:AssumeRole",
+            "Condition": { "StringEquals": { "sts:ExternalId": "tenant-7" } },
+        }],
+    });
+    let role = aws.fake.create_role("deliver", &trust.to_string(), &[&minimal(&MINIMAL)]);
+    let key = aws.fake.create_user("bare", &[&assume.to_string()]);
+    aws.write(1).await;
+    aws.destination(&key, json!({ "role_arn": role, "external_id": "tenant-7" })).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    aws.destination(&key, json!({ "role_arn": role, "external_id": "wrong" })).await;
+    aws.write(2).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+}
+
+#[tokio::test]
 async fn tags_that_cannot_be_removed_are_a_note() {
     let aws = Aws::minimal().await;
     let key = aws.fake.create_user("tagger", &[&minimal(&MINIMAL)]);
@@ -384,8 +471,7 @@ async fn destination(fake: &FakeAws, key: &Key) -> Arc<dyn Destination> {
         ("secret_access_key", key.secret_access_key.clone()),
         ("region", "us-east-1".to_owned()),
     ];
-    let details =
-        details.into_iter().map(|(name, value)| (name.to_owned(), Sensitive::new(value)));
+    let details = details.into_iter().map(|(name, value)| (name.to_owned(), Sensitive::new(value)));
     let blueprint = Blueprint {
         details: Details(details.collect()),
         rules: EgressRules { disable_strict_networking: true, ..EgressRules::default() },
@@ -411,7 +497,6 @@ fn delivery(text: &str) -> Delivery {
         tags_only: false,
     }
 }
-
 
 #[tokio::test]
 async fn ambient_credentials_serve_only_where_they_are_allowed() {

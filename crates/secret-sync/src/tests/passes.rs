@@ -321,7 +321,8 @@ async fn purge_removes_everything_and_then_the_destination() {
         world.write(secret, json!({ "v": 1 })).await.unwrap();
         world.set(secret).await.unwrap();
     }
-    let delete = |input| world.call(bailee_sdk::Operation::Delete, "sync/destinations/in-mem/d1", input);
+    let delete =
+        |input| world.call(bailee_sdk::Operation::Delete, "sync/destinations/in-mem/d1", input);
     assert!(delete(json!({})).await.is_err());
     delete(json!({ "purge": true })).await.unwrap();
     sleep(MOMENT).await;
@@ -336,7 +337,8 @@ async fn a_purge_that_fails_says_why_and_blocks_nothing() {
     world.write("a", json!({ "v": 1 })).await.unwrap();
     world.set("a").await.unwrap();
     world.cloud.fail([Fault::Refuse(Error::forbidden("in-mem:Delete", "no right to delete"))]);
-    let delete = |input| world.call(bailee_sdk::Operation::Delete, "sync/destinations/in-mem/d1", input);
+    let delete =
+        |input| world.call(bailee_sdk::Operation::Delete, "sync/destinations/in-mem/d1", input);
     delete(json!({ "purge": "true" })).await.unwrap();
     sleep(MOMENT).await;
     let shown = world.get("sync/destinations/in-mem/d1").await.unwrap();

@@ -112,8 +112,7 @@ impl World {
         let mut kinds = crate::destinations::all();
         kinds.push(cloud.kind());
         let sync = SecretSync::with_kinds(settings, clock.clone(), kinds);
-        let mounts =
-            Mounts(Arc::new(vec![mount("kv/", "1234", "2"), mount("old/", "5678", "1")]));
+        let mounts = Mounts(Arc::new(vec![mount("kv/", "1234", "2"), mount("old/", "5678", "1")]));
         let team = Namespace { id: "team1".to_owned(), path: "team/".to_owned() };
         let local = Arc::new(Local {
             barrier: barrier.clone(),
@@ -426,9 +425,8 @@ impl Backend for Faulty {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Revision, StorageError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            left.checked_sub(1)
-        });
+        let left =
+            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         let down = || StorageError::Unavailable("down".to_owned());
         match left {
             Err(_) => Err(down()),
@@ -446,10 +444,7 @@ impl Backend for Faulty {
         self.inner.changes()
     }
 
-    async fn backup(
-        &self,
-        into: &mut (dyn AsyncWrite + Send + Unpin),
-    ) -> Result<(), StorageError> {
+    async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), StorageError> {
         self.inner.backup(into).await
     }
 }
