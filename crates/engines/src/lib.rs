@@ -1,1 +1,13 @@
-//! bailee-engines.
+//! The engines that are built in.
+//!
+//! **Invariant:** an engine knows neither tokens nor HTTP nor another engine: it has its paths and
+//! the requests that come to them.
+
+pub mod secret;
+
+use bailee_sdk::EngineKind;
+
+/// Every kind that can be mounted.
+pub fn all() -> Vec<EngineKind> {
+    vec![secret::kv::kind()]
+}

@@ -149,3 +149,66 @@ schema! {
     Flag: { "type": "boolean" },
     Integer: { "type": "integer" },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_duration_is_a_number_of_seconds_or_a_text() {
+        for value in [json!(30), json!("30"), json!("30s")] {
+            assert_eq!(read(value), Ok(Ttl(Duration::from_secs(30))));
+        }
+        for value in [json!(null), json!(""), json!(0)] {
+            assert_eq!(read(value), Ok(Ttl(Duration::ZERO)));
+        }
+        for value in [json!(true), json!([1]), json!({}), json!("soon"), json!(-1)] {
+            assert!(read::<Ttl>(value).unwrap_err().starts_with("expected a duration"));
+        }
+    }
+
+    #[test]
+    fn a_list_is_an_array_or_one_text_with_commas() {
+        for value in [json!(["a", " b", ""]), json!("a, b,")] {
+            assert_eq!(read(value), Ok(CommaList(vec!["a".to_owned(), "b".to_owned()])));
+        }
+        assert_eq!(read(json!([1, "2"])), Ok(CommaList(vec!["1".to_owned(), "2".to_owned()])));
+        assert_eq!(read(json!(null)), Ok(CommaList::default()));
+        assert!(read::<CommaList>(json!([["a"]])).is_err());
+        assert!(read::<CommaList>(json!(true)).is_err());
+    }
+
+    #[test]
+    fn texts_under_names_are_an_object_or_a_list_of_pairs() {
+        let expected =
+            KeyValues([("a", "1"), ("b", "x=y")].map(|(k, v)| (k.into(), v.into())).into());
+        for value in [json!({"a": 1, "b": "x=y"}), json!(["a=1", "b=x=y"]), json!("a=1,b=x=y")] {
+            assert_eq!(read(value), Ok(expected.clone()));
+        }
+        assert!(read::<KeyValues>(json!({"a": {}})).is_err());
+        assert!(read::<KeyValues>(json!(["a"])).is_err());
+    }
+
+    #[test]
+    fn a_flag_and_a_whole_number_may_be_texts() {
+        for value in [json!(true), json!("true"), json!("1"), json!(1)] {
+            assert_eq!(read(value), Ok(Flag(true)));
+        }
+        for value in [json!(false), json!("false"), json!(0), json!(null)] {
+            assert_eq!(read(value), Ok(Flag(false)));
+        }
+        assert!(read::<Flag>(json!("yes")).is_err());
+        for value in [json!(7), json!("7")] {
+            assert_eq!(read(value), Ok(Integer(7)));
+        }
+        for value in [json!("x"), json!(7.5), json!([7]), json!("")] {
+            assert!(read::<Integer>(value).is_err());
+        }
+    }
+}

@@ -11,6 +11,7 @@ pub mod change;
 pub mod engine;
 pub mod error;
 pub mod field;
+pub mod help;
 pub mod openapi;
 pub mod path;
 pub mod request;

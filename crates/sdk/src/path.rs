@@ -54,16 +54,19 @@ type Exists =
 pub struct Endpoint {
     /// One sentence for help and OpenAPI.
     pub summary: &'static str,
-    /// Schema of the input; its properties are the known fields.
+    /// Schema of the input; its properties are the known fields. Additional properties, when it
+    /// allows them, are input too and not warned about.
     pub input: Schema,
     fields: Arc<BTreeSet<String>>,
+    takes_any_field: bool,
     handler: Handler,
 }
 
 /// A declared path of an engine.
 ///
 /// Patterns are literal segments and captures: `{name}` is one segment, a last `{name...}` is the
-/// rest of the path with at least one character, `{name...?}` the rest or nothing.
+/// rest of the path with at least one character, `{name...?}` the rest or nothing. Literals may follow
+/// `{name...}`: they are its end, as in `mounts/{path...}/tune`.
 #[derive(Clone)]
 pub struct Path {
     /// The pattern as declared, relative to the mount.
@@ -74,14 +77,17 @@ pub struct Path {
     pub sudo: bool,
     /// Served in the root namespace only.
     pub root_only: bool,
+    /// Left out of help and OpenAPI: it only explains what is wrong with a request.
+    pub hidden: bool,
     /// The operations it serves. Create is never declared: it is an update of what is absent.
     pub endpoints: BTreeMap<Operation, Endpoint>,
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
+    leaves_only: bool,
     exists: Option<Exists>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Literal(&'static str),
     Segment(&'static str),
     Rest { name: &'static str, optional: bool },
@@ -100,8 +106,10 @@ impl Path {
             unauthenticated: false,
             sudo: false,
             root_only: false,
+            hidden: false,
             endpoints: BTreeMap::new(),
             parts,
+            leaves_only: false,
             exists: None,
         }
     }
@@ -124,6 +132,20 @@ impl Path {
     #[must_use]
     pub fn root_only(mut self) -> Path {
         self.root_only = true;
+        self
+    }
+
+    /// Left out of help and OpenAPI.
+    #[must_use]
+    pub fn hidden(mut self) -> Path {
+        self.hidden = true;
+        self
+    }
+
+    /// A rest that ends in `/` names a folder and does not match.
+    #[must_use]
+    pub fn leaves_only(mut self) -> Path {
+        self.leaves_only = true;
         self
     }
 
@@ -152,7 +174,10 @@ impl Path {
         });
         let input = schema_for!(I);
         let fields = Arc::new(field_names(&input));
-        self.endpoints.insert(operation, Endpoint { summary, input, fields, handler });
+        let additional = input.get("additionalProperties");
+        let takes_any_field = additional.is_some_and(|allowed| *allowed != Value::Bool(false));
+        let endpoint = Endpoint { summary, input, fields, takes_any_field, handler };
+        self.endpoints.insert(operation, endpoint);
         self
     }
 
@@ -181,7 +206,7 @@ impl Path {
     pub fn matches(&self, path: &str) -> Option<Captures> {
         let mut captures = Vec::new();
         let mut rest = Some(path);
-        for part in &self.parts {
+        for (place, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Literal(text) => {
                     let (segment, after) = next_segment(rest?);
@@ -199,8 +224,12 @@ impl Path {
                     rest = after;
                 }
                 Part::Rest { name, optional } => {
-                    let text = rest.unwrap_or_default();
-                    if text.is_empty() && !optional {
+                    let mut text = rest.unwrap_or_default();
+                    for end in self.parts.iter().skip(place + 1).rev() {
+                        let Part::Literal(end) = end else { return None };
+                        text = text.trim_end_matches('/').strip_suffix(end)?.strip_suffix('/')?;
+                    }
+                    if text.is_empty() && !optional || self.leaves_only && text.ends_with('/') {
                         return None;
                     }
                     captures.push((*name, text.to_owned()));
@@ -210,6 +239,11 @@ impl Path {
         }
         // A slash at the end names the same path.
         rest.is_none_or(str::is_empty).then_some(captures)
+    }
+
+    /// Whether it tells creation from update.
+    pub fn tells_existence(&self) -> bool {
+        self.exists.is_some()
     }
 
     /// Whether what the request names exists; `None` when the path does not tell.
@@ -234,8 +268,11 @@ impl Endpoint {
         captures: Captures,
     ) -> Result<Reply, Error> {
         let (mut input, request) = request.take_input();
-        let mut unknown: Vec<String> =
-            input.keys().filter(|name| !self.fields.contains(*name)).cloned().collect();
+        let mut unknown: Vec<String> = input
+            .keys()
+            .filter(|name| !self.takes_any_field && !self.fields.contains(*name))
+            .cloned()
+            .collect();
         unknown.sort_unstable();
         let mut replaced = Vec::new();
         for (name, value) in captures {
@@ -308,11 +345,10 @@ fn next_segment(path: &str) -> (&str, Option<&str>) {
 fn parse(pattern: &'static str) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     for text in pattern.split('/') {
-        if let Some(Part::Rest { .. }) = parts.last() {
-            return None;
-        }
+        let ended = parts.iter().any(|part| matches!(part, Part::Rest { .. }));
         parts.push(match text.strip_prefix('{') {
             None => Part::Literal(text),
+            Some(_) if ended => return None,
             Some(capture) => {
                 let name = capture.strip_suffix('}')?;
                 if let Some(name) = name.strip_suffix("...?") {
@@ -348,5 +384,63 @@ mod tests {
         assert_eq!(path.matches("metadata"), Some(vec![("path", String::new())]));
         assert_eq!(path.matches("metadata/a/"), Some(vec![("path", "a/".to_owned())]));
         assert_eq!(Path::new("config").matches("config"), Some(vec![]));
+        let path = Path::new("mounts/{path...}/tune");
+        assert_eq!(path.matches("mounts/a/b/tune"), Some(vec![("path", "a/b".to_owned())]));
+        assert_eq!(path.matches("mounts/tune/tune"), Some(vec![("path", "tune".to_owned())]));
+        assert_eq!(path.matches("mounts/tune"), None);
+        assert_eq!(path.matches("mounts//tune"), None);
+        assert_eq!(path.matches("mounts/a/b"), None);
+    }
+
+    #[test]
+    fn a_path_of_leaves_does_not_match_a_folder() {
+        let path = Path::new("data/{path...}").leaves_only();
+        assert_eq!(path.matches("data/a/b"), Some(vec![("path", "a/b".to_owned())]));
+        assert_eq!(path.matches("data/a/"), None);
+    }
+
+    #[test]
+    fn a_malformed_pattern_is_refused() {
+        assert_eq!(parse("data/{path...}/{more}"), None);
+        assert_eq!(parse("data/{path"), None);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Fields {
+        #[serde(default)]
+        number: crate::field::Integer,
+        document: Option<Box<serde_json::value::RawValue>>,
+        value: Option<Value>,
+        #[serde(rename = "must")]
+        _must: String,
+    }
+
+    fn fields(text: &str) -> Result<Fields, Error> {
+        typed(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn numbers_reach_the_handler_letter_by_letter() {
+        let text = r#"{"a":1.10,"b":1.5e+400,"c":12345678901234567890123,"d":-0}"#;
+        let input = fields(&format!(r#"{{"must":"","document":{text}}}"#)).unwrap();
+        assert_eq!(input.document.unwrap().get(), text);
+        // A value takes a way on which only the sign of a zero is lost.
+        let input = fields(&format!(r#"{{"must":"","value":{text}}}"#)).unwrap();
+        assert_eq!(input.value.unwrap().to_string(), text.replace("-0", "0"));
+    }
+
+    #[test]
+    fn a_refused_field_is_named_and_its_value_is_not_repeated() {
+        let error = fields(r#"{"must":"","number":"canary"}"#).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "Field validation failed: error converting input for field \"number\": expected a \
+             whole number"
+        );
+        let error = fields(r#"{"must":["canary expected to leak"]}"#).err().unwrap();
+        assert!(error.to_string().contains("\"must\": expected a string"), "{error}");
+        assert!(!error.to_string().contains("canary"), "{error}");
+        assert_eq!(fields("{}").err().unwrap().to_string(), "missing must");
+        assert_eq!(fields(r#"{"must":"","number":"7"}"#).unwrap().number.0, 7);
     }
 }

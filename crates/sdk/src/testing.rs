@@ -1,7 +1,270 @@
-//! Test doubles for engines: a clock that tests move.
+//! Test doubles for engines: a harness that stands in for the kernel, and a clock that tests move.
+//! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
+use crate::{
+    Body, Caller, Code, EngineKind, Error, Mount, Mounts, Namespace, Operation, Path, Reply,
+    Request, change, openapi,
+    request::{Changes, note_changes},
+};
+use bailee_barrier::{Barrier, RootKey, View};
 use bailee_crypto::Clock;
-use std::time::{Duration, SystemTime};
+use bailee_storage::{Backend, memory::Memory};
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Times a request is run when its batch conflicts.
+const ATTEMPTS_MAX: usize = 8;
+/// Notes read at once.
+const NOTES_MAX: usize = 10_000;
+
+/// One engine, mounted on storage in memory, called as the kernel would call it: routed by its
+/// declared paths, committed in one batch, run again on a conflict. There are no policies.
+pub struct EngineHarness {
+    backend: Arc<dyn Backend>,
+    barrier: Arc<Barrier>,
+    root: RootKey,
+    paths: Vec<Path>,
+    namespace: Arc<Namespace>,
+    mount: Arc<Mount>,
+    caller: Arc<Caller>,
+    clock: Arc<TestClock>,
+}
+
+impl EngineHarness {
+    /// Mounts an engine of this kind over new storage.
+    pub async fn mount(kind: &EngineKind, options: &[(&str, &str)]) -> EngineHarness {
+        EngineHarness::mount_on(Arc::new(Memory::default()), kind, options).await
+    }
+
+    /// Mounts an engine of this kind over this storage, which must be new.
+    pub async fn mount_on(
+        backend: Arc<dyn Backend>,
+        kind: &EngineKind,
+        options: &[(&str, &str)],
+    ) -> EngineHarness {
+        let options: BTreeMap<String, String> =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let engine = (kind.make)(&options).expect("the engine takes these options");
+        let root = RootKey::generate();
+        let barrier = Barrier::create(backend.clone(), &root, Vec::new())
+            .await
+            .expect("the storage is new and works");
+        let mount = Mount {
+            path: format!("{}/", kind.name),
+            uuid: "5a3c0b86-0000-4000-8000-000000000001".to_owned(),
+            accessor: format!("{}_00000001", kind.name),
+            kind: kind.name.to_owned(),
+            options,
+        };
+        let caller = Caller {
+            display_name: "test".to_owned(),
+            accessor: "test-accessor".to_owned(),
+            token_id: "test-token".to_owned(),
+            entity_id: None,
+            policies: vec!["root".to_owned()],
+            may: Arc::new(|_, _| true),
+        };
+        EngineHarness {
+            backend,
+            barrier,
+            root,
+            paths: engine.paths(),
+            namespace: Arc::new(Namespace::root()),
+            mount: Arc::new(mount),
+            caller: Arc::new(caller),
+            clock: Arc::new(TestClock::default()),
+        }
+    }
+
+    /// The same mount in a new process: nothing but storage is left of the old one.
+    pub async fn restarted(&self) -> EngineHarness {
+        self.restarted_on(self.backend.clone()).await
+    }
+
+    /// The same mount in a new process that reaches the storage through another backend.
+    pub async fn restarted_on(&self, backend: Arc<dyn Backend>) -> EngineHarness {
+        let barrier = Barrier::open(backend.clone(), &self.root)
+            .await
+            .expect("the storage works")
+            .expect("the root key is the one it was made with");
+        EngineHarness {
+            backend,
+            barrier,
+            root: self.root.clone(),
+            paths: self.paths.clone(),
+            namespace: self.namespace.clone(),
+            mount: self.mount.clone(),
+            caller: self.caller.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Calls as another caller.
+    #[must_use]
+    pub fn with_caller(mut self, caller: Caller) -> EngineHarness {
+        self.caller = Arc::new(caller);
+        self
+    }
+
+    /// Runs one request; `input` is a JSON object, or null for none.
+    pub async fn call(
+        &self,
+        operation: Operation,
+        path: &str,
+        input: Value,
+    ) -> Result<Reply, Error> {
+        let input = fields(input);
+        let mut outcome = self.attempt(operation, path, input.clone()).await;
+        for _ in 1..ATTEMPTS_MAX {
+            match &outcome {
+                Err(error) if error.code == Code::Conflict => {}
+                Ok(_) | Err(_) => break,
+            }
+            outcome = self.attempt(operation, path, input.clone()).await;
+        }
+        match outcome {
+            Ok(Reply { body: Body::After(after), .. }) => after.await,
+            other => other,
+        }
+    }
+
+    /// Whether what the path names exists; `None` when the engine does not tell.
+    pub async fn exists(&self, path: &str, input: Value) -> Option<Result<bool, Error>> {
+        let (declared, captures) = self.route(path)?;
+        let request =
+            self.request(Operation::Update, path, self.view(), Changes::default(), fields(input));
+        declared.check_exists(request, captures).await
+    }
+
+    /// Paths of the secrets whose change waits for sync.
+    pub async fn changed(&self) -> BTreeSet<String> {
+        let view = self.view();
+        let waiting = change::waiting(&view, &self.namespace, "", NOTES_MAX);
+        let waiting = waiting.await.expect("the storage works");
+        waiting.into_iter().map(|waiting| waiting.change.path).collect()
+    }
+
+    /// Takes up all notes of changes, as sync does.
+    pub async fn take_up_changes(&self) {
+        let view = self.view();
+        let waiting = change::waiting(&view, &self.namespace, "", NOTES_MAX);
+        for waiting in waiting.await.expect("the storage works") {
+            change::take_up(&view, &self.namespace, &waiting);
+        }
+        view.commit().await.expect("the storage works");
+    }
+
+    /// All that the engine serves.
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// A new unit of work on the mount's storage.
+    pub fn view(&self) -> View {
+        self.barrier.view(&self.mount.prefix(&self.namespace))
+    }
+
+    /// The storage below, as ciphertext.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// What the engine takes for the time of day.
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    async fn attempt(
+        &self,
+        operation: Operation,
+        path: &str,
+        input: Map<String, Value>,
+    ) -> Result<Reply, Error> {
+        let not_served = |text| Error::new(Code::Unsupported, text);
+        let (declared, captures) =
+            self.route(path).ok_or_else(|| not_served("unsupported path"))?;
+        let endpoint = declared
+            .endpoints
+            .get(&operation)
+            .ok_or_else(|| not_served("unsupported operation"))?;
+        let (view, changes) = (self.view(), Changes::default());
+        let request = self.request(operation, path, view.clone(), changes.clone(), input);
+        let reply = endpoint.call(request, captures).await?;
+        note_changes(&self.request(operation, path, view.clone(), changes, ()));
+        view.commit().await?;
+        Ok(reply)
+    }
+
+    fn route(&self, path: &str) -> Option<(&Path, crate::path::Captures)> {
+        self.paths.iter().find_map(|declared| Some((declared, declared.matches(path)?)))
+    }
+
+    fn request<I>(
+        &self,
+        operation: Operation,
+        path: &str,
+        view: View,
+        changes: Changes,
+        input: I,
+    ) -> Request<I> {
+        Request {
+            input,
+            operation,
+            path: path.to_owned(),
+            caller: Some(self.caller.clone()),
+            now: self.clock.now(),
+            namespace: self.namespace.clone(),
+            mount: self.mount.clone(),
+            mounts: Mounts(Arc::new(vec![self.mount.clone()])),
+            view,
+            changes,
+        }
+    }
+}
+
+/// The data of a reply as a value; null when it has none.
+pub fn data(reply: &Reply) -> Value {
+    match &reply.body {
+        Body::Data(json) | Body::Lease(json, _) => {
+            serde_json::from_slice(json.bytes()).expect("a reply's data is JSON")
+        }
+        Body::Empty | Body::Login(_) | Body::Token(_) | Body::Raw { .. } | Body::After(_) => {
+            Value::Null
+        }
+    }
+}
+
+/// What declared paths leave without words: operations without a summary, fields without a
+/// description. For a test that finds none.
+pub fn undescribed(paths: &[Path]) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in paths {
+        for (operation, endpoint) in &path.endpoints {
+            if endpoint.summary.is_empty() {
+                found.push(format!("{} {}", operation.name(), path.pattern));
+            }
+        }
+        for field in openapi::fields(path) {
+            if field.description.is_empty() {
+                found.push(format!("field {} of {}", field.name, path.pattern));
+            }
+        }
+    }
+    found
+}
+
+#[expect(clippy::panic, reason = "a test that gives no object is wrong itself")]
+fn fields(input: Value) -> Map<String, Value> {
+    match input {
+        Value::Object(fields) => fields,
+        Value::Null => Map::new(),
+        other => panic!("the input of a request is an object, not {other}"),
+    }
+}
 
 /// Wall time that follows tokio's paused clock: one knob moves both.
 #[derive(Debug)]
@@ -22,5 +285,83 @@ impl Default for TestClock {
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
         self.epoch + self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Engine, engine::Class};
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+
+    /// Counts under names.
+    struct Counter;
+
+    #[derive(Deserialize, JsonSchema)]
+    struct Count {
+        /// Name of the counter.
+        name: String,
+    }
+
+    impl Engine for Counter {
+        fn paths(self: Arc<Counter>) -> Vec<Path> {
+            async fn add(_: Arc<Counter>, request: Request<Count>) -> Result<Reply, Error> {
+                let name = &request.input.name;
+                let stored = request.view.get_at::<u64>(name).await?;
+                match stored {
+                    Some((_, Some(revision))) => request.view.expect(name, revision),
+                    _ => request.view.expect_absent(name),
+                }
+                let count = stored.map_or(0, |(count, _)| count) + 1;
+                // Lets the others read the same count before this one commits.
+                tokio::task::yield_now().await;
+                request.view.put(name, &count);
+                request.changed(name);
+                Ok(Reply::data(&serde_json::json!({ "count": count })))
+            }
+            vec![Path::new("{name}").on(Operation::Update, &self, "Count", add)]
+        }
+    }
+
+    fn kind() -> EngineKind {
+        EngineKind { name: "counter", class: Class::Secret, make: |_| Ok(Arc::new(Counter)) }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_conflicts_is_run_again() {
+        let harness = EngineHarness::mount(&kind(), &[]).await;
+        let calls = (0..4).map(|_| harness.call(Operation::Update, "a", Value::Null));
+        let replies = futures_util::future::join_all(calls).await;
+        let counts: BTreeSet<u64> = replies
+            .iter()
+            .map(|reply| data(reply.as_ref().unwrap())["count"].as_u64().unwrap())
+            .collect();
+        assert_eq!(counts, BTreeSet::from([1, 2, 3, 4]));
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_outlives_a_restart_and_leaves_notes() {
+        let harness = EngineHarness::mount(&kind(), &[]).await;
+        for name in ["a", "b", "a"] {
+            harness.call(Operation::Update, name, Value::Null).await.unwrap();
+        }
+        let harness = harness.restarted().await;
+        let reply = harness.call(Operation::Update, "a", Value::Null).await.unwrap();
+        assert_eq!(data(&reply), serde_json::json!({ "count": 3 }));
+        assert_eq!(harness.changed().await, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        harness.take_up_changes().await;
+        assert!(harness.changed().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_declared_is_not_served() {
+        let harness = EngineHarness::mount(&kind(), &[]).await;
+        for (operation, path) in [(Operation::Update, "a/b"), (Operation::Read, "a")] {
+            let error = harness.call(operation, path, Value::Null).await.unwrap_err();
+            assert_eq!(error.code, Code::Unsupported);
+        }
+        assert!(harness.exists("a", Value::Null).await.is_none());
+        assert_eq!(undescribed(harness.paths()), Vec::<String>::new());
     }
 }

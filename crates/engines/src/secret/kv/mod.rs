@@ -1,0 +1,107 @@
+//! KV version 2: secrets with versions.
+//!
+//! A secret is an entry in the tree of names, which knows its versions, and one value for each
+//! version that is not destroyed. Entry and values change in one batch. A read takes the entry and
+//! one value, whose bytes are passed on as they were stored.
+
+mod config;
+mod data;
+mod input;
+mod metadata;
+mod store;
+mod subkeys;
+mod unversioned;
+mod versions;
+
+use bailee_sdk::{
+    Engine, EngineKind, Error,
+    Operation::{Delete, List, Patch, Read, Update},
+    Path,
+    engine::Class,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Versions of a secret that are kept unless key or mount say otherwise.
+pub const VERSIONS_DEFAULT: u64 = 10;
+/// Versions that can be kept at most: the entry that lists them is read with every secret.
+pub const VERSIONS_MAX: u64 = 4096;
+/// Largest secret, in bytes of its JSON.
+pub const SECRET_BYTES_MAX: usize = 1 << 20;
+
+/// The kind `kv`.
+pub fn kind() -> EngineKind {
+    EngineKind { name: "kv", class: Class::Secret, make }
+}
+
+/// The versioned key-value store.
+#[derive(Debug)]
+pub struct Kv;
+
+fn make(options: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
+    match options.get("version").map(String::as_str) {
+        Some("2") => Ok(Arc::new(Kv)),
+        None | Some("" | "1") => Err(Error::invalid(
+            "kv version 1 is not there yet, it comes later; mount with the option version=2, or \
+             with the type kv-v2",
+        )),
+        Some(_) => Err(Error::invalid("option \"version\" of a kv mount must be 2")),
+    }
+}
+
+impl Engine for Kv {
+    fn paths(self: Arc<Kv>) -> Vec<Path> {
+        vec![
+            Path::new("config").on(Read, &self, "Read the mount's settings", config::read).on(
+                Update,
+                &self,
+                "Change the mount's settings",
+                config::write,
+            ),
+            Path::new("data/{path...}")
+                .leaves_only()
+                .on(Read, &self, "Read a version of a secret", data::read)
+                .on(Update, &self, "Write a new version of a secret", data::write)
+                .on(Patch, &self, "Merge fields into the newest version of a secret", data::patch)
+                .on(Delete, &self, "Delete the newest version, restorably", data::delete)
+                .exists(&self, data::exists),
+            Path::new("metadata/{path...?}")
+                .on(Read, &self, "Read the settings and versions of a secret", metadata::read)
+                .on(Update, &self, "Change the settings of a secret", metadata::write)
+                .on(Patch, &self, "Merge into the settings of a secret", metadata::patch)
+                .on(Delete, &self, "Remove a secret with all its versions", metadata::delete)
+                .on(List, &self, "List the names in a folder", metadata::list)
+                .exists(&self, data::exists),
+            Path::new("delete/{path...}").leaves_only().on(
+                Update,
+                &self,
+                "Delete versions so that they can be restored",
+                versions::delete,
+            ),
+            Path::new("undelete/{path...}").leaves_only().on(
+                Update,
+                &self,
+                "Restore deleted versions",
+                versions::undelete,
+            ),
+            Path::new("destroy/{path...}").leaves_only().on(
+                Update,
+                &self,
+                "Remove the values of versions for ever",
+                versions::destroy,
+            ),
+            Path::new("subkeys/{path...}").leaves_only().on(
+                Read,
+                &self,
+                "Read the names in a secret without their values",
+                subkeys::read,
+            ),
+            Path::new("{path...?}")
+                .hidden()
+                .on(Read, &self, "Explain the paths of a versioned store", unversioned::explain)
+                .on(Update, &self, "Explain the paths of a versioned store", unversioned::explain)
+                .on(Patch, &self, "Explain the paths of a versioned store", unversioned::explain)
+                .on(Delete, &self, "Explain the paths of a versioned store", unversioned::explain)
+                .on(List, &self, "Explain the paths of a versioned store", unversioned::explain),
+        ]
+    }
+}

@@ -1,0 +1,76 @@
+//! `delete/`, `undelete/` and `destroy/`: some versions of a secret.
+
+use super::{
+    Kv,
+    input::VersionNumbers,
+    store::{Place, Version},
+};
+use bailee_crypto::clock::to_millis;
+use bailee_sdk::{Error, Reply, Request};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{sync::Arc, time::SystemTime};
+
+/// Versions of a secret.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct SomeVersions {
+    /// Path of the secret.
+    path: String,
+    /// Numbers of the versions.
+    #[serde(default)]
+    versions: VersionNumbers,
+}
+
+pub(super) async fn delete(_: Arc<Kv>, request: Request<SomeVersions>) -> Result<Reply, Error> {
+    check_named(&request, "No version number provided")?;
+    change(&request, |version, now| {
+        let alive = version.is_alive(now);
+        if alive {
+            version.deleted = Some(to_millis(now));
+        }
+        alive
+    })
+    .await
+}
+
+pub(super) async fn undelete(_: Arc<Kv>, request: Request<SomeVersions>) -> Result<Reply, Error> {
+    check_named(&request, "No version number provided")?;
+    change(&request, |version, _| !version.destroyed && version.deleted.take().is_some()).await
+}
+
+pub(super) async fn destroy(_: Arc<Kv>, request: Request<SomeVersions>) -> Result<Reply, Error> {
+    check_named(&request, "no version number provided")?;
+    change(&request, |version, _| !std::mem::replace(&mut version.destroyed, true)).await
+}
+
+fn check_named(request: &Request<SomeVersions>, message: &str) -> Result<(), Error> {
+    if request.input.versions.0.is_empty() { Err(Error::invalid(message)) } else { Ok(()) }
+}
+
+/// Applies a change, which tells whether it did something, to the versions that exist of those
+/// named; the values of destroyed ones go with it.
+async fn change(
+    request: &Request<SomeVersions>,
+    change: impl Fn(&mut Version, SystemTime) -> bool,
+) -> Result<Reply, Error> {
+    let place = Place::of(&request.view, &request.input.path)?;
+    place.lock().await;
+    let Some(mut entry) = place.entry().await? else { return Ok(Reply::empty()) };
+    let mut changed = false;
+    for number in &request.input.versions.0 {
+        if let Some(version) = entry.versions.get_mut(number)
+            && change(version, request.now)
+        {
+            changed = true;
+            if version.destroyed {
+                place.delete_value(*number);
+            }
+        }
+    }
+    if changed {
+        entry.updated = to_millis(request.now);
+        place.put_entry(&entry).await?;
+        request.changed(&request.input.path);
+    }
+    Ok(Reply::empty())
+}

@@ -1,0 +1,3 @@
+//! Engines that keep secrets.
+
+pub mod kv;

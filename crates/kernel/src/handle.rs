@@ -1,0 +1,348 @@
+//! The life of a request: admit, audit, run, commit, audit, answer.
+
+use crate::{
+    Answer, Call, answer,
+    audit::Trace,
+    event,
+    kernel::Kernel,
+    policy::{self, Acl},
+    registry::Place,
+    target::{Target, no_handler, unsupported_operation},
+    token::{self, Token},
+};
+use bailee_barrier::View;
+use bailee_sdk::{Body, Caller, Code, Error, Operation, Request, change, request::Changes};
+use serde_json::{Map, Value};
+use std::{sync::Arc, time::SystemTime};
+
+/// How often a request is run anew because another one changed the same thing meanwhile.
+const TRIES_MAX: usize = 16;
+/// Who asks.
+#[derive(Clone)]
+pub(crate) enum Asker {
+    /// Nobody that is known: for paths that need no token.
+    Nobody,
+    /// The owner of a token.
+    Token(Arc<Token>, Arc<Acl>),
+    /// The system itself, limited to reading one path.
+    System(Arc<Caller>),
+}
+
+/// A request that may go on.
+pub(crate) struct Admitted {
+    pub(crate) target: Target,
+    pub(crate) asker: Asker,
+    pub(crate) now: SystemTime,
+}
+
+impl Kernel {
+    /// Serves one request. Whatever comes of it is audited, refusals too.
+    pub(crate) async fn handle(&self, call: Call) -> Result<Answer, Error> {
+        let timer = event::RequestTimer::start();
+        let mut trace = Trace::new(&call, self.clock.now());
+        let admitted = self.admit(&call, &mut trace).await;
+        self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
+        let outcome = match admitted {
+            Ok(admitted) => self.run(&call, admitted).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Some(token) = trace.last_use_of() {
+            // It is used up already; a pass clears away what is left of it.
+            self.tokens.revoke_tree(&token.id).await.unwrap_or_else(event::revocation_failed);
+        }
+        self.audit.response(&trace, &call, &outcome).await?;
+        timer.stop(&trace, &outcome);
+        outcome
+    }
+
+    /// Namespace, mount, token, right. The order is the security: who may not ask learns nothing
+    /// about what is there.
+    async fn admit(&self, call: &Call, trace: &mut Trace) -> Result<Admitted, Error> {
+        check_path(call)?;
+        self.registry.refresh().await?;
+        let places = self.registry.places();
+        let (place, path) =
+            places.resolve(&call.namespace, &call.path).ok_or_else(|| no_handler(&call.path))?;
+        trace.resolved(&place.namespace, &path);
+        let target = self.find(place, &path, call.operation);
+        if let Some((mounted, _)) = place.find(&path) {
+            trace.mounted(mounted);
+        }
+        let needs_token = !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
+        let asker = match self.authenticate(call, place, needs_token).await? {
+            None => Asker::Nobody,
+            Some(token) => {
+                let token = if needs_token { self.spend(token, trace).await? } else { token };
+                let rights = policy::rights(&self.policies, &token, &place.namespace).await?;
+                Asker::Token(token, rights.0)
+            }
+        };
+        trace.asked_by(&asker);
+        let now = self.clock.now();
+        if needs_token {
+            let Asker::Token(token, acl) = &asker else { return Err(Error::permission_denied()) };
+            let path = within(token, place, &path);
+            let operation = self.operation(call, &target, &asker, &path, now).await?;
+            let sudo = target.as_ref().is_ok_and(|target| target.declared().sudo);
+            let verdict = acl.check(operation, &path, sudo, Some(&call.input), call.wrap_ttl);
+            trace.judged(operation, &verdict);
+            if !verdict.allowed {
+                return Err(denied());
+            }
+        }
+        Ok(Admitted { target: target?, asker, now })
+    }
+
+    /// Runs the engine and commits all it did at once, anew when others were faster.
+    pub(crate) async fn run(&self, call: &Call, mut admitted: Admitted) -> Result<Answer, Error> {
+        for attempt in 0..TRIES_MAX {
+            match self.attempt(call, &admitted, attempt > 0).await {
+                Ok((answer, after)) => return answer::finish(answer, after).await,
+                Err(error) if error.code == Code::Conflict => event::conflict(),
+                Err(error) => return Err(error),
+            }
+            let place = &admitted.target.place;
+            self.registry.check(&place.namespace, &admitted.target.mounted).await?;
+            self.registry.refresh().await?;
+            let places = self.registry.places();
+            let place = places.with_id(&place.namespace.id);
+            let place = place.ok_or_else(|| no_handler(&call.path))?;
+            admitted.target = self.find(place, &admitted.target.full_path(), call.operation)?;
+        }
+        Err(bailee_barrier::Error::Conflict.into())
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        admitted: &Admitted,
+        again: bool,
+    ) -> Result<(Answer, Option<Body>), Error> {
+        let target = &admitted.target;
+        let changes = Changes::default();
+        let request = self.request(call, admitted, changes.clone());
+        let view = request.view.clone();
+        if again {
+            // Those that come again wait for each other, so that each gets through.
+            view.at("retry/").lock(&target.mounted.mount.uuid).await;
+        }
+        let endpoint = target.declared().endpoints.get(&call.operation);
+        let endpoint = endpoint.ok_or_else(unsupported_operation)?;
+        let reply = endpoint.call(request, target.captures.clone()).await?;
+        let answer = self.answer(call, admitted, &view, reply).await?;
+        self.commit(target, &view, &changes).await?;
+        Ok(answer)
+    }
+
+    /// One batch for everything, guarded by the mount being what it was; then the wake-ups.
+    async fn commit(&self, target: &Target, view: &View, changes: &Changes) -> Result<(), Error> {
+        let changed = changes.take();
+        for path in &changed {
+            change::note(view, &target.place.namespace, &target.mounted.mount, path);
+        }
+        let writes = view.is_changed();
+        if let (true, Some(guard)) = (writes, &target.mounted.guard) {
+            view.guard(guard.clone());
+        }
+        let outcome = view.commit().await;
+        // A commit that failed may have landed all the same.
+        let moved = writes && target.changes_registry();
+        if moved {
+            self.registry.mark_namespaces();
+            self.registry.mark_mounts(&target.place.namespace);
+        }
+        if moved || !changed.is_empty() {
+            self.changed.send_replace(());
+        }
+        outcome?;
+        self.registry.refresh().await
+    }
+
+    /// The live token of the caller, if it may be used in this namespace. Where none is needed, one
+    /// that is not valid counts as none.
+    async fn authenticate(
+        &self,
+        call: &Call,
+        place: &Place,
+        needed: bool,
+    ) -> Result<Option<Arc<Token>>, Error> {
+        let secret = call.token.as_ref().filter(|secret| !secret.expose().is_empty());
+        let Some(secret) = secret else {
+            return if needed { Err(Error::permission_denied()) } else { Ok(None) };
+        };
+        let token = self.tokens.authenticate(secret).await?.filter(|token| {
+            // The namespace of the token, or one below it, while both are there.
+            place.namespace.path.starts_with(&token.namespace.path)
+                && self.registry.places().with_id(&token.namespace.id).is_some()
+        });
+        match token {
+            None if needed => Err(bad_token()),
+            token => Ok(token),
+        }
+    }
+
+    /// Takes one use off a token with limited uses.
+    async fn spend(&self, token: Arc<Token>, trace: &mut Trace) -> Result<Arc<Token>, Error> {
+        if token.num_uses == 0 {
+            return Ok(token);
+        }
+        let spent = self.tokens.spend(&token).await?.ok_or_else(bad_token)?;
+        if spent.last {
+            trace.last_use(&spent.token);
+        }
+        Ok(spent.token)
+    }
+
+    /// A write creates when nothing is there. Whether it is, is asked only when the caller's rights
+    /// depend on it.
+    async fn operation(
+        &self,
+        call: &Call,
+        target: &Result<Target, Error>,
+        asker: &Asker,
+        path: &str,
+        now: SystemTime,
+    ) -> Result<Operation, Error> {
+        let (Operation::Update, Asker::Token(_, acl), Ok(target)) = (call.operation, asker, target)
+        else {
+            return Ok(call.operation);
+        };
+        if acl.may(Operation::Create, path) == acl.may(Operation::Update, path) {
+            return Ok(Operation::Update);
+        }
+        let request = self.request_for(call, target, asker, now, Changes::default());
+        match target.declared().check_exists(request, target.captures.clone()).await {
+            Some(Ok(false)) => Ok(Operation::Create),
+            Some(Ok(true)) | None => Ok(Operation::Update),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    fn request(
+        &self,
+        call: &Call,
+        admitted: &Admitted,
+        changes: Changes,
+    ) -> Request<Map<String, Value>> {
+        self.request_for(call, &admitted.target, &admitted.asker, admitted.now, changes)
+    }
+
+    fn request_for(
+        &self,
+        call: &Call,
+        target: &Target,
+        asker: &Asker,
+        now: SystemTime,
+        changes: Changes,
+    ) -> Request<Map<String, Value>> {
+        let mut input = call.input.clone();
+        if let (crate::mount::TOKEN_KIND, Some(secret)) =
+            (target.mounted.entry.kind.as_str(), &call.token)
+        {
+            token::complete_input(&target.path, &mut input, secret);
+        }
+        Request {
+            input,
+            operation: call.operation,
+            path: target.path.clone(),
+            caller: asker.caller(&target.place),
+            now,
+            namespace: target.place.namespace.clone(),
+            mount: target.mounted.mount.clone(),
+            mounts: target.place.secrets.clone(),
+            view: self.barrier.view(&target.mounted.prefix),
+            changes,
+        }
+    }
+}
+
+impl Asker {
+    /// What engines see of it.
+    fn caller(&self, place: &Arc<Place>) -> Option<Arc<Caller>> {
+        match self {
+            Asker::Nobody => None,
+            Asker::System(caller) => Some(caller.clone()),
+            Asker::Token(token, acl) => {
+                let acl = acl.clone();
+                let prefix = within(token, place, "");
+                Some(Arc::new(Caller {
+                    display_name: token.display_name.clone(),
+                    accessor: token.accessor.clone(),
+                    token_id: token.id.as_str().to_owned(),
+                    entity_id: token.entity_id.clone(),
+                    policies: token.policies.clone(),
+                    may: Arc::new(move |operation, path| {
+                        if prefix.is_empty() {
+                            acl.may(operation, path)
+                        } else {
+                            acl.may(operation, &format!("{prefix}{path}"))
+                        }
+                    }),
+                }))
+            }
+        }
+    }
+}
+
+/// A path of a namespace as policies of the token's own namespace name it.
+pub(crate) fn within(token: &Token, place: &Place, path: &str) -> String {
+    let below = place.namespace.path.strip_prefix(token.namespace.path.as_str());
+    format!("{}{path}", below.unwrap_or_default())
+}
+
+fn check_path(call: &Call) -> Result<(), Error> {
+    let writes = match call.operation {
+        Operation::Create | Operation::Update | Operation::Patch => true,
+        Operation::Read | Operation::Delete | Operation::List => false,
+    };
+    if writes && call.path.ends_with('/') {
+        return Err(Error::invalid("cannot write to a path ending in '/'"));
+    }
+    if call.path.split('/').any(|segment| segment == "..") {
+        return Err(Error::invalid("path cannot contain parent references"));
+    }
+    Ok(())
+}
+
+fn bad_token() -> Error {
+    Error::new(
+        Code::PermissionDenied,
+        "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n",
+    )
+}
+
+fn denied() -> Error {
+    Error::new(Code::PermissionDenied, "1 error occurred:\n\t* permission denied\n\n")
+}
+
+/// The system as a caller: it may read this one path of the namespace and nothing else.
+pub(crate) fn system_caller(name: &str, path: &str) -> Arc<Caller> {
+    let only = path.to_owned();
+    Arc::new(Caller {
+        display_name: name.to_owned(),
+        accessor: String::new(),
+        token_id: String::new(),
+        entity_id: None,
+        policies: Vec::new(),
+        may: Arc::new(move |operation, path| operation == Operation::Read && path == only),
+    })
+}
+
+/// A call that the system makes.
+pub(crate) fn system_call(
+    id: String,
+    namespace: &str,
+    path: &str,
+    input: Map<String, Value>,
+) -> Call {
+    Call {
+        id,
+        namespace: namespace.to_owned(),
+        path: path.to_owned(),
+        operation: Operation::Read,
+        input,
+        token: None,
+        wrap_ttl: None,
+        remote: None,
+    }
+}
