@@ -6,7 +6,9 @@
 mod calls;
 
 use crate::{
-    destination::{Cursor, Deletion, Delivery, Destination, LedgerEntry, Names, Note, Receipt, Survey},
+    destination::{
+        Cursor, Deletion, Delivery, Destination, LedgerEntry, Names, Note, Receipt, Survey,
+    },
     failure::{Error, Failure},
     limits::Limits,
     naming::NameRule,
@@ -51,13 +53,7 @@ pub(crate) fn kind() -> DestinationKind {
 
 /// The bounds of the service.
 fn limits() -> Limits {
-    Limits {
-        payload_bytes_max: 65_536,
-        name_bytes_max: 512,
-        tags: true,
-        writes_per_second: 50,
-        concurrency_max: 16,
-    }
+    Limits { payload_bytes_max: 65_536, tags: true, writes_per_second: 50 }
 }
 
 async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
@@ -150,7 +146,9 @@ impl Destination for AwsSecretsManager {
             match (answer, create) {
                 // A creation carries its tags.
                 (Answer::Done(version_id), true) => return Ok(receipt(version_id)),
-                (Answer::Done(version_id), false) => return self.tagged(delivery, version_id).await,
+                (Answer::Done(version_id), false) => {
+                    return self.tagged(delivery, version_id).await;
+                }
                 (Answer::Exists, true) => create = false,
                 // The token is used: the preceding call landed though its reply was lost.
                 (Answer::Exists, false) => {
