@@ -1,0 +1,169 @@
+//! A fake of AWS: Secrets Manager, STS, KMS and IAM on one loopback address.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use bailee_fake_clouds::FakeAws;
+//! use bailee_fake_clouds::aws::Fault;
+//!
+//! let aws = FakeAws::start().await;
+//! aws.inject(Fault::throttle("secretsmanager:PutSecretValue").times(2));
+//! let endpoint = aws.endpoint();
+//! # }
+//! ```
+
+mod authenticate;
+mod calls;
+mod clock;
+mod faults;
+mod iam;
+mod input;
+mod inspect;
+mod kms;
+mod knobs;
+mod random;
+mod secrets_manager;
+mod server;
+mod sigv4;
+mod sts;
+mod wire;
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use calls::RecordedCall;
+pub use faults::Fault;
+pub use inspect::{FakeSecret, FakeVersion, Key};
+
+use iam::store::{AccessKey, Owner};
+use server::Shared;
+use world::{Settings, World};
+
+/// How a fake is started; [`Options::default`] suits tests.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// The account that owns what is made, twelve digits.
+    pub account_id: String,
+    /// Identifier and secret of the administrator's key; made up when absent.
+    pub access_key: Option<(String, String)>,
+    /// Whether signatures are verified. If not, any unknown key is the account itself.
+    pub verify_signatures: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            account_id: "123456789012".to_owned(),
+            access_key: None,
+            verify_signatures: true,
+        }
+    }
+}
+
+/// A running fake. Clones share it; it stops when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct FakeAws {
+    shared: Arc<Shared>,
+    running: Arc<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    address: SocketAddr,
+    account_id: String,
+    administrator: Key,
+    task: JoinHandle<std::convert::Infallible>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl FakeAws {
+    /// Starts a fake on a free port.
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await.expect("a free loopback port can be bound")
+    }
+
+    /// Starts a fake as told. Fails when the port is taken.
+    pub async fn start_with(options: Options) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        let address = listener.local_addr()?;
+        let clock = clock::Clock::default();
+        let mut world = World {
+            account: options.account_id.clone(),
+            settings: Settings {
+                verify_signatures: options.verify_signatures,
+                ..Settings::default()
+            },
+            iam: iam::store::Store::default(),
+            kms: kms::Store::default(),
+            secrets: secrets_manager::store::Store::default(),
+        };
+        let administrator = add_administrator(&mut world, &options, clock.now());
+        let shared = Arc::new(Shared {
+            world: Mutex::new(world),
+            clock,
+            faults: faults::Faults::default(),
+            calls: calls::Calls::default(),
+        });
+        let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
+        let account_id = options.account_id;
+        let running = Arc::new(Running { address, account_id, administrator, task });
+        Ok(Self { shared, running })
+    }
+
+    /// The address of all services, as `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.running.address)
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.running.address.port()
+    }
+
+    /// The account that owns what is made.
+    pub fn account_id(&self) -> &str {
+        &self.running.account_id
+    }
+
+    /// The key of the user `admin`, who may do anything.
+    pub fn administrator(&self) -> &Key {
+        &self.running.administrator
+    }
+
+    /// Identifier of the administrator's key.
+    pub fn access_key_id(&self) -> &str {
+        &self.running.administrator.access_key_id
+    }
+
+    /// Secret of the administrator's key.
+    pub fn secret_access_key(&self) -> &str {
+        &self.running.administrator.secret_access_key
+    }
+}
+
+fn add_administrator(world: &mut World, options: &Options, now: clock::Millis) -> Key {
+    let account = &options.account_id;
+    let user = world.iam.add_user(account, "admin", "/", now);
+    user.permissions.attached.insert("arn:aws:iam::aws:policy/AdministratorAccess".to_owned());
+    let owner = Owner::User { account: account.clone(), name: "admin".to_owned() };
+    let mut key: AccessKey = world.iam.add_key(owner, now, now);
+    if let Some((id, secret)) = &options.access_key {
+        world.iam.keys.remove(&key.id);
+        key.id.clone_from(id);
+        key.secret.clone_from(secret);
+        world.iam.keys.insert(id.clone(), key.clone());
+    }
+    Key { access_key_id: key.id, secret_access_key: key.secret, session_token: None }
+}

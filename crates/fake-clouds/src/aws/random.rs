@@ -1,0 +1,36 @@
+//! Randomness of the fake: identifiers, keys and suffixes.
+
+/// Fills `bytes` with random data.
+#[expect(clippy::disallowed_methods, reason = "a fake may know none of our crates")]
+pub(crate) fn fill(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the system random source works");
+}
+
+/// A text of `length` characters, each drawn from `alphabet`.
+pub(crate) fn text(length: usize, alphabet: &[u8]) -> String {
+    let mut bytes = vec![0u8; length];
+    fill(&mut bytes);
+    let count = alphabet.len().max(1);
+    bytes
+        .iter()
+        .filter_map(|byte| alphabet.get(usize::from(*byte) % count))
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
+/// A text of `length` letters and digits.
+pub(crate) fn alphanumeric(length: usize) -> String {
+    text(length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+}
+
+/// A text of `length` capital letters and digits, as in access key and user identifiers.
+pub(crate) fn capitals(length: usize) -> String {
+    text(length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+}
+
+/// A random UUID.
+pub(crate) fn uuid() -> String {
+    let mut bytes = [0u8; 16];
+    fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
