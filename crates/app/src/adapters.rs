@@ -1,26 +1,32 @@
 //! Where kernel and sync meet: this server as the source of what is delivered.
 
 use async_trait::async_trait;
+use bailee_crypto::Clock;
 use bailee_kernel::{Answer, Content, Session};
 use bailee_sdk::{Code, Mount, Mounts, Namespace};
-use bailee_secret_sync::{Error, Failure, LocalSource, Payload};
+use bailee_secret_sync::{
+    LocalSource, Payload,
+    failure::{Error, Failure},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use zeroize::Zeroizing;
 
 /// This server's KV stores, read as the system and recorded like any request.
-#[derive(Clone)]
-pub(crate) struct LocalSecrets(pub(crate) Session);
+pub(crate) struct LocalSecrets {
+    session: Session,
+    clock: Arc<dyn Clock>,
+}
 
 #[async_trait]
 impl LocalSource for LocalSecrets {
     async fn namespaces(&self) -> Result<Vec<Namespace>, Error> {
-        self.0.namespaces().await.map_err(failed)
+        self.session.namespaces().await.map_err(failed)
     }
 
     fn mounts(&self, namespace: &Namespace) -> Mounts {
-        self.0.mounts(namespace)
+        self.session.mounts(namespace)
     }
 
     async fn read(
@@ -40,7 +46,7 @@ impl LocalSource for LocalSecrets {
         let Some(history) = self.ask::<History>(name, namespace, &full, Map::new()).await? else {
             return Ok(None);
         };
-        for number in history.living(self.0.now()) {
+        for number in history.living(self.clock.now()) {
             let older = self.read_version(name, namespace, mount, path, Some(number)).await?;
             if let Some(payload) = older.map(|older| older.payload()).transpose()?.flatten() {
                 return Ok(Some(payload));
@@ -57,11 +63,15 @@ impl LocalSource for LocalSecrets {
         path: &str,
         detail: &Map<String, Value>,
     ) -> Result<(), Error> {
-        self.0.audit_system(name, namespace, what, path, detail).await.map_err(failed)
+        self.session.audit_system(name, namespace, what, path, detail).await.map_err(failed)
     }
 }
 
 impl LocalSecrets {
+    pub(crate) fn new(session: Session, clock: Arc<dyn Clock>) -> LocalSecrets {
+        LocalSecrets { session, clock }
+    }
+
     async fn read_version(
         &self,
         name: &str,
@@ -85,7 +95,7 @@ impl LocalSecrets {
         path: &str,
         input: Map<String, Value>,
     ) -> Result<Option<T>, Error> {
-        match self.0.read_as_system(name, namespace, path, input).await {
+        match self.session.read_as_system(name, namespace, path, input).await {
             Ok(Answer { content: Content::Data(json), .. }) => serde_json::from_slice(json.bytes())
                 .map(Some)
                 .map_err(|_| Error::new(Failure::Internal, "the secret's answer does not parse")),

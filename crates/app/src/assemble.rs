@@ -7,7 +7,7 @@ use crate::{
 };
 use bailee_crypto::{Clock, SystemClock, memory};
 use bailee_kernel::{Core, Parts, Session, Settings};
-use bailee_secret_sync::{self as secret_sync, Running, SecretSync, SyncSession};
+use bailee_secret_sync::{self as secret_sync, Proxy, Running, SecretSync, SyncSession};
 use bailee_server::{
     BindError, Listen, Server,
     tls::{Certificate, TlsError},
@@ -32,6 +32,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The proxy's address cannot be used.
+    #[error("proxy: {0}")]
+    Proxy(String),
     /// Metrics cannot be recorded.
     #[error("metrics: {0}")]
     Metrics(String),
@@ -44,6 +47,7 @@ pub struct App {
     sync: Arc<SecretSync>,
     embedded: Option<Arc<Embedded>>,
     certificates: Vec<Arc<Certificate>>,
+    clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
     /// What the system granted to keep memory private.
     pub protection: memory::Protection,
@@ -58,11 +62,11 @@ pub async fn assemble(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = record_metrics()?;
     let (backend, embedded) = open(&config.storage)?;
-    let sync = SecretSync::new(sync_settings(config, environment), clock.clone());
+    let sync = SecretSync::new(sync_settings(config, environment)?, clock.clone());
     let rendered = metrics.clone();
     let core = Core::new(Parts {
         backend,
-        clock,
+        clock: clock.clone(),
         kinds: bailee_engines::all(),
         system: vec![sync.engine()],
         audit: Vec::new(),
@@ -84,7 +88,7 @@ pub async fn assemble(
         listens.push(Listen { address: listener.address, certificate });
     }
     let server = Server::bind(core.clone(), &listens).await?;
-    Ok(App { core, server, sync, embedded, certificates, metrics, protection })
+    Ok(App { core, server, sync, embedded, certificates, clock, metrics, protection })
 }
 
 impl App {
@@ -107,7 +111,7 @@ impl App {
     /// end, deliveries in flight, keys wiped, storage closed.
     pub async fn serve(self, stop: watch::Receiver<bool>) {
         let upkeep = tokio::spawn(keep_metrics(self.metrics));
-        let delivering = tokio::spawn(deliver(self.sync, self.core.sessions()));
+        let delivering = tokio::spawn(deliver(self.sync, self.core.sessions(), self.clock));
         self.server.run(stop).await;
         self.core.shut_down().await;
         stop_delivering(delivering).await;
@@ -120,7 +124,11 @@ impl App {
 }
 
 /// Delivers while the server is unsealed: starts with each session and stops with it.
-async fn deliver(sync: Arc<SecretSync>, mut sessions: watch::Receiver<Option<Session>>) {
+async fn deliver(
+    sync: Arc<SecretSync>,
+    mut sessions: watch::Receiver<Option<Session>>,
+    clock: Arc<dyn Clock>,
+) {
     let mut running: Option<Running> = None;
     loop {
         let session = sessions.borrow_and_update().clone();
@@ -129,7 +137,7 @@ async fn deliver(sync: Arc<SecretSync>, mut sessions: watch::Receiver<Option<Ses
         }
         if let Some(session) = session {
             let (barrier, changed) = (session.barrier(), session.changed());
-            let local = Arc::new(LocalSecrets(session));
+            let local = Arc::new(LocalSecrets::new(session, clock.clone()));
             running = Some(sync.start(SyncSession { barrier, local, changed }));
         }
         if sessions.changed().await.is_err() {
@@ -160,15 +168,21 @@ fn open(storage: &Storage) -> Result<Opened, bailee_storage::Error> {
     })
 }
 
-fn sync_settings(config: &Config, environment: &ServerEnvironment) -> secret_sync::Settings {
-    secret_sync::Settings {
+fn sync_settings(
+    config: &Config,
+    environment: &ServerEnvironment,
+) -> Result<secret_sync::Settings, StartError> {
+    let no_proxy = environment.no_proxy.as_deref().unwrap_or_default();
+    let proxy = environment.proxy.as_ref().map(|url| Proxy::parse(url, no_proxy)).transpose();
+    let proxy = proxy.map_err(|error| StartError::Proxy(error.to_string()))?;
+    Ok(secret_sync::Settings {
         ambient_credentials: config.sync.ambient_credentials,
         reconcile_interval: config.sync.reconcile_interval,
         aws_endpoint_url: environment.aws_endpoint_url.clone(),
         aws_sts_endpoint_url: environment.aws_sts_endpoint_url.clone(),
-        proxy: environment.proxy.clone(),
+        proxy,
         ..secret_sync::Settings::default()
-    }
+    })
 }
 
 fn record_metrics() -> Result<PrometheusHandle, StartError> {

@@ -1,1 +1,69 @@
-//! bailee.
+//! bailee: a secrets manager, server and command line in one binary.
+//!
+//! `config` reads what the user configured, `assemble` builds a server of it, `commands` is what
+//! people type.
+
+mod adapters;
+mod arguments;
+mod assemble;
+mod commands;
+mod config;
+mod context;
+mod dev;
+mod failure;
+mod input;
+mod output;
+mod token_file;
+mod value;
+
+use arguments::Typed;
+use clap::{CommandFactory, FromArgMatches};
+use commands::CommandLine;
+use failure::{Failure, UNKNOWN_COMMAND};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// The version of the API that is served, as clients compare it.
+pub const VERSION: &str = "2.2.0";
+
+/// Runs a command line, the program's name first, and says how it ended: 0 well, 1 typed wrong,
+/// 2 refused, 127 no such command.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let failure = match command_line(arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    if !failure.message.is_empty() {
+        // When standard error is gone there is nobody left to tell.
+        writeln!(io::stderr(), "{}", failure.message).ok();
+    }
+    ExitCode::from(failure.exit)
+}
+
+fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let arguments = arguments.into_iter().skip(1).map(OsString::into_string);
+    let arguments: Result<Vec<String>, OsString> = arguments.collect();
+    let arguments = arguments.map_err(|_| Failure::usage("arguments must be UTF-8"))?;
+    let mut root = CommandLine::command();
+    root.build();
+    let (arguments, late) = match arguments::understand(&root, &arguments)? {
+        Typed::Run { arguments, late } => (arguments, late),
+        Typed::Help(text) => return Ok(writeln!(io::stdout(), "{text}")?),
+        Typed::Version => return Ok(writeln!(io::stdout(), "{}", version_line())?),
+        Typed::Unknown(help) => return Err(Failure { exit: UNKNOWN_COMMAND, message: help }),
+    };
+    if !late.is_empty() {
+        let late = late.join(" ");
+        writeln!(io::stderr(), "Flags go before other arguments; these are taken as they are: {late}")?;
+    }
+    let matches = root.try_get_matches_from(arguments).map_err(|error| arguments::fault(&error))?;
+    let parsed = CommandLine::from_arg_matches(&matches);
+    parsed.map_err(|error| arguments::fault(&error))?.run()
+}
+
+fn version_line() -> String {
+    format!("Vault v{VERSION} (bailee {})", env!("CARGO_PKG_VERSION"))
+}

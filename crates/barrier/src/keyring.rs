@@ -154,12 +154,18 @@ impl Keyring {
         Ok(Some(Keyring { terms, active, name_root: Zeroizing::new(stored.name_root) }))
     }
 
+    /// Forgets every key. The ring neither seals nor opens anything after that.
+    pub(crate) fn wipe(&mut self) {
+        self.terms.clear();
+        self.name_root = Zeroizing::new(random::array());
+    }
+
     pub(crate) fn status(&self) -> KeyStatus {
-        let term = self.terms.get(&self.active).expect("the active term is in the ring");
+        let term = self.terms.get(&self.active);
         KeyStatus {
             term: self.active,
-            installed_at: term.installed_at,
-            encryptions: term.encryptions.load(Ordering::Relaxed),
+            installed_at: term.map_or(0, |term| term.installed_at),
+            encryptions: term.map_or(0, |term| term.encryptions.load(Ordering::Relaxed)),
         }
     }
 
@@ -170,17 +176,20 @@ impl Keyring {
     }
 
     /// Seals a value for the storage key `place`, so that it opens nowhere else.
-    pub(crate) fn seal(&self, place: &str, plain: &[u8]) -> Vec<u8> {
-        let term = self.terms.get(&self.active).expect("the active term is in the ring");
+    pub(crate) fn seal(&self, place: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        let term = self.terms.get(&self.active).ok_or_else(wiped)?;
         term.encryptions.fetch_add(1, Ordering::Relaxed);
         let mut sealed = Vec::with_capacity(HEADER_BYTES + plain.len() + 32);
         sealed.push(FORMAT);
         sealed.extend_from_slice(&self.active.to_be_bytes());
         term.key.seal(place.as_bytes(), plain, &mut sealed);
-        sealed
+        Ok(sealed)
     }
 
     pub(crate) fn unseal(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if self.terms.is_empty() {
+            return Err(wiped());
+        }
         let corrupt = |what: &str| Error::Corrupt(format!("{what} at {place}"));
         let (header, text) =
             sealed.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| corrupt("short entry"))?;
@@ -189,4 +198,8 @@ impl Keyring {
             self.terms.get(&u32::from_be_bytes(term)).ok_or_else(|| corrupt("unknown key term"))?;
         term.key.open(place.as_bytes(), text).map_err(|_| corrupt("entry not authentic"))
     }
+}
+
+fn wiped() -> Error {
+    Error::Unavailable("the keys are wiped".to_owned())
 }

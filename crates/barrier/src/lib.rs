@@ -32,6 +32,8 @@ pub struct Barrier {
     name_keys: Mutex<lru::LruCache<String, Arc<MacKey>>>,
     listings: Listings,
     locks: Locks,
+    /// Held while the stored keyring changes: two changes at once would lose one's keys.
+    rekeying: tokio::sync::Mutex<()>,
 }
 
 impl Barrier {
@@ -42,12 +44,22 @@ impl Barrier {
         root: &RootKey,
         beside: Vec<Write>,
     ) -> Result<Arc<Barrier>, Error> {
+        let first = Barrier::begin(backend, root, beside);
+        first.commit().await?;
+        Ok(first.barrier().clone())
+    }
+
+    /// The first unit of work of a new storage: its commit stores the new keys and `beside` together
+    /// with all that was put through the view, or nothing. It is refused with a conflict when the
+    /// storage has keys already.
+    pub fn begin(backend: Arc<dyn Backend>, root: &RootKey, beside: Vec<Write>) -> View {
         let keyring = Keyring::generate();
-        let mut writes = beside;
-        writes.push(Write::Put(KEYRING_KEY.to_owned(), keyring.sealed(root)));
-        let expects = vec![Expect::Absent(KEYRING_KEY.to_owned())];
-        backend.commit(&Batch { expects, writes }).await?;
-        Ok(Barrier::with(backend, keyring))
+        let mut plain = beside;
+        plain.push(Write::Put(KEYRING_KEY.to_owned(), keyring.sealed(root)));
+        let view = Barrier::with(backend, keyring).view("");
+        view.guard(Expect::Absent(KEYRING_KEY.to_owned()));
+        view.put_plain(plain);
+        view
     }
 
     /// Opens an existing storage. `None` when this is not its root key.
@@ -72,11 +84,13 @@ impl Barrier {
             name_keys: Mutex::new(lru::LruCache::new(size)),
             listings: Listings::default(),
             locks: Locks::default(),
+            rekeying: tokio::sync::Mutex::default(),
         })
     }
 
     /// Adds a key term that seals all new writes; older terms go on opening what they sealed.
     pub async fn rotate(&self, root: &RootKey) -> Result<KeyStatus, Error> {
+        let _alone = self.rekeying.lock().await;
         let rotated = self.keyring.read().rotated();
         let write = Write::Put(KEYRING_KEY.to_owned(), rotated.sealed(root));
         self.backend.commit(&Batch { expects: Vec::new(), writes: vec![write] }).await?;
@@ -87,6 +101,7 @@ impl Barrier {
 
     /// Seals the same keyring under another root key, in one batch with `beside`.
     pub async fn reseal(&self, root: &RootKey, beside: Vec<Write>) -> Result<(), Error> {
+        let _alone = self.rekeying.lock().await;
         let mut writes = beside;
         writes.push(Write::Put(KEYRING_KEY.to_owned(), self.keyring.read().sealed(root)));
         self.backend.commit(&Batch { expects: Vec::new(), writes }).await.map(|_| ())
@@ -95,6 +110,14 @@ impl Barrier {
     /// The term in use and how much it has sealed.
     pub fn key_status(&self) -> KeyStatus {
         self.keyring.read().status()
+    }
+
+    /// Wipes the keys and the names at hand while others still hold the barrier: whatever they do
+    /// with it fails from here on.
+    pub fn wipe(&self) {
+        self.keyring.write().wipe();
+        self.name_keys.lock().clear();
+        self.listings.clear();
     }
 
     /// The storage below, for a consistent copy of its ciphertext.
@@ -117,7 +140,9 @@ impl Barrier {
         if let Some(key) = self.name_keys.lock().get(place) {
             return key.clone();
         }
-        let key = Arc::new(self.keyring.read().name_key(place));
+        let keyring = self.keyring.read();
+        let key = Arc::new(keyring.name_key(place));
+        // Kept under the lock of the ring: a wipe must not be followed by a key it missed.
         self.name_keys.lock().put(place.to_owned(), key.clone());
         key
     }

@@ -259,6 +259,10 @@ impl Listings {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// Forgets the folders in which these writes put or removed something.
     pub(crate) fn forget(&self, writes: &[Write]) {
         let mut kept = self.0.lock();

@@ -30,6 +30,8 @@ struct Unit {
 #[derive(Default)]
 struct Pending {
     writes: BTreeMap<String, Option<Zeroizing<Vec<u8>>>>,
+    /// Written as they are: what must be read before there is a key.
+    plain: Vec<Write>,
     expects: Vec<Expect>,
     locks: BTreeMap<String, OwnedMutexGuard<()>>,
 }
@@ -174,24 +176,40 @@ impl View {
 
     /// Whether the unit has something to write.
     pub fn is_changed(&self) -> bool {
-        !self.unit.pending.lock().writes.is_empty()
+        let pending = self.unit.pending.lock();
+        !pending.writes.is_empty() || !pending.plain.is_empty()
+    }
+
+    pub(crate) fn put_plain(&self, writes: Vec<Write>) {
+        self.unit.pending.lock().plain.extend(writes);
     }
 
     /// Applies all writes of the unit together, or none. A unit without writes costs nothing and
     /// its expectations are not checked. The unit is empty afterwards, its locks released.
     pub async fn commit(&self) -> Result<Option<Revision>, Error> {
-        let (writes, expects) = {
+        let (writes, plain, expects) = {
             let mut pending = self.unit.pending.lock();
-            (std::mem::take(&mut pending.writes), std::mem::take(&mut pending.expects))
+            (
+                std::mem::take(&mut pending.writes),
+                std::mem::take(&mut pending.plain),
+                std::mem::take(&mut pending.expects),
+            )
         };
-        let outcome = if writes.is_empty() {
+        let outcome = if writes.is_empty() && plain.is_empty() {
             Ok(None)
         } else {
-            let batch = self.seal(expects, writes);
-            let outcome = self.barrier.backend.commit(&batch).await.map(Some);
-            // A failed commit may have landed: its listings are no longer sure either.
-            self.barrier.listings.forget(&batch.writes);
-            outcome
+            match self.seal(expects, writes) {
+                Ok(mut batch) => {
+                    batch.writes.extend(plain);
+                    // A commit that failed, or that nobody waited for, may have landed: its listings
+                    // are not sure any more in any case.
+                    let forget = Forget { barrier: &self.barrier, writes: &batch.writes };
+                    let outcome = self.barrier.backend.commit(&batch).await.map(Some);
+                    drop(forget);
+                    outcome
+                }
+                Err(error) => Err(error),
+            }
         };
         self.unit.release_locks();
         outcome
@@ -201,19 +219,19 @@ impl View {
         &self,
         expects: Vec<Expect>,
         writes: BTreeMap<String, Option<Zeroizing<Vec<u8>>>>,
-    ) -> Batch {
+    ) -> Result<Batch, Error> {
         let keyring = self.barrier.keyring.read();
         let writes = writes
             .into_iter()
             .map(|(place, value)| match value {
                 Some(bytes) => {
-                    let sealed = keyring.seal(&place, &bytes);
-                    Write::Put(place, sealed)
+                    let sealed = keyring.seal(&place, &bytes)?;
+                    Ok(Write::Put(place, sealed))
                 }
-                None => Write::Delete(place),
+                None => Ok(Write::Delete(place)),
             })
-            .collect();
-        Batch { expects, writes }
+            .collect::<Result<_, Error>>()?;
+        Ok(Batch { expects, writes })
     }
 
     pub(crate) fn place(&self, key: &str) -> String {
@@ -229,6 +247,18 @@ impl View {
             .take_while(|(key, _)| key.starts_with(place))
             .map(|(key, write)| (key.clone(), write.is_some()))
             .collect()
+    }
+}
+
+/// Forgets the listings of folders that a commit may have changed, however it ends.
+struct Forget<'a> {
+    barrier: &'a Barrier,
+    writes: &'a [Write],
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.barrier.listings.forget(self.writes);
     }
 }
 

@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{error::Error as _, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 use zeroize::Zeroizing;
 
 /// Redirects followed on the same host before giving up.
@@ -69,7 +69,7 @@ pub struct Outgoing {
     /// The JSON body of writes.
     pub body: Option<Zeroizing<Vec<u8>>>,
     /// Headers beside token and namespace.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Outgoing {
@@ -90,6 +90,13 @@ impl Outgoing {
     #[must_use]
     pub fn query(mut self, name: &str, value: impl Into<String>) -> Outgoing {
         self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Outgoing {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -189,7 +196,7 @@ fn request(
         request = request.header("X-Vault-Namespace", &settings.namespace);
     }
     for (name, value) in &outgoing.headers {
-        request = request.header(*name, value);
+        request = request.header(name.as_ref(), value);
     }
     if let Some(body) = &outgoing.body {
         let media = match outgoing.method {

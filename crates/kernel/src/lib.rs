@@ -6,6 +6,26 @@
 //! **Invariant:** it names no engine; the binary hands it the list of kinds.
 //! **Invariant:** no function below `state.rs` asks whether the barrier is sealed.
 
+mod audit;
 mod call;
+mod event;
+mod handle;
+mod kernel;
+mod mount;
+mod policy;
+mod purge;
+mod registry;
+mod session;
+mod state;
+mod status;
+mod system;
+mod token;
 
+#[cfg(test)]
+mod tests;
+
+pub use audit::{AuditDevice, FileDevice};
 pub use call::{Answer, Auth, Call, Content, Leased};
+pub use session::Session;
+pub use state::{Core, Initialize, Initialized, Parts, Settings};
+pub use status::{Health, Leader, SealStatus};

@@ -65,7 +65,8 @@ pub struct Endpoint {
 /// A declared path of an engine.
 ///
 /// Patterns are literal segments and captures: `{name}` is one segment, a last `{name...}` is the
-/// rest of the path with at least one character, `{name...?}` the rest or nothing.
+/// rest of the path with at least one character, `{name...?}` the rest or nothing. Literals may follow
+/// `{name...}`: they are its end, as in `mounts/{path...}/tune`.
 #[derive(Clone)]
 pub struct Path {
     /// The pattern as declared, relative to the mount.
@@ -205,7 +206,7 @@ impl Path {
     pub fn matches(&self, path: &str) -> Option<Captures> {
         let mut captures = Vec::new();
         let mut rest = Some(path);
-        for part in &self.parts {
+        for (place, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Literal(text) => {
                     let (segment, after) = next_segment(rest?);
@@ -223,7 +224,11 @@ impl Path {
                     rest = after;
                 }
                 Part::Rest { name, optional } => {
-                    let text = rest.unwrap_or_default();
+                    let mut text = rest.unwrap_or_default();
+                    for end in self.parts.iter().skip(place + 1).rev() {
+                        let Part::Literal(end) = end else { return None };
+                        text = text.trim_end_matches('/').strip_suffix(end)?.strip_suffix('/')?;
+                    }
                     if text.is_empty() && !optional || self.leaves_only && text.ends_with('/') {
                         return None;
                     }
@@ -340,11 +345,10 @@ fn next_segment(path: &str) -> (&str, Option<&str>) {
 fn parse(pattern: &'static str) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     for text in pattern.split('/') {
-        if let Some(Part::Rest { .. }) = parts.last() {
-            return None;
-        }
+        let ended = parts.iter().any(|part| matches!(part, Part::Rest { .. }));
         parts.push(match text.strip_prefix('{') {
             None => Part::Literal(text),
+            Some(_) if ended => return None,
             Some(capture) => {
                 let name = capture.strip_suffix('}')?;
                 if let Some(name) = name.strip_suffix("...?") {
@@ -380,6 +384,12 @@ mod tests {
         assert_eq!(path.matches("metadata"), Some(vec![("path", String::new())]));
         assert_eq!(path.matches("metadata/a/"), Some(vec![("path", "a/".to_owned())]));
         assert_eq!(Path::new("config").matches("config"), Some(vec![]));
+        let path = Path::new("mounts/{path...}/tune");
+        assert_eq!(path.matches("mounts/a/b/tune"), Some(vec![("path", "a/b".to_owned())]));
+        assert_eq!(path.matches("mounts/tune/tune"), Some(vec![("path", "tune".to_owned())]));
+        assert_eq!(path.matches("mounts/tune"), None);
+        assert_eq!(path.matches("mounts//tune"), None);
+        assert_eq!(path.matches("mounts/a/b"), None);
     }
 
     #[test]
@@ -391,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_malformed_pattern_is_refused() {
-        assert_eq!(parse("data/{path...}/more"), None);
+        assert_eq!(parse("data/{path...}/{more}"), None);
         assert_eq!(parse("data/{path"), None);
     }
 

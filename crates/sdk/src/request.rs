@@ -250,6 +250,8 @@ pub enum Body {
     Lease(Json, Lease),
     /// A token is to be made; the kernel makes it.
     Login(Box<Login>),
+    /// A token was made or prolonged. Only the kernel's own token engine answers so.
+    Token(Box<Issued>),
     /// A document of its own type, outside the envelope.
     Raw {
         /// Its media type.
@@ -268,6 +270,7 @@ impl fmt::Debug for Body {
             Body::Data(_) => "Data",
             Body::Lease(..) => "Lease",
             Body::Login(_) => "Login",
+            Body::Token(_) => "Token",
             Body::Raw { .. } => "Raw",
             Body::After(_) => "After",
         })
@@ -339,6 +342,35 @@ pub struct Login {
     pub alias: Option<String>,
     /// A secret that only the method itself reads back on renewal.
     pub internal: Option<Sensitive<String>>,
+}
+
+/// A token as its owner sees it when it is made or prolonged.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The token; empty when it is not known, as when it was renewed by its accessor.
+    pub client_token: Sensitive<String>,
+    /// Its public handle.
+    pub accessor: String,
+    /// All policies that apply.
+    pub policies: Vec<String>,
+    /// Policies of the token itself.
+    pub token_policies: Vec<String>,
+    /// Policies of the entity behind it.
+    pub identity_policies: Vec<String>,
+    /// Shown with the token.
+    pub metadata: BTreeMap<String, String>,
+    /// How long it lasts from now on; zero for ever.
+    pub ttl: Duration,
+    /// Whether it can be prolonged.
+    pub renewable: bool,
+    /// The entity behind it; empty for none.
+    pub entity_id: String,
+    /// `service` or `batch`.
+    pub token_type: &'static str,
+    /// Whether it outlives the token that made it.
+    pub orphan: bool,
+    /// Uses it is good for; 0 for no limit.
+    pub num_uses: u64,
 }
 
 /// Writes the notes of changed secrets into the request's batch.

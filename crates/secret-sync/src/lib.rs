@@ -1,1 +1,138 @@
-//! bailee-secret-sync.
+//! Secrets leaving: what is associated with a destination is kept there at its newest value.
+//!
+//! A batch that changes a secret holds a change note; [`dirty`] turns notes into dirty marks,
+//! [`board`] says what is next, [`work`] reads the newest value, asks [`plan`] and acts. The mark
+//! goes only at the revision that was read, so a change during a delivery stays dirty.
+//!
+//! *Invariant:* nothing here knows the kernel or an engine; the binary adapts this server as a
+//! [`LocalSource`]. *Invariant:* whether something is tried again is decided in [`failure`] alone.
+
+mod association;
+mod board;
+pub mod destination;
+pub mod destinations;
+mod dirty;
+mod event;
+pub mod failure;
+pub mod limits;
+pub mod naming;
+mod pass;
+mod paths;
+pub mod plan;
+mod purge;
+mod reconcile;
+pub mod registry;
+pub mod source;
+mod store;
+pub mod tags;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod work;
+
+pub use bailee_cloud::{Proxy, Roots};
+pub use pass::{Running, SyncSession};
+pub use source::{LocalSource, Payload};
+
+use bailee_sdk::{Clock, Engine};
+use board::Board;
+use parking_lot::RwLock;
+use pass::Pass;
+use paths::Paths;
+use registry::{DestinationKind, Registry, Surroundings};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// The server's configuration of sync.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether destinations of the root namespace may use the credentials of this machine.
+    pub ambient_credentials: bool,
+    /// Where AWS Secrets Manager is, instead of AWS's own address; still guarded.
+    pub aws_endpoint_url: Option<String>,
+    /// Where AWS STS is, instead of AWS's own address; still guarded.
+    pub aws_sts_endpoint_url: Option<String>,
+    /// The operator's forward proxy.
+    pub proxy: Option<Proxy>,
+    /// Whom TLS connections trust.
+    pub roots: Roots,
+    /// How often every association is compared again.
+    pub reconcile_interval: Duration,
+    /// How long `set` and `remove` wait for the first outcome before they report `PENDING`.
+    pub set_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            ambient_credentials: false,
+            aws_endpoint_url: None,
+            aws_sts_endpoint_url: None,
+            proxy: None,
+            roots: Roots::native(),
+            reconcile_interval: Duration::from_secs(600),
+            set_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Secrets sync of one server: its paths, and its work while the server is unsealed.
+pub struct SecretSync {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    registry: Arc<Registry>,
+    /// Present while the work runs.
+    board: RwLock<Option<Arc<Board>>>,
+}
+
+impl SecretSync {
+    /// Sync with all kinds of destinations; nothing runs yet.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Arc<SecretSync> {
+        SecretSync::with_kinds(settings, clock, destinations::all())
+    }
+
+    /// Sync with these kinds of destinations.
+    pub fn with_kinds(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        kinds: Vec<DestinationKind>,
+    ) -> Arc<SecretSync> {
+        let surroundings = Surroundings::new(settings.clone(), clock.clone());
+        let registry = Arc::new(Registry::new(kinds, surroundings));
+        Arc::new(SecretSync { settings, clock, registry, board: RwLock::default() })
+    }
+
+    /// Its paths below `sys/`.
+    pub fn engine(self: &Arc<Self>) -> Arc<dyn Engine> {
+        Arc::new(Paths::new(self.clone()))
+    }
+
+    /// Starts the work for one unsealed session.
+    pub fn start(self: &Arc<Self>, session: SyncSession) -> Running {
+        let board: Arc<Board> = Arc::default();
+        let pass = Pass::new(
+            &session,
+            self.registry.clone(),
+            self.clock.clone(),
+            board.clone(),
+            self.settings.reconcile_interval,
+        );
+        *self.board.write() = Some(board.clone());
+        let sync = self.clone();
+        pass.start(session.changed, move || {
+            let mut current = sync.board.write();
+            // A later session may have begun meanwhile.
+            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &board)) {
+                *current = None;
+            }
+        })
+    }
+
+    fn board(&self) -> Option<Arc<Board>> {
+        self.board.read().clone()
+    }
+}
+
+impl fmt::Debug for SecretSync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSync")
+    }
+}

@@ -37,3 +37,7 @@ pub(crate) fn failed(id: &str, error: &bailee_sdk::Error) {
 pub(crate) fn draining(open: usize) {
     tracing::info!(connections = open, "stopping: waiting for running requests");
 }
+
+pub(crate) fn drain_ended() {
+    tracing::warn!("some requests did not end in time and were cut off");
+}

@@ -12,7 +12,10 @@ use bailee_kernel::Core;
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -113,7 +116,7 @@ async fn accept(
     room: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -130,7 +133,7 @@ async fn accept(
                     stream,
                     remote,
                     tls,
-                    graceful.clone(),
+                    graceful.watcher(),
                     permit,
                 ));
             }
@@ -142,13 +145,10 @@ async fn accept(
     }
     drop(socket);
     event::draining(connections.len());
-    let ended = async {
-        // Connections that are between two requests close at once, others after their answer.
-        if let Some(graceful) = Arc::into_inner(graceful) {
-            graceful.shutdown().await;
-        }
-    };
-    drop(tokio::time::timeout(DRAIN_TIME_MAX, ended).await);
+    // Connections that are between two requests close at once, others after their answer.
+    if tokio::time::timeout(DRAIN_TIME_MAX, graceful.shutdown()).await.is_err() {
+        event::drain_ended();
+    }
     connections.shutdown().await;
 }
 
@@ -157,22 +157,22 @@ async fn connection(
     stream: TcpStream,
     remote: SocketAddr,
     tls: Option<TlsAcceptor>,
-    graceful: Arc<GracefulShutdown>,
+    watcher: Watcher,
     _permit: OwnedSemaphorePermit,
 ) {
     // Answers are small: waiting to fill a packet only delays them.
     stream.set_nodelay(true).ok();
     match tls {
-        None => speak(core, stream, remote, graceful).await,
+        None => speak(core, stream, remote, watcher).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)).await {
-            Ok(Ok(stream)) => speak(core, stream, remote, graceful).await,
+            Ok(Ok(stream)) => speak(core, stream, remote, watcher).await,
             Ok(Err(error)) => event::handshake_failed(remote, &error),
             Err(_) => event::handshake_failed(remote, &"the client took too long"),
         },
     }
 }
 
-async fn speak<S>(core: Arc<Core>, stream: S, remote: SocketAddr, graceful: Arc<GracefulShutdown>)
+async fn speak<S>(core: Arc<Core>, stream: S, remote: SocketAddr, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -188,9 +188,7 @@ where
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_MAX as u32);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    let connection = graceful.watch(connection);
-    drop(graceful);
-    if let Err(error) = connection.await {
+    if let Err(error) = watcher.watch(connection).await {
         event::connection_ended(remote, &error);
     }
 }

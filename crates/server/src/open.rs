@@ -6,7 +6,7 @@ use crate::{
     wire::{self, Reply},
 };
 use bailee_kernel::{Core, Initialize};
-use bailee_sdk::{Code, Error};
+use bailee_sdk::Error;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -81,10 +81,7 @@ async fn seal_status(core: &Arc<Core>) -> Result<Reply, Error> {
 }
 
 async fn leader(core: &Arc<Core>) -> Result<Reply, Error> {
-    if core.seal_status().await?.sealed {
-        return Err(Error::new(Code::Sealed, "Vault is sealed"));
-    }
-    Ok(wire::json_reply(StatusCode::OK, &core.leader().await))
+    Ok(wire::json_reply(StatusCode::OK, &core.leader().await?))
 }
 
 /// Health as a status code: load balancers read nothing else, and may choose the codes.

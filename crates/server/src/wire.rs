@@ -92,6 +92,8 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::new()));
     *reply.status_mut() = status;
     common_headers(&mut reply);
+    // Also of an answer without a body: clients of this API are used to it.
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
     reply
 }
 

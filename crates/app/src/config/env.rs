@@ -28,6 +28,8 @@ pub struct ServerEnvironment {
     pub aws_sts_endpoint_url: Option<String>,
     /// A forward proxy for everything that leaves.
     pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy.
+    pub no_proxy: Option<String>,
     /// Overrides the file's log level.
     pub log_level: Option<String>,
     /// The address that clients are told.
@@ -42,6 +44,7 @@ impl ServerEnvironment {
             aws_endpoint_url: variable("AWS_ENDPOINT_URL_SECRETS_MANAGER").or(for_all.clone()),
             aws_sts_endpoint_url: variable("AWS_ENDPOINT_URL_STS").or(for_all),
             proxy: variable("HTTPS_PROXY").or_else(|| variable("https_proxy")),
+            no_proxy: variable("NO_PROXY").or_else(|| variable("no_proxy")),
             log_level: variable("VAULT_LOG_LEVEL"),
             api_addr: variable("VAULT_API_ADDR"),
         }

@@ -16,7 +16,9 @@ pub enum Unlock {
         /// Shares needed.
         need: usize,
     },
-    /// The root key.
+    /// The shares given do not make a key; they are forgotten.
+    Wrong,
+    /// A root key. Only the barrier can tell whether it is the right one.
     Open(RootKey),
 }
 

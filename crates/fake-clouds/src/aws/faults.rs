@@ -192,7 +192,7 @@ impl Fault {
             self.skip -= 1;
             return false;
         }
-        if self.one_in.is_some_and(|count| next(seed) % count != 0) {
+        if self.one_in.is_some_and(|count| !next(seed).is_multiple_of(count)) {
             return false;
         }
         match &mut self.left {

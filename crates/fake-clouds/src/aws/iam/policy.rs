@@ -189,7 +189,7 @@ impl PrincipalElement {
                 if listed || self.anyone { Grant::Entity } else { Grant::None }
             }
             PrincipalKind::Service => {
-                let listed = self.services.iter().any(|name| *name == principal.arn);
+                let listed = self.services.contains(&principal.arn);
                 if listed { Grant::Entity } else { Grant::None }
             }
             PrincipalKind::Root

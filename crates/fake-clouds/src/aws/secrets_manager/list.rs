@@ -15,13 +15,13 @@ pub(super) struct Filters(Vec<Filter>);
 
 #[derive(Debug)]
 struct Filter {
-    key: Key,
+    key: Attribute,
     wanted: Vec<String>,
     unwanted: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Key {
+enum Attribute {
     Description,
     Name,
     TagKey,
@@ -41,13 +41,13 @@ impl Filters {
         let mut read = Vec::new();
         for filter in filters {
             let key = match filter.text("Key", 0, usize::MAX)? {
-                Some("description") => Key::Description,
-                Some("name") => Key::Name,
-                Some("tag-key") => Key::TagKey,
-                Some("tag-value") => Key::TagValue,
-                Some("primary-region") => Key::PrimaryRegion,
-                Some("owning-service") => Key::OwningService,
-                Some("all") => Key::All,
+                Some("description") => Attribute::Description,
+                Some("name") => Attribute::Name,
+                Some("tag-key") => Attribute::TagKey,
+                Some("tag-value") => Attribute::TagValue,
+                Some("primary-region") => Attribute::PrimaryRegion,
+                Some("owning-service") => Attribute::OwningService,
+                Some("all") => Attribute::All,
                 Some(_) => {
                     let must = "satisfy enum value set: [description, name, tag-key, tag-value, \
                                 primary-region, owning-service, all]";
@@ -96,7 +96,7 @@ fn is_filter_value(value: &str) -> bool {
     value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" :_@/+=.-!".contains(&byte))
 }
 
-impl Key {
+impl Attribute {
     /// Prefix match; only descriptions and `all` ignore case.
     fn matches(self, value: &str, secret: &Secret) -> bool {
         let lower = value.to_lowercase();

@@ -1,0 +1,106 @@
+//! The commands, one file or folder for each family.
+
+mod kv;
+mod login;
+mod logical;
+mod namespace;
+mod operator;
+mod policy;
+mod secrets;
+pub(crate) mod server;
+mod status;
+mod sync;
+mod token;
+
+use crate::{
+    context::{Common, Context},
+    failure::Failure,
+};
+use clap::{Parser, Subcommand};
+
+/// Keeps secrets, and delivers them to where they are used.
+#[derive(Parser, Debug)]
+#[command(name = "bailee", disable_help_flag = true, disable_help_subcommand = true)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Server(Box<server::Server>),
+    Status(status::Status),
+    #[command(subcommand)]
+    Operator(operator::Operator),
+    Login(login::Login),
+    #[command(subcommand)]
+    Kv(kv::Kv),
+    Read(logical::Read),
+    Write(logical::Write),
+    List(logical::List),
+    Delete(logical::Delete),
+    Unwrap(logical::Unwrap),
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
+    Token(token::Token),
+    #[command(subcommand)]
+    Sync(sync::Sync),
+    #[command(subcommand)]
+    Namespace(namespace::Namespace),
+    #[command(subcommand)]
+    Print(token::Print),
+    /// Shows the version.
+    Version,
+}
+
+impl CommandLine {
+    /// Runs the command to its end.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        if let Command::Server(arguments) = &self.command {
+            return server::run(arguments).map_err(|error| Failure::usage(format!("{error:#}")));
+        }
+        let context = Context::new(self.common)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(Box::pin(ask(self.command, context)))
+    }
+}
+
+async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
+    let context = &mut context;
+    match command {
+        // Ran before: it has a runtime of its own.
+        Command::Server(_) => Ok(()),
+        Command::Status(arguments) => arguments.run(context).await,
+        Command::Operator(arguments) => arguments.run(context).await,
+        Command::Login(arguments) => arguments.run(context).await,
+        Command::Kv(arguments) => arguments.run(context).await,
+        Command::Read(arguments) => arguments.run(context).await,
+        Command::Write(arguments) => arguments.run(context).await,
+        Command::List(arguments) => arguments.run(context).await,
+        Command::Delete(arguments) => arguments.run(context).await,
+        Command::Unwrap(arguments) => arguments.run(context).await,
+        Command::Secrets(arguments) => arguments.run(context).await,
+        Command::Policy(arguments) => arguments.run(context).await,
+        Command::Token(arguments) => arguments.run(context).await,
+        Command::Sync(arguments) => arguments.run(context).await,
+        Command::Namespace(arguments) => arguments.run(context).await,
+        Command::Print(arguments) => arguments.run(context),
+        Command::Version => context.output.line(&crate::version_line()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_declared_without_contradiction() {
+        CommandLine::command().debug_assert();
+    }
+}

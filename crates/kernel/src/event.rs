@@ -1,0 +1,87 @@
+//! What happens in the kernel: each event is one log line and what it counts.
+
+use crate::{Answer, audit::Trace};
+use bailee_sdk::{Code, Error};
+use std::{error::Error as _, io, time::Instant};
+
+/// Measures one request.
+pub(crate) struct RequestTimer(Instant);
+
+impl RequestTimer {
+    pub(crate) fn start() -> RequestTimer {
+        RequestTimer(Instant::now())
+    }
+
+    /// The request is answered. Only a failure of the server makes a line: refusals are in the audit.
+    pub(crate) fn stop(self, trace: &Trace, outcome: &Result<Answer, Error>) {
+        let millis = self.0.elapsed().as_secs_f64() * 1000.0;
+        metrics::histogram!("vault_core_handle_request").record(millis);
+        let Err(error) = outcome else { return };
+        if error.code == Code::Internal {
+            metrics::counter!("vault_core_handle_request_failed").increment(1);
+            tracing::error!(request = ?trace, error = %error, source = chain(error), "request failed");
+        }
+    }
+}
+
+/// Another request changed the same thing first.
+pub(crate) fn conflict() {
+    metrics::counter!("vault_core_commit_conflict").increment(1);
+}
+
+/// The storage is open, the first request can come.
+pub(crate) fn unsealed() {
+    metrics::gauge!("vault_core_unsealed").set(1.0);
+    metrics::gauge!("vault_core_active").set(1.0);
+    tracing::info!("vault is unsealed");
+}
+
+/// No more requests are taken.
+pub(crate) fn sealed(in_time: bool) {
+    metrics::gauge!("vault_core_unsealed").set(0.0);
+    metrics::gauge!("vault_core_active").set(0.0);
+    if in_time {
+        tracing::info!("vault is sealed");
+    } else {
+        tracing::warn!("vault is sealed; work that was still under way was cut off");
+    }
+}
+
+/// The storage was initialized.
+pub(crate) fn initialized(shares: u8, threshold: u8) {
+    tracing::info!(shares, threshold, "storage initialized");
+}
+
+/// Shares were given that do not open the storage.
+pub(crate) fn unseal_failed() {
+    metrics::counter!("vault_core_unseal_failed").increment(1);
+    tracing::warn!("the shares given do not open the storage");
+}
+
+/// An audit device did not take a line.
+pub(crate) fn audit_failed(device: &str, error: &io::Error) {
+    metrics::counter!("vault_audit_log_request_failure").increment(1);
+    tracing::error!(device, %error, "audit device failed");
+}
+
+/// A pass of background work did not get through; the next one begins anew.
+pub(crate) fn pass_failed(pass: &'static str, error: &Error) {
+    metrics::counter!("vault_core_pass_failed", "pass" => pass).increment(1);
+    tracing::error!(pass, %error, source = chain(error), "pass failed");
+}
+
+/// A request was given up because it panicked.
+pub(crate) fn panicked() {
+    metrics::counter!("vault_core_handle_request_panicked").increment(1);
+    tracing::error!("a request panicked");
+}
+
+fn chain(error: &Error) -> String {
+    let mut texts = Vec::new();
+    let mut next = error.source();
+    while let Some(source) = next {
+        texts.push(source.to_string());
+        next = source.source();
+    }
+    texts.join(": ")
+}

@@ -1,0 +1,169 @@
+//! What serves requests while the storage is open. It is made by unsealing and dropped by sealing.
+
+use crate::{
+    audit::Broker,
+    event, mount,
+    policy::{PolicyPaths, PolicyStore},
+    purge,
+    registry::{Kinds, Mounted, Registry, Served},
+    state::{Parts, Settings},
+    system::System,
+    token::{TokenPaths, TokenStore, TtlLimits},
+};
+use bailee_barrier::{Barrier, RootKey, View};
+use bailee_crypto::{Clock, random};
+use bailee_sdk::{Engine, Error, Namespace};
+use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
+use zeroize::Zeroizing;
+
+/// Where the cluster's name and id are kept.
+const CLUSTER_KEY: &str = "core/cluster";
+/// Where the root key is kept, sealed under the keyring, for its rotation.
+pub(crate) const ROOT_KEY: &str = "core/root-key";
+/// Longest time between two passes over what has expired.
+const EXPIRY_PASS_MAX: Duration = Duration::from_secs(30);
+/// Shortest time between two passes.
+const EXPIRY_PASS_MIN: Duration = Duration::from_secs(1);
+/// Time between two passes over what is being removed, when nothing wakes them.
+const PURGE_PASS: Duration = Duration::from_secs(600);
+
+/// What names this cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cluster {
+    /// Its name, as configured or made up.
+    pub(crate) name: String,
+    /// Its id, made when it was initialized.
+    pub(crate) id: String,
+}
+
+/// What serves requests.
+pub(crate) struct Kernel {
+    pub(crate) barrier: Arc<Barrier>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) tokens: Arc<TokenStore>,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) audit: Broker,
+    pub(crate) cluster: Cluster,
+    /// Woken after each batch with notes of changed secrets, and when mounts change.
+    pub(crate) changed: watch::Sender<()>,
+    system: Arc<Served>,
+    token: Arc<Served>,
+}
+
+impl Kernel {
+    /// Reads what has to be at hand.
+    pub(crate) async fn open(barrier: Arc<Barrier>, parts: &Parts) -> Result<Kernel, Error> {
+        let settings = Arc::new(parts.settings.clone());
+        let cluster = barrier.view("").get::<Cluster>(CLUSTER_KEY).await?;
+        let cluster = cluster.ok_or_else(|| Error::internal("storage names no cluster"))?;
+        let kinds = Arc::new(Kinds::new(parts.kinds.clone()));
+        let registry = Arc::new(Registry::load(barrier.clone(), kinds).await?);
+        let tokens = TokenStore::new(barrier.clone(), parts.clock.clone(), settings.limits());
+        let policies = Arc::new(PolicyStore::new(barrier.clone()));
+        let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
+        let token = Arc::new(Served::new(token_paths));
+        let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
+        let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
+        more.extend(parts.system.iter().cloned());
+        let system = Arc::new(System {
+            barrier: barrier.clone(),
+            registry: registry.clone(),
+            policies: policies.clone(),
+            tokens: tokens.clone(),
+            settings: settings.clone(),
+            token: token.clone(),
+            more,
+        });
+        Ok(Kernel {
+            clock: parts.clock.clone(),
+            settings,
+            registry,
+            tokens,
+            policies,
+            audit: Broker::new(&barrier, &parts.audit),
+            cluster,
+            changed: watch::Sender::new(()),
+            system: Arc::new(Served::new(system)),
+            token,
+            barrier,
+        })
+    }
+
+    /// The engine of a mount.
+    pub(crate) fn served(&self, mounted: &Mounted) -> Result<Arc<Served>, Error> {
+        match (&mounted.served, mounted.entry.kind.as_str()) {
+            (Some(served), _) => Ok(served.clone()),
+            (None, mount::SYSTEM_KIND) => Ok(self.system.clone()),
+            (None, mount::TOKEN_KIND) => Ok(self.token.clone()),
+            (None, kind) => Err(Error::internal(format!("this server has no engine {kind:?}"))),
+        }
+    }
+
+    /// Starts what runs beside requests. The tasks hold no kernel and end when `stop` says so.
+    pub(crate) fn start_tasks(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(until(stop.clone(), expire(self.tokens.clone(), self.clock.clone())));
+        tasks.spawn(until(stop.clone(), remove(self.barrier.clone(), self.registry.clone())));
+        tasks
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kernel(..)")
+    }
+}
+
+/// Puts what a new storage begins with: the cluster's id, the root key for its own rotation, and the
+/// first mounts.
+pub(crate) fn found(view: &View, settings: &Settings, root: &RootKey) {
+    let name = match settings.cluster_name.as_str() {
+        "" => format!("bailee-cluster-{}", hex::encode(random::array::<4>())),
+        name => name.to_owned(),
+    };
+    view.put(CLUSTER_KEY, &Cluster { name, id: random::uuid().to_string() });
+    view.put_bytes(ROOT_KEY, Zeroizing::new(root.expose().to_vec()));
+    mount::put_builtin(view, &Namespace::root());
+}
+
+impl Settings {
+    /// Default and longest life of tokens.
+    pub(crate) fn limits(&self) -> TtlLimits {
+        TtlLimits { default: self.default_lease_ttl, max: self.max_lease_ttl }
+    }
+}
+
+async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn expire(tokens: Arc<TokenStore>, clock: Arc<dyn Clock>) {
+    loop {
+        let now = clock.now();
+        let pause = match tokens.expire_pass(now).await {
+            Ok(next) => next.and_then(|next| next.duration_since(now).ok()),
+            Err(error) => {
+                event::pass_failed("token expiry", &error);
+                None
+            }
+        };
+        let pause = pause.unwrap_or(EXPIRY_PASS_MAX).clamp(EXPIRY_PASS_MIN, EXPIRY_PASS_MAX);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>) {
+    loop {
+        if let Err(error) = purge::pass(&barrier, &registry).await {
+            event::pass_failed("removal of disabled mounts", &error);
+        }
+        tokio::time::sleep(PURGE_PASS).await;
+    }
+}

@@ -1,0 +1,136 @@
+//! Asking a set of rules: no storage, no clock, no locks.
+
+use super::{
+    compile::{Acl, Grant},
+    parameters,
+    parse::Capabilities,
+};
+use bailee_sdk::Operation;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// Whether a request is permitted, and by which policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Whether it may go on.
+    pub(crate) allowed: bool,
+    /// Names of the policies that grant it.
+    pub(crate) granting: Vec<String>,
+}
+
+impl Acl {
+    /// Whether it holds all rights.
+    pub(crate) fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// Whether an operation on a path of the namespace is permitted; lists end in `/`. `sudo`: the
+    /// endpoint needs it. `input` and `wrap_ttl` are held against the rule's limits.
+    pub(crate) fn check(
+        &self,
+        operation: Operation,
+        path: &str,
+        sudo: bool,
+        input: Option<&Map<String, Value>>,
+        wrap_ttl: Option<Duration>,
+    ) -> Verdict {
+        if self.root {
+            return Verdict { allowed: true, granting: vec!["root".to_owned()] };
+        }
+        let needed = capability(operation);
+        let both = if sudo { needed.with(Capabilities::SUDO) } else { needed };
+        match self.grant(path, operation == Operation::List) {
+            Some(grant)
+                if grant.capabilities.has(both)
+                    && grant.allows_wrapping(wrap_ttl)
+                    && grant.allows_input(operation, input) =>
+            {
+                let sources = grant.sources.iter().filter(|(_, given)| given.has(needed));
+                Verdict {
+                    allowed: true,
+                    granting: sources.map(|(name, _)| name.to_string()).collect(),
+                }
+            }
+            _ => Verdict::default(),
+        }
+    }
+
+    /// Whether an operation on a path is permitted, whatever its parameters.
+    pub(crate) fn may(&self, operation: Operation, path: &str) -> bool {
+        let grant = || self.grant(path, operation == Operation::List);
+        self.root || grant().is_some_and(|grant| grant.capabilities.has(capability(operation)))
+    }
+
+    /// Whether `sudo` is given on a path.
+    pub(crate) fn has_sudo(&self, path: &str) -> bool {
+        let grant = || self.grant(path, false);
+        self.root || grant().is_some_and(|grant| grant.capabilities.has(Capabilities::SUDO))
+    }
+
+    /// What may be done to a path: sorted names, `root`, or `deny`.
+    pub(crate) fn capabilities(&self, path: &str) -> Vec<&'static str> {
+        if self.root {
+            return vec!["root"];
+        }
+        match self.grant(path.strip_prefix('/').unwrap_or(path), true) {
+            Some(grant) if !grant.denies() && !grant.capabilities.is_empty() => Capabilities::NAMED
+                .iter()
+                .filter(|(_, one)| grant.capabilities.has(*one))
+                .map(|(name, _)| *name)
+                .collect(),
+            _ => vec!["deny"],
+        }
+    }
+
+    /// The rule that decides about a path. A list is also decided by the rule for the path without
+    /// its last slash: an exact one first, a pattern when nothing matches with the slash.
+    fn grant(&self, path: &str, is_list: bool) -> Option<&Grant> {
+        let found = self.rules.find(path);
+        let bare = if is_list { path.strip_suffix('/') } else { None };
+        let Some(bare) = bare else { return found.map(|(_, grant)| grant) };
+        match found {
+            Some((pattern, grant)) if pattern.is_exact() => Some(grant),
+            found => match (self.rules.find(bare), found) {
+                (Some((pattern, grant)), _) if pattern.is_exact() => Some(grant),
+                (_, Some((_, grant))) | (Some((_, grant)), None) => Some(grant),
+                (None, None) => None,
+            },
+        }
+    }
+}
+
+impl Grant {
+    fn allows_wrapping(&self, wrap_ttl: Option<Duration>) -> bool {
+        let asked = wrap_ttl.unwrap_or_default();
+        match (self.min_wrapping_ttl, self.max_wrapping_ttl) {
+            (None, None) => true,
+            (min, max) => {
+                !asked.is_zero()
+                    && min.is_none_or(|min| min <= asked)
+                    && max.is_none_or(|max| asked <= max)
+            }
+        }
+    }
+
+    fn allows_input(&self, operation: Operation, input: Option<&Map<String, Value>>) -> bool {
+        match operation {
+            Operation::Delete | Operation::List => return true,
+            Operation::Create | Operation::Read | Operation::Update | Operation::Patch => {}
+        }
+        let Some(input) = input else { return self.required_parameters.is_empty() };
+        parameters::all_there(&self.required_parameters, input)
+            && !parameters::some_denied(&self.denied_parameters, input)
+            && parameters::all_allowed(&self.allowed_parameters, input)
+    }
+}
+
+fn capability(operation: Operation) -> Capabilities {
+    match operation {
+        Operation::Create => Capabilities::CREATE,
+        Operation::Read => Capabilities::READ,
+        Operation::Update => Capabilities::UPDATE,
+        Operation::Patch => Capabilities::PATCH,
+        Operation::Delete => Capabilities::DELETE,
+        Operation::List => Capabilities::LIST,
+    }
+}

@@ -1,0 +1,264 @@
+//! Policies at rest, and what was compiled from them.
+
+use super::{
+    Acl, Facts, builtin,
+    parse::{self, Policy},
+};
+use bailee_barrier::{Barrier, Names, View};
+use bailee_sdk::{Error, Namespace};
+use lru::LruCache;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    num::NonZeroUsize,
+    sync::Arc,
+};
+
+/// Parsed policies that are kept.
+const PARSED_MAX: usize = 4096;
+/// Compiled sets that are kept.
+const SETS_MAX: usize = 4096;
+/// Policies of a namespace that are listed.
+const NAMES_MAX: usize = 100_000;
+
+/// The policies of all namespaces.
+pub(crate) struct PolicyStore {
+    barrier: Arc<Barrier>,
+    caches: Arc<Mutex<Caches>>,
+    hasher: RandomState,
+}
+
+/// What was read, until a commit changes it. What a reader puts in counts only if nothing was
+/// forgotten since it began to read.
+struct Caches {
+    /// Counts what was forgotten.
+    generation: u64,
+    parsed: LruCache<(String, String), Arc<Policy>>,
+    /// By the hash of what they were compiled from.
+    sets: LruCache<u64, Set>,
+}
+
+struct Set {
+    namespace_id: String,
+    names: Vec<String>,
+    facts: Facts,
+    acl: Arc<Acl>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    text: String,
+}
+
+impl PolicyStore {
+    pub(crate) fn new(barrier: Arc<Barrier>) -> PolicyStore {
+        let size = |entries| NonZeroUsize::new(entries).expect("not zero");
+        let caches = Caches {
+            generation: 0,
+            parsed: LruCache::new(size(PARSED_MAX)),
+            sets: LruCache::new(size(SETS_MAX)),
+        };
+        let caches = Arc::new(Mutex::new(caches));
+        PolicyStore { barrier, caches, hasher: RandomState::new() }
+    }
+
+    /// A policy's text; also of those that every namespace has.
+    pub(crate) async fn read(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<Option<String>, Error> {
+        let name = name.to_lowercase();
+        if builtin::IMMUTABLE.contains(&name.as_str()) {
+            return Ok(builtin::text_of(&name).map(str::to_owned));
+        }
+        let stored: Option<Stored> = named(&self.barrier.view(""), namespace).get(&name).await?;
+        let text = stored.map(|stored| stored.text);
+        Ok(text.or_else(|| builtin::text_of(&name).map(str::to_owned)))
+    }
+
+    /// Names of policies after `after`, at most `limit`: sorted, those with a `/` behind those
+    /// without, `root` last.
+    pub(crate) async fn names(
+        &self,
+        namespace: &Namespace,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let stored = named(&self.barrier.view(""), namespace);
+        let mut names = Vec::new();
+        let mut folders = std::collections::VecDeque::from([String::new()]);
+        while let Some(folder) = folders.pop_front() {
+            for name in stored.list(&folder, "", NAMES_MAX - names.len().min(NAMES_MAX)).await? {
+                let name = format!("{folder}{name}");
+                if name.ends_with('/') { folders.push_back(name) } else { names.push(name) }
+            }
+            if folder.is_empty() && !names.iter().any(|name| name == "default") {
+                names.push("default".to_owned());
+                names.sort_unstable();
+            }
+        }
+        names.push("root".to_owned());
+        let start = match names.iter().position(|name| name == after) {
+            Some(position) => position + 1,
+            None => 0,
+        };
+        Ok(names.into_iter().skip(start).take(limit).collect())
+    }
+
+    /// Stores a policy when the unit of `view` commits, for which there is `land`; a text that is no
+    /// policy is refused.
+    pub(crate) async fn write(
+        &self,
+        view: &View,
+        namespace: &Namespace,
+        name: &str,
+        text: &str,
+    ) -> Result<(), Error> {
+        let name = name.to_lowercase();
+        if builtin::IMMUTABLE.contains(&name.as_str()) {
+            return Err(Error::invalid(format!("cannot update {name:?} policy")));
+        }
+        if name.split('/').any(str::is_empty) {
+            return Err(Error::invalid(
+                "policy name must not begin or end with '/', nor contain '//'",
+            ));
+        }
+        parse::parse(text).map_err(Error::invalid)?;
+        Ok(named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?)
+    }
+
+    /// Removes a policy when the unit of `view` commits, for which there is `land`; an absent one is
+    /// fine.
+    pub(crate) async fn delete(
+        &self,
+        view: &View,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<(), Error> {
+        let name = name.to_lowercase();
+        if name == "default" {
+            return Err(Error::invalid("cannot delete default policy"));
+        }
+        if builtin::IMMUTABLE.contains(&name.as_str()) {
+            return Err(Error::invalid(format!("cannot delete {name:?} policy")));
+        }
+        named(view, namespace).delete(&name).await?;
+        Ok(())
+    }
+
+    /// Commits a change of one policy and forgets what was compiled from it. A task of its own: a
+    /// client that goes away meanwhile must not leave the caches behind the storage.
+    pub(crate) async fn land(
+        &self,
+        view: View,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<(), Error> {
+        let (caches, namespace_id) = (self.caches.clone(), namespace.id.clone());
+        let name = name.to_lowercase();
+        let task = tokio::spawn(async move {
+            let outcome = view.commit().await;
+            caches.lock().forget(&namespace_id, &name);
+            outcome
+        });
+        task.await.map_err(Error::internal)??;
+        Ok(())
+    }
+
+    /// The rights that these policies give together. Names of policies that do not exist give
+    /// nothing.
+    pub(crate) async fn acl(
+        &self,
+        namespace: &Namespace,
+        names: &[String],
+        facts: &Facts,
+    ) -> Result<Arc<Acl>, Error> {
+        let hash = self.hasher.hash_one((&namespace.id, names, facts));
+        let generation = {
+            let mut caches = self.caches.lock();
+            match caches.sets.get(&hash) {
+                Some(set) if set.is_of(namespace, names, facts) => return Ok(set.acl.clone()),
+                _ => caches.generation,
+            }
+        };
+        let acl = Arc::new(if names.iter().any(|name| name == "root") {
+            Acl::root()
+        } else {
+            let mut policies = Vec::with_capacity(names.len());
+            for name in names {
+                policies.push((name.as_str(), self.parsed(namespace, name).await?));
+            }
+            Acl::compile(policies.iter().map(|(name, policy)| (*name, &**policy)), facts)
+        });
+        let set = Set {
+            namespace_id: namespace.id.clone(),
+            names: names.to_vec(),
+            facts: facts.clone(),
+            acl: acl.clone(),
+        };
+        let mut caches = self.caches.lock();
+        if caches.generation == generation {
+            caches.sets.put(hash, set);
+        }
+        Ok(acl)
+    }
+
+    async fn parsed(&self, namespace: &Namespace, name: &str) -> Result<Arc<Policy>, Error> {
+        let key = (namespace.id.clone(), name.to_lowercase());
+        let generation = {
+            let mut caches = self.caches.lock();
+            if let Some(policy) = caches.parsed.get(&key) {
+                return Ok(policy.clone());
+            }
+            caches.generation
+        };
+        // A stored text that does not parse may deny something: leaving it out would be wrong.
+        let policy = match self.read(namespace, name).await? {
+            Some(text) => parse::parse(&text).map_err(Error::internal)?,
+            None => Policy::default(),
+        };
+        let policy = Arc::new(policy);
+        let mut caches = self.caches.lock();
+        if caches.generation == generation {
+            caches.parsed.put(key, policy.clone());
+        }
+        Ok(policy)
+    }
+}
+
+impl Set {
+    fn is_of(&self, namespace: &Namespace, names: &[String], facts: &Facts) -> bool {
+        self.namespace_id == namespace.id && self.names == names && self.facts == *facts
+    }
+}
+
+impl Caches {
+    fn forget(&mut self, namespace_id: &str, name: &str) {
+        self.generation += 1;
+        self.parsed.pop(&(namespace_id.to_owned(), name.to_owned()));
+        let stale: Vec<u64> = self
+            .sets
+            .iter()
+            .filter(|(_, set)| {
+                set.namespace_id == namespace_id && set.names.iter().any(|known| known == name)
+            })
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in stale {
+            self.sets.pop(&hash);
+        }
+    }
+}
+
+impl fmt::Debug for PolicyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PolicyStore(..)")
+    }
+}
+
+fn named(view: &View, namespace: &Namespace) -> Names {
+    view.at(&format!("{}policy/", namespace.prefix())).names("acl")
+}

@@ -1,0 +1,384 @@
+//! Namespaces and mounts as of now: what requests are routed by.
+//!
+//! Storage is the truth. After each commit that changed it the registry reads anew; until it has, no
+//! further request is admitted on the old state.
+
+use crate::mount::{self, MountEntry};
+use arc_swap::ArcSwap;
+use bailee_barrier::{Barrier, Expect, View};
+use bailee_sdk::{Engine, EngineKind, Error, Mount, Mounts, Namespace, Path, engine::Class};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    ops::Bound,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Where namespaces are kept, by id.
+const NAMESPACES: &str = "core/namespaces/";
+/// Namespaces that are read at once.
+const PAGE: usize = 1000;
+
+/// A namespace as it is stored. The root namespace is not: it is always there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamespaceEntry {
+    /// Stable id, part of every stored key.
+    pub(crate) id: String,
+    /// Path from the root with a final `/`.
+    pub(crate) path: String,
+    /// A longer stable id, shown to users.
+    pub(crate) uuid: String,
+    /// What its owner says about it.
+    #[serde(default)]
+    pub(crate) custom_metadata: BTreeMap<String, String>,
+    /// Serves no more: what it holds is being removed.
+    #[serde(default)]
+    pub(crate) deleting: bool,
+}
+
+/// The table of contents of an engine.
+pub(crate) struct Served {
+    /// All it serves.
+    pub(crate) paths: Vec<Path>,
+}
+
+impl Served {
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Served {
+        Served { paths: engine.paths() }
+    }
+}
+
+/// The kinds of engines that can be mounted, and the engines made of them.
+pub(crate) struct Kinds {
+    kinds: Vec<EngineKind>,
+    made: Mutex<HashMap<(String, BTreeMap<String, String>), Weak<Served>>>,
+}
+
+impl Kinds {
+    pub(crate) fn new(kinds: Vec<EngineKind>) -> Kinds {
+        Kinds { kinds, made: Mutex::default() }
+    }
+
+    /// The kind with this name.
+    pub(crate) fn find(&self, name: &str, class: Class) -> Option<&EngineKind> {
+        self.kinds.iter().find(|kind| kind.name == name && kind.class == class)
+    }
+
+    /// The engine for a mount: one for all mounts of a kind with the same options.
+    pub(crate) fn serve(&self, entry: &MountEntry) -> Result<Arc<Served>, Error> {
+        let key = (entry.kind.clone(), entry.options.clone());
+        if let Some(served) = self.made.lock().get(&key).and_then(Weak::upgrade) {
+            return Ok(served);
+        }
+        let Some(kind) = self.find(&entry.kind, entry.class) else {
+            let message = format!("plugin not found in the catalog: {}", entry.kind);
+            return Err(Error::invalid(message));
+        };
+        let served = Arc::new(Served::new((kind.make)(&entry.options)?));
+        let mut made = self.made.lock();
+        made.retain(|_, kept| kept.strong_count() > 0);
+        made.insert(key, Arc::downgrade(&served));
+        Ok(served)
+    }
+}
+
+/// A mount that serves.
+pub(crate) struct Mounted {
+    /// As it is stored.
+    pub(crate) entry: MountEntry,
+    /// As engines see it.
+    pub(crate) mount: Arc<Mount>,
+    /// The engine; none for the system's own, and for kinds this server does not have.
+    pub(crate) served: Option<Arc<Served>>,
+    /// The prefix of its data.
+    pub(crate) prefix: String,
+    /// Holds as long as the mount is as it is here.
+    pub(crate) guard: Option<Expect>,
+}
+
+/// A namespace and its mounts.
+pub(crate) struct Place {
+    /// The namespace.
+    pub(crate) namespace: Arc<Namespace>,
+    /// As it is stored; none for the root namespace.
+    pub(crate) entry: Option<NamespaceEntry>,
+    /// Mounts that serve, by path.
+    pub(crate) mounts: BTreeMap<String, Arc<Mounted>>,
+    /// Ids of mounts whose data is being removed.
+    pub(crate) disabling: Vec<String>,
+    /// Secrets mounts as engines see them.
+    pub(crate) secrets: Mounts,
+}
+
+impl Place {
+    /// The mount that serves a path, and the path within it.
+    pub(crate) fn find(&self, path: &str) -> Option<(&Arc<Mounted>, String)> {
+        // No mount is within another: the last one before the path is the only candidate.
+        let up_to = (Bound::Unbounded, Bound::Included(path));
+        let (at, mounted) = self.mounts.range::<str, _>(up_to).next_back().unzip();
+        if let (Some(at), Some(mounted)) = (at, mounted)
+            && let Some(rest) = path.strip_prefix(at.as_str())
+        {
+            return Some((mounted, rest.to_owned()));
+        }
+        // `kv` names the mount at `kv/`.
+        let mounted = self.mounts.get(&format!("{path}/"))?;
+        Some((mounted, String::new()))
+    }
+}
+
+/// All namespaces.
+#[derive(Default)]
+pub(crate) struct Places {
+    by_path: BTreeMap<String, Arc<Place>>,
+    by_id: HashMap<String, Arc<Place>>,
+    /// Namespaces that serve no more but still have data.
+    deleting: Vec<NamespaceEntry>,
+}
+
+impl Places {
+    /// The namespace with this path, which ends in `/` or is empty.
+    pub(crate) fn at(&self, path: &str) -> Option<&Arc<Place>> {
+        self.by_path.get(path)
+    }
+
+    /// The namespace with this id.
+    pub(crate) fn with_id(&self, id: &str) -> Option<&Arc<Place>> {
+        self.by_id.get(id)
+    }
+
+    /// All namespaces, sorted by path: parents before children.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Place>> {
+        self.by_path.values()
+    }
+
+    /// Namespaces whose data is being removed.
+    pub(crate) fn deleting(&self) -> &[NamespaceEntry] {
+        &self.deleting
+    }
+
+    /// The namespace a request is for, and its path in there: the namespace named beside the path,
+    /// then as much of the path as names namespaces.
+    pub(crate) fn resolve(&self, beside: &str, path: &str) -> Option<(&Arc<Place>, String)> {
+        let beside = match beside.trim_matches('/') {
+            "" | "root" => String::new(),
+            name => format!("{name}/"),
+        };
+        let mut place = self.at(&beside)?;
+        let mut rest = path;
+        if self.by_path.len() > 1 {
+            while let Some((segment, after)) = rest.split_once('/')
+                && let Some(child) = self.at(&format!("{}{segment}/", place.namespace.path))
+            {
+                place = child;
+                rest = after;
+            }
+        }
+        Some((place, rest.to_owned()))
+    }
+
+    fn insert(&mut self, place: Place) {
+        let place = Arc::new(place);
+        self.by_id.insert(place.namespace.id.clone(), place.clone());
+        self.by_path.insert(place.namespace.path.clone(), place);
+    }
+}
+
+/// What has to be read anew.
+#[derive(Default)]
+struct Stale {
+    namespaces: bool,
+    mounts: BTreeSet<String>,
+}
+
+/// Namespaces and mounts as of now.
+pub(crate) struct Registry {
+    barrier: Arc<Barrier>,
+    kinds: Arc<Kinds>,
+    places: ArcSwap<Places>,
+    is_stale: AtomicBool,
+    stale: Mutex<Stale>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// Reads everything.
+    pub(crate) async fn load(barrier: Arc<Barrier>, kinds: Arc<Kinds>) -> Result<Registry, Error> {
+        let registry = Registry {
+            barrier,
+            kinds,
+            places: ArcSwap::default(),
+            is_stale: AtomicBool::new(false),
+            stale: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+        };
+        registry.mark_namespaces();
+        registry.refresh().await?;
+        Ok(registry)
+    }
+
+    /// Namespaces and mounts as of now.
+    pub(crate) fn places(&self) -> Arc<Places> {
+        self.places.load_full()
+    }
+
+    /// The kinds that can be mounted.
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// The mounts of a namespace have changed, or may have.
+    pub(crate) fn mark_mounts(&self, namespace: &Namespace) {
+        let mut stale = self.stale.lock();
+        stale.mounts.insert(namespace.id.clone());
+        self.is_stale.store(true, Ordering::Release);
+    }
+
+    /// Marks the mounts of a namespace if this one is not as it was.
+    pub(crate) async fn check(
+        &self,
+        namespace: &Namespace,
+        mounted: &Mounted,
+    ) -> Result<(), Error> {
+        let Some(Expect::At(key, revision)) = &mounted.guard else { return Ok(()) };
+        let now = self.barrier.backend().get(key).await?;
+        if now.is_none_or(|entry| entry.revision != *revision) {
+            self.mark_namespaces();
+            self.mark_mounts(namespace);
+        }
+        Ok(())
+    }
+
+    /// The namespaces have changed, or may have.
+    pub(crate) fn mark_namespaces(&self) {
+        let mut stale = self.stale.lock();
+        stale.namespaces = true;
+        self.is_stale.store(true, Ordering::Release);
+    }
+
+    /// Reads anew what has changed; costs nothing when nothing has.
+    pub(crate) async fn refresh(&self) -> Result<(), Error> {
+        if !self.is_stale.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _alone = self.loading.lock().await;
+        let stale = std::mem::take(&mut *self.stale.lock());
+        let places = self.read(&stale).await;
+        let mut again = self.stale.lock();
+        match places {
+            Ok(Some(places)) => self.places.store(Arc::new(places)),
+            Ok(None) => {}
+            Err(error) => {
+                again.namespaces |= stale.namespaces;
+                again.mounts.extend(stale.mounts);
+                return Err(error);
+            }
+        }
+        // The mark stays until here, so that whoever comes meanwhile waits for this reading.
+        if !again.namespaces && again.mounts.is_empty() {
+            self.is_stale.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, stale: &Stale) -> Result<Option<Places>, Error> {
+        if !stale.namespaces && stale.mounts.is_empty() {
+            return Ok(None);
+        }
+        let view = self.barrier.view("");
+        let known = self.places();
+        let mut entries = vec![None];
+        entries.extend(namespaces(&view).await?.into_iter().map(Some));
+        let mut places = Places::default();
+        for entry in entries {
+            let namespace = match &entry {
+                Some(entry) => Namespace { id: entry.id.clone(), path: entry.path.clone() },
+                None => Namespace::root(),
+            };
+            match (entry, known.with_id(&namespace.id)) {
+                (Some(entry), _) if entry.deleting => places.deleting.push(entry),
+                (entry, Some(place))
+                    if !stale.mounts.contains(&namespace.id) && place.entry == entry =>
+                {
+                    places.by_id.insert(namespace.id, place.clone());
+                    places.by_path.insert(namespace.path, place.clone());
+                }
+                (entry, _) => places.insert(self.place(&view, namespace, entry).await?),
+            }
+        }
+        Ok(Some(places))
+    }
+
+    async fn place(
+        &self,
+        view: &View,
+        namespace: Namespace,
+        entry: Option<NamespaceEntry>,
+    ) -> Result<Place, Error> {
+        let mut mounts = BTreeMap::new();
+        let mut disabling = Vec::new();
+        for (entry, guard) in mount::load(view, &namespace).await? {
+            if entry.disabling {
+                disabling.push(entry.uuid);
+                continue;
+            }
+            let mount = Arc::new(entry.shared());
+            let prefix = mount.prefix(&namespace);
+            let served = if entry.is_builtin() { None } else { self.kinds.serve(&entry).ok() };
+            let path = entry.path.clone();
+            mounts.insert(path, Arc::new(Mounted { entry, mount, served, prefix, guard }));
+        }
+        let secrets = mounts
+            .values()
+            .filter(|mounted| mounted.entry.class == Class::Secret && !mounted.entry.is_builtin())
+            .map(|mounted| &mounted.mount);
+        let secrets = mount::shared(secrets);
+        Ok(Place { namespace: Arc::new(namespace), entry, mounts, disabling, secrets })
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Registry(..)")
+    }
+}
+
+/// Stores a namespace when the unit of `view` commits.
+pub(crate) fn put_namespace(view: &View, entry: &NamespaceEntry) {
+    view.at(NAMESPACES).put(&entry.id, entry);
+}
+
+/// Removes a namespace's entry when the unit of `view` commits.
+pub(crate) fn remove_namespace(view: &View, id: &str) {
+    view.at(NAMESPACES).delete(id);
+}
+
+/// A namespace as storage has it now.
+pub(crate) async fn namespace_entry(
+    view: &View,
+    id: &str,
+) -> Result<Option<NamespaceEntry>, Error> {
+    Ok(view.at(NAMESPACES).get(id).await?)
+}
+
+/// All namespaces but the root as storage has them, sorted by id.
+pub(crate) async fn namespaces(view: &View) -> Result<Vec<NamespaceEntry>, Error> {
+    let view = view.at(NAMESPACES);
+    let mut found = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = view.list("", &after, PAGE).await?;
+        for id in &page {
+            found.extend(view.get(id).await?);
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after.clone_from(last),
+            _ => return Ok(found),
+        }
+    }
+}

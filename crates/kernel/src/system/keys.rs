@@ -1,0 +1,74 @@
+//! `sys/seal` and the keys of the storage.
+
+use super::{Nothing, System};
+use crate::kernel::ROOT_KEY;
+use bailee_barrier::RootKey;
+use bailee_crypto::clock;
+use bailee_sdk::{Error, Operation, Path, Reply, Request};
+use jiff::Timestamp;
+use serde_json::json;
+use std::sync::Arc;
+
+pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
+    vec![
+        // The right is checked here; that it happens is up to who holds the state.
+        Path::new("seal")
+            .on(Operation::Update, system, "Seal the server.", nothing)
+            .sudo()
+            .root_only(),
+        Path::new("step-down")
+            .on(Operation::Update, system, "Give up being the active node.", nothing)
+            .sudo()
+            .root_only(),
+        Path::new("key-status")
+            .on(
+                Operation::Read,
+                system,
+                "Tell about the key that seals new values.",
+                System::key_status,
+            )
+            .root_only(),
+        Path::new("rotate")
+            .on(
+                Operation::Update,
+                system,
+                "Make a new key for new values; older ones stay readable.",
+                System::rotate,
+            )
+            .sudo()
+            .root_only(),
+        Path::new("rotate/keyring")
+            .on(
+                Operation::Update,
+                system,
+                "Make a new key for new values; older ones stay readable.",
+                System::rotate,
+            )
+            .sudo()
+            .root_only(),
+    ]
+}
+
+async fn nothing(_system: Arc<System>, _request: Request<Nothing>) -> Result<Reply, Error> {
+    Ok(Reply::empty())
+}
+
+impl System {
+    async fn key_status(self: Arc<Self>, _request: Request<Nothing>) -> Result<Reply, Error> {
+        let status = self.barrier.key_status();
+        let installed = Timestamp::try_from(clock::from_millis(status.installed_at));
+        Ok(Reply::data(&json!({
+            "term": status.term,
+            "install_time": installed.map(|time| time.to_string()).unwrap_or_default(),
+            "encryptions": status.encryptions,
+        })))
+    }
+
+    async fn rotate(self: Arc<Self>, _request: Request<Nothing>) -> Result<Reply, Error> {
+        let bytes = self.barrier.view("").get_bytes(ROOT_KEY).await?;
+        let root = bytes.as_deref().and_then(|bytes| RootKey::from_bytes(bytes));
+        let root = root.ok_or_else(|| Error::internal("storage does not hold its root key"))?;
+        self.barrier.rotate(&root).await?;
+        Ok(Reply::empty())
+    }
+}

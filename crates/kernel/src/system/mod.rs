@@ -1,0 +1,87 @@
+//! The paths below `sys/`.
+
+mod auth;
+mod internal_ui;
+mod keys;
+mod mounts;
+mod namespaces;
+mod openapi;
+
+use crate::{
+    policy::PolicyStore,
+    registry::{Registry, Served},
+    state::Settings,
+    token::TokenStore,
+};
+use bailee_barrier::Barrier;
+use bailee_sdk::{Body, Engine, Error, Operation, Path, Reply, Request};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{fmt, sync::Arc};
+
+/// Serves the server's own paths. Policies and sync bring theirs themselves.
+pub(crate) struct System {
+    pub(crate) barrier: Arc<Barrier>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) tokens: Arc<TokenStore>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) token: Arc<Served>,
+    /// Engines that bring more paths below `sys/`.
+    pub(crate) more: Vec<Arc<dyn Engine>>,
+}
+
+/// An endpoint without input.
+#[derive(Deserialize, JsonSchema)]
+struct Nothing {}
+
+impl Engine for System {
+    fn paths(self: Arc<Self>) -> Vec<Path> {
+        let mut paths = self.own_paths();
+        paths.extend(self.more.iter().flat_map(|engine| engine.clone().paths()));
+        paths
+    }
+}
+
+impl System {
+    fn own_paths(self: &Arc<Self>) -> Vec<Path> {
+        let mut paths = mounts::paths(self);
+        paths.extend(auth::paths(self));
+        paths.extend(namespaces::paths(self));
+        paths.extend(internal_ui::paths(self));
+        paths.extend(openapi::paths(self));
+        paths.extend(keys::paths(self));
+        paths.push(
+            Path::new("metrics")
+                .on(
+                    Operation::Read,
+                    self,
+                    "All metrics in Prometheus' text format.",
+                    System::metrics,
+                )
+                .root_only(),
+        );
+        paths
+    }
+}
+
+impl System {
+    async fn metrics(self: Arc<Self>, _request: Request<Metrics>) -> Result<Reply, Error> {
+        let content_type = "text/plain; version=0.0.4; charset=utf-8";
+        let bytes = (self.settings.render_metrics)().into_bytes();
+        Ok(Body::Raw { content_type, bytes }.into())
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Metrics {
+    /// Only `prometheus` is known; it is the default.
+    #[serde(default, rename = "format")]
+    _format: Option<String>,
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("System(..)")
+    }
+}

@@ -1,0 +1,182 @@
+//! Small engines that do what the pipeline must handle.
+
+use bailee_sdk::{
+    Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request, engine::Class,
+    field::Flag,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+pub(super) fn kinds() -> Vec<EngineKind> {
+    let make = |options: &BTreeMap<String, String>| -> Result<Arc<dyn Engine>, Error> {
+        match options.get("version").map(String::as_str) {
+            None | Some("1" | "2") => Ok(Arc::new(Boxes)),
+            Some(other) => Err(Error::invalid(format!("unknown version {other:?}"))),
+        }
+    };
+    vec![
+        EngineKind { name: "kv", class: Class::Secret, make },
+        EngineKind { name: "boxes", class: Class::Secret, make },
+        EngineKind { name: "door", class: Class::Auth, make: |_| Ok(Arc::new(Door)) },
+    ]
+}
+
+/// Keeps values in boxes.
+struct Boxes;
+
+#[derive(Deserialize, JsonSchema)]
+struct AtPath {
+    path: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Put {
+    path: String,
+    value: Value,
+    /// Sync is told.
+    #[serde(default)]
+    tell: Flag,
+    /// Refused after the write.
+    #[serde(default)]
+    refuse: Flag,
+    /// Answered after the commit.
+    #[serde(default)]
+    wait: Flag,
+}
+
+impl Boxes {
+    async fn read(self: Arc<Self>, request: Request<AtPath>) -> Result<Reply, Error> {
+        let value: Option<Value> = request.view.names("box").get(&request.input.path).await?;
+        Ok(Reply::data(&json!({ "value": value.ok_or_else(Error::not_found)? })))
+    }
+
+    async fn exists(self: Arc<Self>, request: Request<AtPath>) -> Result<bool, Error> {
+        let value: Option<Value> = request.view.names("box").get(&request.input.path).await?;
+        Ok(value.is_some())
+    }
+
+    async fn write(self: Arc<Self>, request: Request<Put>) -> Result<Reply, Error> {
+        let input = &request.input;
+        request.view.names("box").put(&input.path, &input.value).await?;
+        if input.tell.0 {
+            request.changed(&input.path);
+        }
+        if input.refuse.0 {
+            return Err(Error::invalid("refused after the write"));
+        }
+        if input.wait.0 {
+            let view = request.view.fresh();
+            let path = input.path.clone();
+            return Ok(Body::After(Box::pin(async move {
+                let landed: Option<Value> = view.names("box").get(&path).await?;
+                Ok(Reply::data(&json!({ "landed": landed })).warn("waited"))
+            }))
+            .into());
+        }
+        Ok(Reply::empty())
+    }
+
+    async fn delete(self: Arc<Self>, request: Request<AtPath>) -> Result<Reply, Error> {
+        request.view.names("box").delete(&request.input.path).await?;
+        Ok(Reply::empty())
+    }
+
+    async fn list(self: Arc<Self>, request: Request<AtPath>) -> Result<Reply, Error> {
+        let names = request.view.names("box");
+        Reply::keys(&names.list(&request.input.path, "", 100).await?)
+    }
+
+    /// Adds one without a lock: racers conflict.
+    async fn count(self: Arc<Self>, request: Request<AtPath>) -> Result<Reply, Error> {
+        let key = "count";
+        let (count, revision) = match request.view.get_at::<u64>(key).await? {
+            Some((count, revision)) => (count, revision),
+            None => (0, None),
+        };
+        tokio::task::yield_now().await;
+        match revision {
+            Some(revision) => request.view.expect(key, revision),
+            None => request.view.expect_absent(key),
+        }
+        request.view.put(key, &(count + 1));
+        Ok(Reply::data(&json!({ "count": count + 1 })))
+    }
+
+    async fn panic(self: Arc<Self>, _request: Request<AtPath>) -> Result<Reply, Error> {
+        panic!("as asked");
+    }
+
+    /// What the caller is told about itself.
+    async fn whoami(self: Arc<Self>, request: Request<AtPath>) -> Result<Reply, Error> {
+        let may = |operation| {
+            let path = &request.input.path;
+            request.caller.as_ref().is_some_and(|caller| (caller.may)(operation, path))
+        };
+        let mounts: Vec<_> = request.mounts.0.iter().map(|mount| mount.path.clone()).collect();
+        Ok(Reply::data(&json!({
+            "read": may(Operation::Read),
+            "update": may(Operation::Update),
+            "namespace": request.namespace.path,
+            "mounts": mounts,
+        })))
+    }
+}
+
+impl Engine for Boxes {
+    fn paths(self: Arc<Self>) -> Vec<Path> {
+        vec![
+            Path::new("box/{path...}")
+                .on(Operation::Read, &self, "Look into a box", Boxes::read)
+                .on(Operation::Update, &self, "Fill a box", Boxes::write)
+                .on(Operation::Delete, &self, "Throw a box away", Boxes::delete)
+                .exists(&self, Boxes::exists),
+            Path::new("boxes/{path...?}").on(Operation::List, &self, "List boxes", Boxes::list),
+            Path::new("count/{path}").on(Operation::Update, &self, "Count", Boxes::count),
+            Path::new("panic/{path}").on(Operation::Update, &self, "Panic", Boxes::panic),
+            Path::new("whoami/{path...}").on(Operation::Read, &self, "Tell", Boxes::whoami),
+            Path::new("root-only/{path}")
+                .on(Operation::Read, &self, "Tell", Boxes::whoami)
+                .root_only(),
+            Path::new("guarded/{path}").on(Operation::Read, &self, "Tell", Boxes::whoami).sudo(),
+        ]
+    }
+}
+
+/// Lets everyone in.
+struct Door;
+
+#[derive(Deserialize, JsonSchema)]
+struct Enter {
+    policy: String,
+    #[serde(default)]
+    refuse: Flag,
+}
+
+impl Door {
+    async fn login(self: Arc<Self>, request: Request<Enter>) -> Result<Reply, Error> {
+        if request.input.refuse.0 {
+            return Err(Error::invalid("the door is shut"));
+        }
+        let login = Login {
+            display_name: "door-guest".to_owned(),
+            policies: vec![request.input.policy.clone()],
+            ttl: Duration::from_secs(600),
+            renewable: true,
+            ..Login::default()
+        };
+        request.view.put("last", &request.input.policy);
+        Ok(Body::Login(Box::new(login)).into())
+    }
+}
+
+impl Engine for Door {
+    fn paths(self: Arc<Self>) -> Vec<Path> {
+        vec![
+            Path::new("login")
+                .on(Operation::Update, &self, "Come in", Door::login)
+                .unauthenticated(),
+        ]
+    }
+}

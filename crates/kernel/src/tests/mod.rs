@@ -1,0 +1,10 @@
+//! The kernel as a whole, through its public face, with engines of its own making.
+
+mod auditing;
+mod engine;
+mod faults;
+mod lifecycle;
+mod mounts;
+mod namespaces;
+mod pipeline;
+mod world;

@@ -1,0 +1,266 @@
+use super::world::{World, call, data, refused};
+use bailee_sdk::{Code, Operation};
+use futures_util::StreamExt;
+use serde_json::json;
+
+#[tokio::test]
+async fn mounts_survive_a_restart() {
+    let world = World::new().await;
+    world
+        .write(
+            "sys/mounts/team/a",
+            r#"{"type":"kv-v2","description":"ours","config":{"max_lease_ttl":"2h",
+                "default_lease_ttl":1800,"listing_visibility":"unauth",
+                "audit_non_hmac_request_keys":"a,b"}}"#,
+        )
+        .await
+        .unwrap();
+    world.write("team/a/box/x", r#"{"value":1}"#).await.unwrap();
+    let before = world.read("sys/mounts/team/a").await.unwrap();
+    assert_eq!(before["type"], "kv");
+    assert_eq!(before["options"], json!({ "version": "2" }));
+    assert_eq!(before["description"], "ours");
+    assert_eq!(
+        before["config"],
+        json!({
+            "default_lease_ttl": 1800, "max_lease_ttl": 7200, "force_no_cache": false,
+            "listing_visibility": "unauth", "audit_non_hmac_request_keys": ["a", "b"],
+        })
+    );
+    let accessor = before["accessor"].as_str().unwrap();
+    assert!(accessor.starts_with("kv_") && accessor.len() == 11, "{accessor}");
+    let world = world.restart().await;
+    assert_eq!(world.read("sys/mounts/team/a").await.unwrap(), before);
+    assert_eq!(world.read("team/a/box/x").await.unwrap(), json!({ "value": 1 }));
+    let all = world.read("sys/mounts").await.unwrap();
+    let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["boxes/", "sys/", "team/a/"]);
+    assert_eq!(all["sys/"]["options"], json!(null));
+}
+
+#[tokio::test]
+async fn a_mount_that_cannot_be_is_refused_with_the_known_text() {
+    let world = World::new().await;
+    world.write("sys/mounts/team/a", r#"{"type":"kv"}"#).await.unwrap();
+    for (path, input, text) in [
+        ("boxes", r#"{"type":"kv"}"#, "path is already in use at boxes/"),
+        ("boxes/sub", r#"{"type":"kv"}"#, "path is already in use at boxes/"),
+        ("team", r#"{"type":"kv"}"#, "path is already in use at team/a/"),
+        ("x", r#"{"type":"nope"}"#, "plugin not found in the catalog: nope"),
+        ("x", "{}", "backend type must be specified as a string"),
+        ("x", r#"{"type":"kv","options":{"version":"3"}}"#, "unknown version \"3\""),
+        ("sys", r#"{"type":"kv"}"#, "cannot mount \"sys/\""),
+        ("sys/x", r#"{"type":"kv"}"#, "cannot mount \"sys/x/\""),
+        ("auth", r#"{"type":"kv"}"#, "cannot mount \"auth/\""),
+        ("identity", r#"{"type":"kv"}"#, "cannot mount \"identity/\""),
+        ("c", r#"{"type":"cubbyhole"}"#, "mount type of \"cubbyhole\" is not mountable"),
+        ("s", r#"{"type":"system"}"#, "mount type of \"system\" is not mountable"),
+        (
+            "x",
+            r#"{"type":"kv","config":{"default_lease_ttl":"abc"}}"#,
+            "unable to parse default TTL of abc: time: invalid duration \"abc\"",
+        ),
+        (
+            "x",
+            r#"{"type":"kv","config":{"default_lease_ttl":"3h","max_lease_ttl":"2h"}}"#,
+            "given default lease TTL greater than given max lease TTL",
+        ),
+        (
+            "x",
+            r#"{"type":"kv","config":{"listing_visibility":"yes"}}"#,
+            "invalid listing_visibility yes",
+        ),
+        ("a//b", r#"{"type":"kv"}"#, "invalid mount path \"a//b\""),
+    ] {
+        let (code, error) = refused(world.write(&format!("sys/mounts/{path}"), input).await);
+        assert_eq!((code, error.as_str()), (Code::InvalidRequest, text), "{path}");
+    }
+    let error = refused(world.read("sys/mounts/nope").await);
+    assert_eq!(error, (Code::InvalidRequest, "No secret engine mount at nope/".to_owned()));
+    let odd = ["a+b", "a b", "café"];
+    for path in odd {
+        world.write(&format!("sys/mounts/{path}"), r#"{"type":"kv"}"#).await.unwrap();
+        world.write(&format!("{path}/box/x"), r#"{"value":1}"#).await.unwrap();
+        world.read(&format!("{path}/box/x")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn racing_mounts_of_one_path_have_one_winner() {
+    let world = std::sync::Arc::new(World::new().await);
+    let racers: Vec<_> = ["race", "race/sub", "race", "race/sub/deep"]
+        .into_iter()
+        .map(|path| {
+            let world = world.clone();
+            let path = format!("sys/mounts/{path}");
+            tokio::spawn(async move { world.write(&path, r#"{"type":"kv"}"#).await.is_ok() })
+        })
+        .collect();
+    let mut winners = 0;
+    for racer in racers {
+        winners += usize::from(racer.await.unwrap());
+    }
+    assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn unmounting_removes_all_data_and_the_path_is_free_again() {
+    let world = World::new().await;
+    for number in 0..250 {
+        world
+            .write(&format!("boxes/box/f{}/{number}", number % 7), r#"{"value":1}"#)
+            .await
+            .unwrap();
+    }
+    let uuid = world.read("sys/mounts/boxes").await.unwrap()["uuid"].as_str().unwrap().to_owned();
+    world.delete("sys/mounts/boxes").await.unwrap();
+    let (code, text) = refused(world.read("boxes/box/f1/1").await);
+    assert_eq!(code, Code::NotFound);
+    assert!(text.starts_with("no handler for route"));
+    let all = world.backend.scan("", "").collect::<Vec<_>>().await;
+    assert!(all.iter().all(|entry| !entry.as_ref().unwrap().0.contains(&uuid)));
+    world.write("sys/mounts/boxes", r#"{"type":"boxes"}"#).await.unwrap();
+    assert_eq!(refused(world.read("boxes/box/f1/1").await).0, Code::NotFound);
+    // What is not there is gone already.
+    world.delete("sys/mounts/nope").await.unwrap();
+    let (_, text) = refused(world.delete("sys/mounts/sys").await);
+    assert_eq!(text, "cannot unmount \"sys/\"");
+}
+
+#[tokio::test]
+async fn auth_methods_have_a_table_of_their_own() {
+    let world = World::new().await;
+    world.write("sys/auth/door", r#"{"type":"door","description":"in"}"#).await.unwrap();
+    world.write("sys/mounts/door", r#"{"type":"kv"}"#).await.unwrap();
+    let shown = world.read("sys/auth/door").await.unwrap();
+    assert!(shown["accessor"].as_str().unwrap().starts_with("auth_door_"));
+    assert_eq!(shown["config"]["token_type"], "default-service");
+    let names: Vec<_> =
+        world.read("sys/auth").await.unwrap().as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["door/", "token/"]);
+    for (path, input, text) in [
+        ("sys/auth/door", r#"{"type":"door"}"#, "path is already in use at door/"),
+        ("sys/auth/x", r#"{"type":"kv"}"#, "plugin not found in the catalog: kv"),
+        (
+            "sys/auth/token2",
+            r#"{"type":"token"}"#,
+            "token credential backend cannot be instantiated",
+        ),
+        (
+            "sys/auth/x",
+            r#"{"type":"door","config":{"token_type":"weird"}}"#,
+            "invalid value for 'token_type'",
+        ),
+        (
+            "sys/auth/nope/tune",
+            r#"{"description":"x"}"#,
+            "tune of path \"auth/nope/\" failed: no mount entry found",
+        ),
+        (
+            "sys/mounts/door/tune",
+            r#"{"token_type":"batch"}"#,
+            "'token_type' can only be modified on auth mounts",
+        ),
+    ] {
+        assert_eq!(refused(world.write(path, input).await).1, text);
+    }
+    let text = refused(world.delete("sys/auth/token").await).1;
+    assert_eq!(text, "token credential backend cannot be disabled");
+    assert_eq!(refused(world.read("sys/auth/nope").await).1, "No auth engine at nope/");
+    let input = r#"{"default_lease_ttl":"1h","token_type":"service"}"#;
+    world.write("sys/mounts/auth/door/tune", input).await.unwrap();
+    let tuned = world.read("sys/auth/door/tune").await.unwrap();
+    assert_eq!(
+        tuned,
+        json!({
+            "default_lease_ttl": 3600, "max_lease_ttl": 2_764_800, "force_no_cache": false,
+            "token_type": "service", "description": "in",
+        })
+    );
+    world.delete("sys/auth/door").await.unwrap();
+    assert_eq!(refused(world.write("auth/door/login", "{}").await).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_mount_can_be_tuned() {
+    let world = World::new().await;
+    world.write("sys/mounts/kv", r#"{"type":"kv","options":{"version":1}}"#).await.unwrap();
+    let tune = async |input: &str| world.write("sys/mounts/kv/tune", input).await;
+    tune(r#"{"default_lease_ttl":"1h","max_lease_ttl":7200,"description":"new"}"#).await.unwrap();
+    tune(r#"{"listing_visibility":"unauth","passthrough_request_headers":["X-A","X-B"]}"#)
+        .await
+        .unwrap();
+    let world = world.restart().await;
+    assert_eq!(
+        world.read("sys/mounts/kv/tune").await.unwrap(),
+        json!({
+            "default_lease_ttl": 3600, "max_lease_ttl": 7200, "description": "new",
+            "force_no_cache": false, "listing_visibility": "unauth",
+            "passthrough_request_headers": ["X-A", "X-B"], "options": { "version": "1" },
+        })
+    );
+    let tune = async |input: &str| world.write("sys/mounts/kv/tune", input).await;
+    let text = refused(tune(r#"{"default_lease_ttl":"5h"}"#).await).1;
+    let expected =
+        "backend max lease TTL of 7200 would be less than backend default lease TTL of 18000";
+    assert_eq!(text, expected);
+    assert_eq!(refused(tune(r#"{"default_lease_ttl":"xyz"}"#).await).0, Code::InvalidRequest);
+    tune(r#"{"default_lease_ttl":"system","max_lease_ttl":"system"}"#).await.unwrap();
+    tune("{}").await.unwrap();
+    let text = refused(tune(r#"{"options":{"version":"2"}}"#).await).1;
+    assert!(text.contains("not supported yet"), "{text}");
+    let text = refused(world.write("sys/mounts/nope/tune", "{}").await).1;
+    assert_eq!(text, "tune of path \"nope/\" failed: no mount entry found");
+    let text = refused(world.read("sys/mounts/nope/tune").await).1;
+    assert_eq!(text, "cannot fetch sysview for path \"nope/\"");
+}
+
+#[tokio::test]
+async fn the_preflight_of_kv_commands_tells_the_mount_to_who_may_use_it() {
+    let world = World::new().await;
+    world.write("sys/mounts/kv", r#"{"type":"kv-v2"}"#).await.unwrap();
+    let user = world.token_with(r#"path "kv/data/app/*" { capabilities = ["read"] }"#).await;
+    for path in ["kv", "kv/app/db"] {
+        let shown = world.read_by(&user, &format!("sys/internal/ui/mounts/{path}")).await.unwrap();
+        assert_eq!(shown["path"], "kv/");
+        assert_eq!(shown["options"], json!({ "version": "2" }));
+        assert_eq!(shown["config"]["default_lease_ttl"], 2_764_800);
+    }
+    for (path, shown) in [("boxes/x", "boxes/x/"), ("nope", "nope/")] {
+        let outcome = world.read_by(&user, &format!("sys/internal/ui/mounts/{path}")).await;
+        let text = format!(
+            "preflight capability check returned 403, please ensure client's policies grant \
+             access to path \"{shown}\""
+        );
+        assert_eq!(refused(outcome), (Code::PermissionDenied, text));
+    }
+    let nobody = call(Operation::Read, "sys/internal/ui/mounts/kv", "{}", None);
+    assert_eq!(refused(world.core.handle(nobody).await).1, "permission denied");
+    let denied = r#"path "kv/*" { capabilities = ["deny"] }"#;
+    let denied = world.token_with(denied).await;
+    assert!(world.read_by(&denied, "sys/internal/ui/mounts/kv").await.is_err());
+}
+
+#[tokio::test]
+async fn mounts_are_listed_to_who_may_see_them() {
+    let world = World::new().await;
+    let input = r#"{"type":"kv","description":"open","config":{"listing_visibility":"unauth"}}"#;
+    world.write("sys/mounts/open", input).await.unwrap();
+    let nobody = call(Operation::Read, "sys/internal/ui/mounts", "{}", None);
+    let shown = data(&world.core.handle(nobody).await.unwrap());
+    assert_eq!(
+        shown,
+        json!({
+            "auth": {},
+            "secret": { "open/": { "description": "open", "options": {}, "type": "kv" } },
+        })
+    );
+    let user = world.token_with(r#"path "boxes/box/a" { capabilities = ["read"] }"#).await;
+    let shown = world.read_by(&user, "sys/internal/ui/mounts").await.unwrap();
+    let names: Vec<_> = shown["secret"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["boxes/", "sys/"]);
+    let rights = world.read_by(&user, "sys/internal/ui/resultant-acl").await.unwrap();
+    assert_eq!(rights["root"], false);
+    assert_eq!(rights["exact_paths"]["boxes/box/a"]["capabilities"], json!(["read"]));
+    assert_eq!(world.read("sys/internal/ui/resultant-acl").await.unwrap()["root"], true);
+}

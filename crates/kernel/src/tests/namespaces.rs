@@ -1,0 +1,158 @@
+use super::world::{World, call, data, refused};
+use bailee_sdk::{Code, Namespace, Operation};
+use futures_util::StreamExt;
+use serde_json::json;
+
+async fn with_tenants() -> World {
+    let world = World::new().await;
+    for path in ["a", "b", "a/deep"] {
+        world.write(&format!("sys/namespaces/{path}"), "{}").await.unwrap();
+        world.write(&format!("{path}/sys/mounts/boxes2"), r#"{"type":"boxes"}"#).await.unwrap();
+    }
+    world
+}
+
+#[tokio::test]
+async fn namespaces_are_made_read_listed_and_changed() {
+    let world = World::new().await;
+    assert_eq!(refused(world.list("sys/namespaces/").await).0, Code::NotFound);
+    let input = r#"{"custom_metadata":{"team":"a"}}"#;
+    let made = data(&world.write("sys/namespaces/a", input).await.unwrap());
+    assert_eq!(made["path"], "a/");
+    assert_eq!(made["custom_metadata"], json!({ "team": "a" }));
+    let again = data(&world.write("sys/namespaces/a", input).await.unwrap());
+    assert_eq!(again["id"], made["id"]);
+    world.write("a/sys/namespaces/deep", "{}").await.unwrap();
+    let patch = r#"{"custom_metadata":{"team":null,"cost":"7"}}"#;
+    let patch = call(Operation::Patch, "sys/namespaces/a", patch, Some(&world.root));
+    world.core.handle(patch).await.unwrap();
+    let world = world.restart().await;
+    assert_eq!(world.list("sys/namespaces/").await.unwrap(), json!(["a/"]));
+    assert_eq!(world.list("a/sys/namespaces/").await.unwrap(), json!(["deep/"]));
+    let read = world.read("sys/namespaces/a").await.unwrap();
+    assert_eq!(read["custom_metadata"], json!({ "cost": "7" }));
+    assert_eq!(world.read("sys/namespaces/a/deep").await.unwrap()["path"], "a/deep/");
+    assert_eq!(world.read("a/sys/namespaces/deep").await.unwrap()["path"], "deep/");
+    assert_eq!(refused(world.read("sys/namespaces/nope").await).0, Code::NotFound);
+    for (path, text) in [
+        ("nope/deep", "parent namespace \"nope/\" does not exist, create it first"),
+        ("sys", "\"sys\" is a reserved name, choose another"),
+        ("root", "\"root\" is a reserved name, choose another"),
+        ("boxes", "path is already in use at boxes/"),
+    ] {
+        assert_eq!(refused(world.write(&format!("sys/namespaces/{path}"), "{}").await).1, text);
+    }
+    let text = refused(world.write("sys/mounts/a/x", r#"{"type":"boxes"}"#).await).1;
+    assert_eq!(text, "path is already in use at a/");
+}
+
+#[tokio::test]
+async fn tenants_share_nothing() {
+    let world = with_tenants().await;
+    world.write("a/boxes2/box/x", r#"{"value":"of a"}"#).await.unwrap();
+    assert_eq!(world.read("a/boxes2/box/x").await.unwrap()["value"], "of a");
+    for elsewhere in ["b/boxes2/box/x", "a/deep/boxes2/box/x"] {
+        assert_eq!(refused(world.read(elsewhere).await).0, Code::NotFound);
+    }
+    assert!(refused(world.read("boxes2/box/x").await).1.starts_with("no handler for route"));
+    // The header and the path say the same.
+    for (header, path) in [
+        ("a", "boxes2/box/x"),
+        ("a/", "boxes2/box/x"),
+        ("/a/", "boxes2/box/x"),
+        ("", "a/boxes2/box/x"),
+    ] {
+        let mut call = call(Operation::Read, path, "{}", Some(&world.root));
+        call.namespace = header.to_owned();
+        assert_eq!(data(&world.core.handle(call).await.unwrap())["value"], "of a");
+    }
+    let mut unknown = call(Operation::Read, "boxes/box/x", "{}", Some(&world.root));
+    unknown.namespace = "nope".to_owned();
+    assert_eq!(refused(world.core.handle(unknown).await).0, Code::NotFound);
+    let told = world.read("a/boxes2/whoami/x").await.unwrap();
+    assert_eq!((&told["namespace"], &told["mounts"]), (&json!("a/"), &json!(["boxes2/"])));
+}
+
+#[tokio::test]
+async fn a_token_is_good_in_its_namespace_and_below() {
+    let world = with_tenants().await;
+    let rules = r#"{"policy":"path \"*\" { capabilities = [\"read\"] }"}"#;
+    world.write("a/sys/policies/acl/all", rules).await.unwrap();
+    let made = world.write("a/auth/token/create", r#"{"policies":["all"]}"#).await.unwrap();
+    let token = made.auth.unwrap().client_token.expose().clone();
+    for path in ["a/sys/mounts", "a/deep/sys/mounts"] {
+        world.read_by(&token, path).await.unwrap();
+    }
+    for path in ["sys/mounts", "b/sys/mounts"] {
+        assert_eq!(refused(world.read_by(&token, path).await).0, Code::PermissionDenied);
+    }
+    // Policies of the root namespace name paths of others with their prefix.
+    let token = world.token_with(r#"path "b/sys/mounts" { capabilities = ["read"] }"#).await;
+    world.read_by(&token, "b/sys/mounts").await.unwrap();
+    assert_eq!(refused(world.read_by(&token, "a/sys/mounts").await).0, Code::PermissionDenied);
+    assert_eq!(refused(world.read_by(&token, "sys/mounts").await).0, Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn what_is_for_the_root_namespace_is_nowhere_else() {
+    let world = with_tenants().await;
+    world.read("boxes/root-only/x").await.unwrap();
+    for path in ["a/boxes2/root-only/x", "a/sys/metrics", "a/sys/key-status"] {
+        let expected = (Code::NotFound, "1 error occurred:\n\t* unsupported path\n\n".to_owned());
+        assert_eq!(refused(world.read(path).await), expected, "{path}");
+    }
+    assert_eq!(refused(world.write("a/sys/seal", "{}").await).0, Code::NotFound);
+    assert!(!world.core.seal_status().await.unwrap().sealed);
+}
+
+#[tokio::test]
+async fn a_deleted_namespace_leaves_nothing_behind() {
+    let world = with_tenants().await;
+    for number in 0..150 {
+        world.write(&format!("b/boxes2/box/{number}"), r#"{"value":1}"#).await.unwrap();
+    }
+    let made = world.write("b/auth/token/create", r#"{"policies":["default"]}"#).await.unwrap();
+    let token = made.auth.unwrap().client_token.expose().clone();
+    let id = world.read("sys/namespaces/b").await.unwrap()["id"].as_str().unwrap().to_owned();
+    let text = refused(world.delete("sys/namespaces/a").await).1;
+    assert!(text.contains("contains namespaces"), "{text}");
+    world.delete("sys/namespaces/b").await.unwrap();
+    assert_eq!(refused(world.read("sys/namespaces/b").await).0, Code::NotFound);
+    assert_eq!(refused(world.read("b/boxes2/box/1").await).0, Code::NotFound);
+    let lookup = world.read_by(&token, "b/auth/token/lookup-self").await;
+    assert_eq!(refused(lookup).0, Code::PermissionDenied);
+    let all = world.backend.scan("", "").collect::<Vec<_>>().await;
+    let left: Vec<_> = all
+        .iter()
+        .map(|entry| &entry.as_ref().unwrap().0)
+        .filter(|key| key.contains(&format!("/{id}")))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // A new one of the same name is another one.
+    world.write("sys/namespaces/b", "{}").await.unwrap();
+    assert_ne!(world.read("sys/namespaces/b").await.unwrap()["id"], json!(id));
+    assert_eq!(refused(world.read("b/boxes2/box/1").await).0, Code::NotFound);
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let paths: Vec<_> =
+        session.namespaces().await.unwrap().into_iter().map(|namespace| namespace.path).collect();
+    assert_eq!(paths, ["", "a/", "a/deep/", "b/"]);
+}
+
+#[tokio::test]
+async fn the_system_reads_exactly_one_path() {
+    let world = with_tenants().await;
+    world.write("a/boxes2/box/x", r#"{"value":1}"#).await.unwrap();
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let all = session.namespaces().await.unwrap();
+    let a = all.iter().find(|namespace| namespace.path == "a/").unwrap();
+    let answer = session.read_as_system("sync/one", a, "boxes2/box/x").await.unwrap();
+    assert_eq!(data(&answer), json!({ "value": 1 }));
+    let root = Namespace::root();
+    let outcome = session.read_as_system("sync/one", &root, "boxes2/box/x").await;
+    assert_eq!(refused(outcome).0, Code::NotFound);
+    let told = session.read_as_system("sync/one", a, "boxes2/whoami/boxes2/box/x").await.unwrap();
+    assert_eq!(data(&told)["read"], false);
+    let gone = Namespace { id: "gone".to_owned(), path: "gone/".to_owned() };
+    assert_eq!(refused(session.read_as_system("s", &gone, "x").await).0, Code::NotFound);
+    assert!(session.mounts(&gone).0.is_empty());
+}

@@ -1,0 +1,218 @@
+//! Tokens: who is calling.
+//!
+//! **Invariant:** the text of a token is nowhere in storage; a token is found by a keyed code of it.
+//! **Invariant:** a token is alive only while it and all its ancestors are: unexpired by the clock,
+//! not used up and not revoked. What is in storage beyond that is cleared away later.
+
+mod cache;
+mod create;
+mod paths;
+mod record;
+mod revoke;
+mod show;
+mod store;
+mod ttl;
+mod wishes;
+
+pub(crate) use paths::{TokenPaths, complete_input};
+pub(crate) use store::TokenStore;
+
+use bailee_sdk::{Namespace, Sensitive};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// A keyed code of a token's text; for namespaces other than root it ends in `.` and their id. It
+/// says nothing to who lacks the storage keys. The kernel gives it to engines as `Caller::token_id`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TokenId(Arc<str>);
+
+impl TokenId {
+    /// The id with this text, as `Caller::token_id` carries it.
+    pub(crate) fn from_text(text: &str) -> TokenId {
+        TokenId(text.into())
+    }
+
+    /// The id as text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn new(code: &str, namespace_id: &str) -> TokenId {
+        if namespace_id == ROOT_ID {
+            TokenId(code.into())
+        } else {
+            TokenId(format!("{code}.{namespace_id}").into())
+        }
+    }
+
+    /// The code without the namespace.
+    fn code(&self) -> &str {
+        self.0.split_once('.').map_or(&*self.0, |(code, _)| code)
+    }
+
+    /// The storage prefix of the tokens of its namespace.
+    fn place(&self) -> String {
+        place(self.0.split_once('.').map_or(ROOT_ID, |(_, namespace)| namespace))
+    }
+}
+
+/// Id of the root namespace, which tokens and accessors do not show.
+const ROOT_ID: &str = "root";
+
+/// The storage prefix of the tokens of a namespace.
+fn place(namespace_id: &str) -> String {
+    let namespace = Namespace { id: namespace_id.to_owned(), path: String::new() };
+    format!("{}token/", namespace.prefix())
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenId(..)")
+    }
+}
+
+/// A token as it is now.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    /// Its code.
+    pub(crate) id: TokenId,
+    /// The namespace it belongs to.
+    pub(crate) namespace: Namespace,
+    /// Its public handle.
+    pub(crate) accessor: String,
+    /// Names of its policies, sorted.
+    pub(crate) policies: Vec<String>,
+    /// The token that made it, and with which it ends; none for an orphan.
+    pub(crate) parent: Option<TokenId>,
+    /// Name for logs and lists.
+    pub(crate) display_name: String,
+    /// The full path of the request that made it.
+    pub(crate) path: String,
+    /// Shown with the token.
+    pub(crate) meta: BTreeMap<String, String>,
+    /// When it was made.
+    pub(crate) created: SystemTime,
+    /// How long it was to last when it was made; zero for ever.
+    pub(crate) creation_ttl: Duration,
+    /// How long it was given when it was made or last prolonged; zero for ever.
+    pub(crate) ttl: Duration,
+    /// When it ends; none for never.
+    pub(crate) expires: Option<SystemTime>,
+    /// When it was last prolonged.
+    pub(crate) last_renewal: Option<SystemTime>,
+    /// Longest life, renewals included; zero for the limit of the system.
+    pub(crate) explicit_max_ttl: Duration,
+    /// Renewable for ever, each time for this long; zero when not periodic.
+    pub(crate) period: Duration,
+    /// Uses that are left; 0 for no limit.
+    pub(crate) num_uses: u64,
+    /// Whether its last use is being made: it authenticates no more.
+    pub(crate) used_up: bool,
+    /// Whether it can be prolonged.
+    pub(crate) renewable: bool,
+    /// Whether it was made without a parent or lost it.
+    pub(crate) orphan: bool,
+    /// The entity behind it.
+    pub(crate) entity_id: Option<String>,
+    /// What an auth method wants back when the token is renewed.
+    #[expect(dead_code, reason = "read by auth methods when they renew, which comes with them")]
+    pub(crate) internal: Option<Sensitive<String>>,
+}
+
+impl Token {
+    /// Whether `root` is among its policies.
+    pub(crate) fn is_root(&self) -> bool {
+        self.policies.iter().any(|policy| policy == "root")
+    }
+
+    /// How long it lasts from `now` on; `None` for ever.
+    pub(crate) fn remaining(&self, now: SystemTime) -> Option<Duration> {
+        self.expires.map(|expires| expires.duration_since(now).unwrap_or_default())
+    }
+}
+
+/// Default and longest life of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TtlLimits {
+    /// For tokens that name no TTL.
+    pub(crate) default: Duration,
+    /// The longest, renewals included.
+    pub(crate) max: Duration,
+}
+
+/// A token to be made. Policies are final: sorted, `default` included where it belongs.
+#[derive(Clone, Debug)]
+pub(crate) struct NewToken {
+    /// The namespace it belongs to.
+    pub(crate) namespace: Namespace,
+    /// The token it ends with; none for an orphan.
+    pub(crate) parent: Option<TokenId>,
+    /// Names of its policies.
+    pub(crate) policies: Vec<String>,
+    /// Name for logs and lists, such as `token-ci` or `approle`.
+    pub(crate) display_name: String,
+    /// The full path of the request that makes it, such as `auth/approle/login`.
+    pub(crate) path: String,
+    /// Shown with the token.
+    pub(crate) meta: BTreeMap<String, String>,
+    /// How long it is to last; zero for the default of `limits`. Cut to what the limits allow.
+    pub(crate) ttl: Duration,
+    /// Longest life, renewals included; zero for the limit.
+    pub(crate) explicit_max_ttl: Duration,
+    /// Renewable for ever, each time for this long; zero when not periodic.
+    pub(crate) period: Duration,
+    /// Uses it is good for; 0 for no limit.
+    pub(crate) num_uses: u64,
+    /// Whether it can be prolonged.
+    pub(crate) renewable: bool,
+    /// The entity behind it.
+    pub(crate) entity_id: Option<String>,
+    /// What an auth method wants back when the token is renewed.
+    pub(crate) internal: Option<Sensitive<String>>,
+    /// The text of the token, when the maker chose it.
+    pub(crate) id: Option<Sensitive<String>>,
+    /// Limits of the mount it comes from; the store's own when none.
+    pub(crate) limits: Option<TtlLimits>,
+    /// Never expires: only the first root token and children of such tokens.
+    pub(crate) eternal: bool,
+    /// When it is made.
+    pub(crate) now: SystemTime,
+}
+
+/// A token that was made, with its text: the only time it is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// The token.
+    pub(crate) token: Arc<Token>,
+    /// Its text.
+    pub(crate) secret: Sensitive<String>,
+    /// Sentences for the user, such as that the TTL was cut.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A token that was prolonged.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewed {
+    /// The token as it is now.
+    pub(crate) token: Arc<Token>,
+    /// How long it lasts from now on.
+    pub(crate) ttl: Duration,
+    /// Sentences for the user, such as that the TTL was cut.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One use of a token with limited uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Spent {
+    /// The token as it is after this use.
+    pub(crate) token: Arc<Token>,
+    /// Whether it was the last: the token is to be revoked after the request.
+    pub(crate) last: bool,
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

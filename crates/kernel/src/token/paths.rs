@@ -1,0 +1,421 @@
+//! The engine at `auth/token`.
+
+use super::{
+    NewToken, Renewed, Token, TokenId, TokenStore,
+    show::{Shown, issued},
+    store::ACCESSORS_MAX,
+    wishes::Wishes,
+};
+use crate::policy::{self, PolicyStore};
+use bailee_sdk::{
+    Body, Engine, Error, Operation, Path, Reply, Request, Sensitive,
+    error::Code,
+    field::{Flag, Integer, KeyValues, Ttl},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::{fmt, sync::Arc};
+
+/// Makes, shows, prolongs and revokes tokens.
+pub(crate) struct TokenPaths {
+    tokens: Arc<TokenStore>,
+    policies: Arc<PolicyStore>,
+}
+
+/// Completes the input of a request to the token engine with the caller's own token, which handlers
+/// do not see otherwise: always for `…-self`, and for a `lookup` that names none. `path` is relative
+/// to the mount. The kernel calls this before it dispatches to `auth/token/`.
+pub(crate) fn complete_input(
+    path: &str,
+    input: &mut Map<String, Value>,
+    secret: &Sensitive<String>,
+) {
+    let named = input.get("token").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let completes = match path.trim_end_matches('/') {
+        "lookup-self" | "renew-self" | "revoke-self" => true,
+        "lookup" => !named,
+        _ => false,
+    };
+    if completes {
+        input.insert("token".to_owned(), secret.expose().clone().into());
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Nothing {}
+
+#[derive(Deserialize, JsonSchema)]
+struct OneToken {
+    /// The token.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    token: Sensitive<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct OneAccessor {
+    /// The accessor of the token.
+    #[serde(default)]
+    accessor: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RenewToken {
+    /// The token.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    token: Sensitive<String>,
+    /// How long it is to last from now on; the same as before when zero.
+    #[serde(default)]
+    increment: Ttl,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RenewAccessor {
+    /// The accessor of the token.
+    #[serde(default)]
+    accessor: String,
+    /// How long it is to last from now on; the same as before when zero.
+    #[serde(default)]
+    increment: Ttl,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Create {
+    /// Policies of the token; those of the caller when empty.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    policies: Value,
+    /// How long it is to last.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    ttl: Value,
+    /// The older name of `ttl`.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    lease: Value,
+    /// Longest life, renewals included.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    explicit_max_ttl: Value,
+    /// Renewable for ever, each time for this long.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    period: Value,
+    /// Uses it is good for; 0 for no limit.
+    #[serde(default)]
+    num_uses: Integer,
+    /// Name for logs and lists.
+    #[serde(default)]
+    display_name: String,
+    /// The text of the token; needs sudo.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    id: Sensitive<String>,
+    /// Shown with the token.
+    #[serde(default)]
+    meta: KeyValues,
+    /// Whether it outlives the caller's token; needs sudo.
+    #[serde(default)]
+    no_parent: Flag,
+    /// Whether `default` is left out.
+    #[serde(default)]
+    no_default_policy: Flag,
+    /// Whether it can be prolonged.
+    #[serde(default)]
+    renewable: Option<Flag>,
+    /// `service`, the only type so far.
+    #[serde(default, rename = "type")]
+    kind: String,
+    /// Only with roles.
+    #[serde(default)]
+    entity_alias: String,
+}
+
+impl Engine for TokenPaths {
+    fn paths(self: Arc<Self>) -> Vec<Path> {
+        let update = Operation::Update;
+        vec![
+            Path::new("create").on(update, &self, "Make a token.", Self::create),
+            Path::new("create-orphan").on(
+                update,
+                &self,
+                "Make a token that outlives the caller's.",
+                Self::create_orphan,
+            ),
+            Path::new("lookup").on(update, &self, "Show a token.", Self::lookup).on(
+                Operation::Read,
+                &self,
+                "Show a token.",
+                Self::lookup,
+            ),
+            Path::new("lookup-self")
+                .on(update, &self, "Show the caller's token.", Self::lookup_self)
+                .on(Operation::Read, &self, "Show the caller's token.", Self::lookup_self),
+            Path::new("lookup-accessor").on(
+                update,
+                &self,
+                "Show the token of an accessor.",
+                Self::lookup_accessor,
+            ),
+            Path::new("renew").on(update, &self, "Prolong a token.", Self::renew),
+            Path::new("renew-self").on(
+                update,
+                &self,
+                "Prolong the caller's token.",
+                Self::renew_self,
+            ),
+            Path::new("renew-accessor").on(
+                update,
+                &self,
+                "Prolong the token of an accessor.",
+                Self::renew_accessor,
+            ),
+            Path::new("revoke").on(update, &self, "Revoke a token and all it made.", Self::revoke),
+            Path::new("revoke-self").on(
+                update,
+                &self,
+                "Revoke the caller's token and all it made.",
+                Self::revoke_self,
+            ),
+            Path::new("revoke-accessor").on(
+                update,
+                &self,
+                "Revoke the token of an accessor and all it made.",
+                Self::revoke_accessor,
+            ),
+            Path::new("revoke-orphan").sudo().on(
+                update,
+                &self,
+                "Revoke a token; those it made live on.",
+                Self::revoke_orphan,
+            ),
+            Path::new("accessors").sudo().on(
+                Operation::List,
+                &self,
+                "List the accessors of all tokens.",
+                Self::accessors,
+            ),
+        ]
+    }
+}
+
+impl TokenPaths {
+    pub(crate) fn new(tokens: Arc<TokenStore>, policies: Arc<PolicyStore>) -> TokenPaths {
+        TokenPaths { tokens, policies }
+    }
+
+    async fn create(self: Arc<Self>, request: Request<Create>) -> Result<Reply, Error> {
+        self.make(request, false).await
+    }
+
+    async fn create_orphan(self: Arc<Self>, request: Request<Create>) -> Result<Reply, Error> {
+        self.make(request, true).await
+    }
+
+    async fn make(&self, request: Request<Create>, orphan: bool) -> Result<Reply, Error> {
+        let (input, request) = request.take_input();
+        let missing = || Error::invalid("parent token lookup failed: no parent found");
+        let parent = self.of_caller(&request).await?.ok_or_else(missing)?;
+        let path = format!("{}{}", request.mount.path, request.path.trim_end_matches('/'));
+        let (acl, prefix) = policy::rights(&self.policies, &parent, &request.namespace).await?;
+        let wishes = input.wishes()?;
+        let has_sudo = acl.has_sudo(&format!("{prefix}{path}"));
+        let new =
+            wishes.granted(&parent, has_sudo, orphan, &request.namespace, path, request.now)?;
+        let mut warnings = self.unknown_policies(&new).await?;
+        let made = self.tokens.create(&request.view, new).await?;
+        warnings.extend(made.warnings);
+        let ttl = made.token.ttl;
+        let body = Body::Token(Box::new(issued(&made.token, made.secret, ttl)));
+        Ok(Reply { warnings, ..body.into() })
+    }
+
+    async fn unknown_policies(&self, new: &NewToken) -> Result<Vec<String>, Error> {
+        let mut warnings = Vec::new();
+        for name in &new.policies {
+            if self.policies.read(&new.namespace, name).await?.is_none() {
+                warnings.push(format!("Policy {name:?} does not exist"));
+            }
+        }
+        Ok(warnings)
+    }
+
+    async fn lookup(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
+        let bad = || Error::new(Code::PermissionDenied, "bad token");
+        let secret = request.input.token.clone();
+        let token = self.named(&request, &secret).await?.ok_or_else(bad)?;
+        Ok(Reply::data(&Shown::of(&token, secret.expose(), request.now)))
+    }
+
+    async fn lookup_self(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
+        let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
+        Ok(Reply::data(&Shown::of(&token, request.input.token.expose(), request.now)))
+    }
+
+    async fn lookup_accessor(
+        self: Arc<Self>,
+        request: Request<OneAccessor>,
+    ) -> Result<Reply, Error> {
+        let token =
+            self.by_accessor(&request, &request.input.accessor).await?.ok_or_else(bad_accessor)?;
+        Ok(Reply::data(&Shown::of(&token, "", request.now)))
+    }
+
+    async fn renew(self: Arc<Self>, request: Request<RenewToken>) -> Result<Reply, Error> {
+        let secret = request.input.token.clone();
+        if secret.expose().is_empty() {
+            return Err(Error::invalid("missing token ID"));
+        }
+        let missing = || Error::invalid("token not found");
+        let token = self.named(&request, &secret).await?.ok_or_else(missing)?;
+        let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
+        Ok(prolonged(renewed, secret))
+    }
+
+    async fn renew_self(self: Arc<Self>, request: Request<RenewToken>) -> Result<Reply, Error> {
+        let secret = request.input.token.clone();
+        let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
+        let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
+        Ok(prolonged(renewed, secret))
+    }
+
+    async fn renew_accessor(
+        self: Arc<Self>,
+        request: Request<RenewAccessor>,
+    ) -> Result<Reply, Error> {
+        let token =
+            self.by_accessor(&request, &request.input.accessor).await?.ok_or_else(bad_accessor)?;
+        let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
+        Ok(prolonged(renewed, Sensitive::default()))
+    }
+
+    async fn revoke(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
+        if request.input.token.expose().is_empty() {
+            return Err(Error::invalid("missing token ID"));
+        }
+        // Also of a token that is dead already: what is left of it is cleared away.
+        if let Some(id) = self.tokens.id_of(&request.input.token) {
+            self.tokens.revoke_tree(&id).await?;
+        }
+        Ok(Reply::empty())
+    }
+
+    async fn revoke_self(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
+        let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
+        self.tokens.revoke_tree(&token.id).await?;
+        Ok(Reply::empty())
+    }
+
+    async fn revoke_accessor(
+        self: Arc<Self>,
+        request: Request<OneAccessor>,
+    ) -> Result<Reply, Error> {
+        let Some(token) = self.by_accessor(&request, &request.input.accessor).await? else {
+            return Ok(Reply::empty().warn("No token found with this accessor"));
+        };
+        self.tokens.revoke_tree(&token.id).await?;
+        Ok(Reply::empty())
+    }
+
+    async fn revoke_orphan(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
+        if request.input.token.expose().is_empty() {
+            return Err(Error::invalid("missing token ID"));
+        }
+        let missing = || Error::invalid("token to revoke not found");
+        let token = self.named(&request, &request.input.token).await?.ok_or_else(missing)?;
+        self.tokens.revoke_orphan(&token.id).await?;
+        Ok(Reply::empty())
+    }
+
+    async fn accessors(self: Arc<Self>, request: Request<Nothing>) -> Result<Reply, Error> {
+        let accessors = self.tokens.accessors(&request.namespace).await?;
+        let reply = Reply::keys(&accessors)?;
+        if accessors.len() == ACCESSORS_MAX {
+            return Ok(reply.warn(format!("only {ACCESSORS_MAX} accessors are listed")));
+        }
+        Ok(reply)
+    }
+
+    /// The caller's own token, also while its last use is made.
+    async fn of_caller<I>(&self, request: &Request<I>) -> Result<Option<Arc<Token>>, Error> {
+        let Some(caller) = &request.caller else { return Ok(None) };
+        if caller.token_id.is_empty() {
+            return Ok(None);
+        }
+        self.tokens.find(&TokenId::from_text(&caller.token_id)).await
+    }
+
+    /// The live token with this text; the caller's own also while its last use is made.
+    async fn named<I>(
+        &self,
+        request: &Request<I>,
+        secret: &Sensitive<String>,
+    ) -> Result<Option<Arc<Token>>, Error> {
+        let id = self.tokens.id_of(secret);
+        let is_own = id.is_some_and(|id| {
+            request.caller.as_ref().is_some_and(|caller| caller.token_id == id.as_str())
+        });
+        if is_own {
+            return self.of_caller(request).await;
+        }
+        Ok(within(request, self.tokens.authenticate(secret).await?))
+    }
+
+    async fn by_accessor<I>(
+        &self,
+        request: &Request<I>,
+        accessor: &str,
+    ) -> Result<Option<Arc<Token>>, Error> {
+        if accessor.is_empty() {
+            return Err(Error::invalid("1 error occurred:\n\t* missing accessor\n\n"));
+        }
+        Ok(within(request, self.tokens.find_by_accessor(accessor).await?))
+    }
+}
+
+impl Create {
+    fn wishes(self) -> Result<Wishes, Error> {
+        let ttl = if is_blank(&self.ttl) { &self.lease } else { &self.ttl };
+        Ok(Wishes {
+            ttl: super::wishes::span("ttl", ttl)?,
+            explicit_max_ttl: super::wishes::span("explicit_max_ttl", &self.explicit_max_ttl)?,
+            period: super::wishes::span("period", &self.period)?,
+            policies: super::wishes::policies(&self.policies)?,
+            num_uses: self.num_uses.0,
+            display_name: self.display_name,
+            id: (!self.id.expose().is_empty()).then_some(self.id),
+            meta: self.meta.0,
+            no_parent: self.no_parent.0,
+            no_default_policy: self.no_default_policy.0,
+            renewable: self.renewable.is_none_or(|flag| flag.0),
+            kind: self.kind,
+            entity_alias: self.entity_alias,
+        })
+    }
+}
+
+/// A token of the request's namespace or one below; others are not there for it.
+fn within<I>(request: &Request<I>, token: Option<Arc<Token>>) -> Option<Arc<Token>> {
+    token.filter(|token| token.namespace.path.starts_with(&request.namespace.path))
+}
+
+fn is_blank(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
+}
+
+fn bad_accessor() -> Error {
+    Error::invalid("1 error occurred:\n\t* invalid accessor\n\n")
+}
+
+fn prolonged(renewed: Renewed, secret: Sensitive<String>) -> Reply {
+    let body = Body::Token(Box::new(issued(&renewed.token, secret, renewed.ttl)));
+    Reply { warnings: renewed.warnings, ..body.into() }
+}
+
+impl fmt::Debug for TokenPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenPaths(..)")
+    }
+}

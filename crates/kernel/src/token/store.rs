@@ -1,0 +1,228 @@
+//! Finding tokens, and changing one at a time.
+
+use super::{
+    ROOT_ID, Renewed, Spent, Token, TokenId, TtlLimits,
+    cache::Cache,
+    place,
+    record::{Accessor, State, Stored, end_of, millis, record_key},
+    ttl::{Bounds, granted},
+};
+use bailee_barrier::{Barrier, View};
+use bailee_crypto::{
+    Clock,
+    clock::{from_millis, to_millis},
+};
+use bailee_sdk::{Error, Namespace, Sensitive};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::StreamExt;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How long the last request of a token with limited uses may find it, in milliseconds.
+const LAST_USE_MILLIS: u64 = 60_000;
+/// Accessors that one list shows.
+pub(crate) const ACCESSORS_MAX: usize = 100_000;
+
+/// All tokens.
+pub(crate) struct TokenStore {
+    pub(super) barrier: Arc<Barrier>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: TtlLimits,
+    pub(super) cache: Arc<Cache>,
+}
+
+impl TokenStore {
+    pub(crate) fn new(
+        barrier: Arc<Barrier>,
+        clock: Arc<dyn Clock>,
+        limits: TtlLimits,
+    ) -> Arc<TokenStore> {
+        Arc::new(TokenStore { barrier, clock, limits, cache: Arc::default() })
+    }
+
+    /// The live token with this text; `None` when unknown, expired, used up or revoked.
+    pub(crate) async fn authenticate(
+        &self,
+        secret: &Sensitive<String>,
+    ) -> Result<Option<Arc<Token>>, Error> {
+        let Some(id) = self.id_of(secret) else { return Ok(None) };
+        Ok(self.find(&id).await?.filter(|token| !token.used_up))
+    }
+
+    /// The token with this id, if it is alive; also one whose last request is under way.
+    pub(crate) async fn find(&self, id: &TokenId) -> Result<Option<Arc<Token>>, Error> {
+        let Some(token) = self.load(id).await? else { return Ok(None) };
+        let now = self.clock.now();
+        let mut current = token.clone();
+        loop {
+            if current.expires.is_some_and(|expires| expires <= now) {
+                // It stays dead even if the clock goes back. Should this fail, a pass does it.
+                self.end(&current.id).await.ok();
+                return Ok(None);
+            }
+            let Some(parent) = current.parent.clone() else { return Ok(Some(token)) };
+            match self.load(&parent).await? {
+                Some(parent) => current = parent,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The live token that an accessor stands for.
+    pub(crate) async fn find_by_accessor(
+        &self,
+        accessor: &str,
+    ) -> Result<Option<Arc<Token>>, Error> {
+        let Some(namespace_id) = namespace_in(accessor) else { return Ok(None) };
+        let view = self.barrier.view(&place(namespace_id));
+        let stored: Option<Accessor> = view.get(&self.accessor_key(accessor)).await?;
+        match stored {
+            Some(stored) => self.find(&TokenId::from_text(&stored.token)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Accessors of the tokens of a namespace, at most [`ACCESSORS_MAX`].
+    pub(crate) async fn accessors(&self, namespace: &Namespace) -> Result<Vec<String>, Error> {
+        let view = self.barrier.view(&place(&namespace.id));
+        let mut accessors = Vec::new();
+        let mut entries = view.scan("accessor/").take(ACCESSORS_MAX);
+        while let Some(entry) = entries.next().await {
+            let (_, bytes) = entry?;
+            let stored: Accessor = serde_json::from_slice(&bytes).map_err(Error::internal)?;
+            accessors.push(stored.accessor);
+        }
+        accessors.sort_unstable();
+        Ok(accessors)
+    }
+
+    /// Takes one use off a token with limited uses, durably, before its request runs; `None` when
+    /// none was left. A token without limit is returned as it is.
+    pub(crate) async fn spend(&self, token: &Arc<Token>) -> Result<Option<Spent>, Error> {
+        if token.num_uses == 0 && !token.used_up {
+            return Ok(Some(Spent { token: token.clone(), last: false }));
+        }
+        let id = &token.id;
+        let view = self.barrier.view(&id.place());
+        view.lock(&record_key(id)).await;
+        let Some(stored) = Stored::read(&view, id).await? else { return Ok(None) };
+        if stored.record.ended || stored.state.used_up {
+            return Ok(None);
+        }
+        let mut state = stored.state.clone();
+        let last = state.num_uses <= 1;
+        if last {
+            state.used_up = true;
+            // Should the server end before the token is revoked, a pass clears it away.
+            let soon = to_millis(self.clock.now()).saturating_add(LAST_USE_MILLIS);
+            state.cleared = Some(state.expires.map_or(soon, |expires| expires.min(soon)));
+        }
+        state.num_uses = state.num_uses.saturating_sub(1);
+        stored.guard(&view, id);
+        stored.change_state(&view, id, &state);
+        self.land(view, vec![id.clone()]).await?;
+        let spent = Token { num_uses: state.num_uses, used_up: last, ..Token::clone(token) };
+        Ok(Some(Spent { token: Arc::new(spent), last }))
+    }
+
+    /// Prolongs a token by `increment`, or by what it was last given. Lands at once.
+    pub(crate) async fn renew(
+        &self,
+        id: &TokenId,
+        increment: Duration,
+        now: SystemTime,
+    ) -> Result<Renewed, Error> {
+        let missing = || Error::invalid("token not found");
+        if self.find(id).await?.is_none() {
+            return Err(missing());
+        }
+        let view = self.barrier.view(&id.place());
+        view.lock(&record_key(id)).await;
+        let stored = Stored::read(&view, id).await?.ok_or_else(missing)?;
+        if stored.record.ended || stored.state.is_over(to_millis(now)) {
+            return Err(missing());
+        }
+        if stored.state.expires.is_none() {
+            return Err(Error::invalid("invalid lease ID"));
+        }
+        if !stored.record.renewable {
+            return Err(Error::invalid("lease is not renewable"));
+        }
+        let span = Duration::from_millis;
+        let asked = if increment.is_zero() { span(stored.state.ttl) } else { increment };
+        let bounds = Bounds {
+            age: now.duration_since(from_millis(stored.record.created)).unwrap_or_default(),
+            period: span(stored.record.period),
+            explicit_max_ttl: span(stored.record.explicit_max_ttl),
+            max_ttl: span(stored.record.max_ttl),
+        };
+        let (ttl, warnings) = granted(asked, bounds);
+        let state = State {
+            expires: Some(end_of(now, ttl)),
+            ttl: millis(ttl),
+            last_renewal: Some(to_millis(now)),
+            ..stored.state.clone()
+        };
+        stored.guard(&view, id);
+        stored.change_state(&view, id, &state);
+        let token = Arc::new(Stored { state, ..stored }.token(id));
+        self.land(view, vec![id.clone()]).await?;
+        Ok(Renewed { token, ttl, warnings })
+    }
+
+    /// The id of the token with this text; `None` when no token has such a form.
+    pub(crate) fn id_of(&self, secret: &Sensitive<String>) -> Option<TokenId> {
+        let text = secret.expose().as_str();
+        let rest = ["hvs.", "s."].iter().find_map(|prefix| text.strip_prefix(prefix));
+        let namespace_id = namespace_in(rest.unwrap_or(text))?;
+        let code = self.barrier.fingerprint("token", text.as_bytes());
+        Some(TokenId::new(&BASE64_URL_SAFE_NO_PAD.encode(code), namespace_id))
+    }
+
+    pub(super) fn accessor_key(&self, accessor: &str) -> String {
+        let code = self.barrier.fingerprint("accessor", accessor.as_bytes());
+        format!("accessor/{}", BASE64_URL_SAFE_NO_PAD.encode(code))
+    }
+
+    /// A stored token that has not been revoked; its end and its ancestors are not looked at.
+    async fn load(&self, id: &TokenId) -> Result<Option<Arc<Token>>, Error> {
+        let ticket = match self.cache.look_up(id) {
+            Ok(token) => return Ok(Some(token)),
+            Err(ticket) => ticket,
+        };
+        let stored = Stored::read(&self.barrier.view(""), id).await?;
+        let Some(stored) = stored.filter(|stored| !stored.record.ended) else { return Ok(None) };
+        let token = Arc::new(stored.token(id));
+        self.cache.keep(&token, ticket);
+        Ok(Some(token))
+    }
+
+    /// Commits a change of these tokens and forgets what was known of them. A task of its own: a
+    /// client that goes away meanwhile must not leave the cache behind the storage.
+    pub(super) async fn land(&self, view: View, ids: Vec<TokenId>) -> Result<(), Error> {
+        let cache = self.cache.clone();
+        let task = tokio::spawn(async move {
+            let outcome = view.commit().await;
+            ids.iter().for_each(|id| cache.forget(id));
+            outcome
+        });
+        task.await.map_err(Error::internal)??;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TokenStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenStore(..)")
+    }
+}
+
+/// The id of the namespace behind the dot of a token or accessor; `None` when it cannot be one.
+fn namespace_in(text: &str) -> Option<&str> {
+    let Some((_, id)) = text.split_once('.') else { return Some(ROOT_ID) };
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (!id.is_empty() && id.len() <= 64 && id != ROOT_ID && id.bytes().all(valid)).then_some(id)
+}

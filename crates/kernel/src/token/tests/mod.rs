@@ -1,0 +1,6 @@
+mod lifecycle;
+mod paths;
+mod world;
+mod year;
+
+pub(crate) use world::World;

@@ -1,0 +1,225 @@
+//! Whether a caller may have the token it wishes for. Pure.
+
+use super::{NewToken, Token};
+use bailee_notation::duration;
+use bailee_sdk::{Error, Namespace, Sensitive};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+/// What a caller wishes for, syntax checked.
+pub(crate) struct Wishes {
+    pub(crate) policies: Vec<String>,
+    pub(crate) ttl: Duration,
+    pub(crate) explicit_max_ttl: Duration,
+    pub(crate) period: Duration,
+    pub(crate) num_uses: i64,
+    pub(crate) display_name: String,
+    pub(crate) id: Option<Sensitive<String>>,
+    pub(crate) meta: BTreeMap<String, String>,
+    pub(crate) no_parent: bool,
+    pub(crate) no_default_policy: bool,
+    pub(crate) renewable: bool,
+    pub(crate) kind: String,
+    pub(crate) entity_alias: String,
+}
+
+impl Wishes {
+    /// The token to be made, or why not. `orphan`: asked for on the path that needs no more right.
+    pub(crate) fn granted(
+        self,
+        parent: &Token,
+        has_sudo: bool,
+        orphan: bool,
+        namespace: &Namespace,
+        path: String,
+        now: SystemTime,
+    ) -> Result<NewToken, Error> {
+        self.check_type()?;
+        if parent.num_uses > 0 || parent.used_up {
+            return Err(Error::invalid("restricted use token cannot generate child tokens"));
+        }
+        if !self.entity_alias.is_empty() {
+            return Err(Error::invalid(
+                "'entity_alias' is only allowed in combination with token role",
+            ));
+        }
+        let num_uses = u64::try_from(self.num_uses)
+            .map_err(|_| Error::invalid("number of uses cannot be negative"))?;
+        let needs_sudo = |what: &str| {
+            if has_sudo {
+                return Ok(());
+            }
+            Err(Error::invalid(format!("root or sudo privileges required to {what}")))
+        };
+        if let Some(id) = &self.id {
+            needs_sudo("specify token id")?;
+            check_id(id.expose())?;
+        }
+        if self.no_parent && !orphan {
+            needs_sudo("create orphan token")?;
+        }
+        if !self.period.is_zero() {
+            needs_sudo("create periodic token")?;
+        }
+        let policies = self.policies(parent, has_sudo)?;
+        let is_root = policies.iter().any(|policy| policy == "root");
+        let eternal = is_root
+            && self.ttl.is_zero()
+            && self.period.is_zero()
+            && self.explicit_max_ttl.is_zero();
+        if eternal && parent.expires.is_some() {
+            return Err(Error::invalid(
+                "expiring root tokens cannot create non-expiring root tokens",
+            ));
+        }
+        let orphan = orphan || self.no_parent;
+        Ok(NewToken {
+            namespace: namespace.clone(),
+            parent: (!orphan).then(|| parent.id.clone()),
+            policies,
+            display_name: display_name(&self.display_name),
+            path,
+            meta: self.meta,
+            ttl: self.ttl,
+            explicit_max_ttl: self.explicit_max_ttl,
+            period: self.period,
+            num_uses,
+            renewable: self.renewable,
+            entity_id: if orphan { None } else { parent.entity_id.clone() },
+            internal: None,
+            id: self.id,
+            limits: None,
+            eternal,
+            now,
+        })
+    }
+
+    fn check_type(&self) -> Result<(), Error> {
+        match self.kind.as_str() {
+            "" | "default" | "service" => return Ok(()),
+            "batch" => {}
+            _ => return Err(Error::invalid("invalid 'token_type' value")),
+        }
+        let set = [
+            ("explicit_max_ttl", !self.explicit_max_ttl.is_zero()),
+            ("num_uses", self.num_uses != 0),
+            ("period", !self.period.is_zero()),
+        ];
+        if let Some((field, _)) = set.iter().find(|(_, set)| *set) {
+            return Err(Error::invalid(format!("batch tokens cannot have {field:?} set")));
+        }
+        if clean(&self.policies).iter().any(|policy| policy == "root") {
+            return Err(Error::invalid("batch tokens cannot be root tokens"));
+        }
+        Err(Error::invalid("batch tokens are not supported yet; leave 'type' out or use service"))
+    }
+
+    /// The policies of the token: sorted, each once, `root` alone.
+    fn policies(&self, parent: &Token, has_sudo: bool) -> Result<Vec<String>, Error> {
+        let wished = clean(&self.policies);
+        let parents = clean(&parent.policies);
+        let parents_default = parents.iter().any(|policy| policy == "default");
+        let (mut policies, with_default) = if wished.is_empty() {
+            (parents, parents_default)
+        } else if has_sudo {
+            (wished, true)
+        } else if wished.iter().all(|policy| parents.contains(policy)) {
+            (wished, parents_default)
+        } else {
+            return Err(Error::invalid("child policies must be subset of parent"));
+        };
+        if policies.iter().any(|policy| policy == "root") {
+            if !parent.is_root() {
+                return Err(Error::invalid(
+                    "root tokens may not be created without parent token being root",
+                ));
+            }
+            return Ok(vec!["root".to_owned()]);
+        }
+        if self.no_default_policy {
+            // Asked for by name it stays.
+            let asked = clean(&self.policies).iter().any(|policy| policy == "default");
+            policies.retain(|policy| policy != "default" || asked);
+        } else if with_default {
+            policies.push("default".to_owned());
+        }
+        policies.sort_unstable();
+        policies.dedup();
+        Ok(policies)
+    }
+}
+
+/// A time span as a number or text; absent is zero.
+pub(crate) fn span(field: &str, value: &Value) -> Result<Duration, Error> {
+    let text = match value {
+        Value::Null => return Ok(Duration::ZERO),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            return Err(Error::invalid(format!(
+                "Field validation failed: error converting input for field {field:?}: expected a \
+                 duration such as 30, \"30s\" or \"1h\""
+            )));
+        }
+    };
+    match duration::parse(text.trim()) {
+        Ok(span) => Ok(span),
+        Err(duration::Error::Negative(_)) => {
+            Err(Error::invalid(format!("{field} must be positive")))
+        }
+        Err(error) => Err(Error::invalid(error.to_string())),
+    }
+}
+
+/// Policies as a list; a text is one name, commas included, as clients are used to here.
+pub(crate) fn policies(value: &Value) -> Result<Vec<String>, Error> {
+    let one = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(Error::invalid(
+            "Field validation failed: error converting input for field \"policies\": expected \
+                 a list of strings",
+        )),
+    };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(items) => items.iter().map(one).collect(),
+        value => Ok(vec![one(value)?]),
+    }
+}
+
+/// Names trimmed, in lower case, none empty.
+fn clean(policies: &[String]) -> Vec<String> {
+    policies
+        .iter()
+        .map(|policy| policy.trim().to_lowercase())
+        .filter(|policy| !policy.is_empty())
+        .collect()
+}
+
+fn check_id(id: &str) -> Result<(), Error> {
+    for prefix in ["hvs.", "s."] {
+        if id.starts_with(prefix) {
+            return Err(Error::invalid(format!(
+                "custom token ID cannot have the '{prefix}' prefix"
+            )));
+        }
+    }
+    if id.contains('.') {
+        return Err(Error::invalid("custom token ID cannot have a '.' in the value"));
+    }
+    Ok(())
+}
+
+/// `token`, or `token-` and the name with all but letters, digits and dashes replaced.
+fn display_name(wished: &str) -> String {
+    if wished.is_empty() {
+        return "token".to_owned();
+    }
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let name: String = format!("token-{wished}").chars().map(plain).collect();
+    name.strip_suffix('-').unwrap_or(&name).to_owned()
+}

@@ -1,0 +1,10 @@
+//! The destinations there are: one file or folder and one line each.
+
+mod aws_secrets_manager;
+
+use crate::registry::DestinationKind;
+
+/// All kinds of destinations.
+pub fn all() -> Vec<DestinationKind> {
+    vec![aws_secrets_manager::kind()]
+}

@@ -1,0 +1,70 @@
+//! Change notes become dirty marks: one mark per destination that wants the secret, in the batch
+//! that removes the note, unless the note was written anew meanwhile.
+
+use crate::{
+    board::Key,
+    store::{Mark, Store},
+};
+use bailee_barrier::Barrier;
+use bailee_crypto::clock::to_millis;
+use bailee_sdk::{
+    Namespace,
+    change::{self, Waiting},
+};
+use bailee_storage::Error;
+use std::{sync::Arc, time::SystemTime};
+
+/// Notes that are taken up in one batch.
+const NOTES_MAX: usize = 128;
+
+/// Takes up all waiting notes of a namespace; the objects that became dirty.
+pub(crate) async fn spread(
+    barrier: &Arc<Barrier>,
+    namespace: &Arc<Namespace>,
+    now: SystemTime,
+) -> Result<Vec<Key>, Error> {
+    let mut dirty = Vec::new();
+    let mut after = String::new();
+    loop {
+        let view = Store::open(barrier, namespace).view;
+        let notes = change::waiting(&view, namespace, &after, NOTES_MAX).await?;
+        let Some(last) = notes.last() else { return Ok(dirty) };
+        after = last.key.strip_prefix("note/").unwrap_or(&last.key).to_owned();
+        match take_up(barrier, namespace, &notes, now).await {
+            Ok(keys) => dirty.extend(keys),
+            // One of them was written anew: the others need not wait for it.
+            Err(Error::Conflict) => {
+                for note in &notes {
+                    match take_up(barrier, namespace, std::slice::from_ref(note), now).await {
+                        Ok(keys) => dirty.extend(keys),
+                        // The newer note is waiting, and a wake-up for it is on its way.
+                        Err(Error::Conflict) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn take_up(
+    barrier: &Arc<Barrier>,
+    namespace: &Arc<Namespace>,
+    notes: &[Waiting],
+    now: SystemTime,
+) -> Result<Vec<Key>, Error> {
+    let store = Store::open(barrier, namespace);
+    let mark = Mark { since: to_millis(now) };
+    let mut keys = Vec::new();
+    for note in notes {
+        change::take_up(&store.view, namespace, note);
+        let secret = store.secret_id(&note.change.mount, &note.change.path);
+        for destination in store.destinations_of(&secret).await? {
+            store.mark_dirty(&destination, &secret, mark);
+            keys.push(Key::new(namespace, &destination, &secret));
+        }
+    }
+    store.view.commit().await?;
+    Ok(keys)
+}

@@ -1,0 +1,95 @@
+//! Each event: one log line and its metrics. Secrets are named by codes only.
+
+use crate::{board::Key, failure::Error};
+use std::time::Duration;
+
+pub(crate) fn delivered(kind: &str, destination: &str, key: &Key, took: Duration, why: &str) {
+    tracing::info!(
+        kind,
+        destination,
+        namespace = key.namespace.id,
+        association = %key,
+        why,
+        took_ms = took.as_secs_f64() * 1000.0,
+        "secret delivered"
+    );
+    count(kind, "delivered");
+    metrics::histogram!("bailee.sync.call.seconds", "type" => kind.to_owned())
+        .record(took.as_secs_f64());
+}
+
+pub(crate) fn removed(kind: &str, destination: &str, key: &Key, took: Duration) {
+    tracing::info!(
+        kind,
+        destination,
+        namespace = key.namespace.id,
+        association = %key,
+        took_ms = took.as_secs_f64() * 1000.0,
+        "secret removed from destination"
+    );
+    count(kind, "removed");
+    metrics::histogram!("bailee.sync.call.seconds", "type" => kind.to_owned())
+        .record(took.as_secs_f64());
+}
+
+/// The message is not logged: it holds the name at the destination. The status shows it.
+pub(crate) fn failed(kind: &str, destination: &str, key: &Key, error: &Error, attempts: u32) {
+    tracing::warn!(
+        kind,
+        destination,
+        namespace = key.namespace.id,
+        association = %key,
+        failure = error.failure.name(),
+        missing_permission = error.missing_permission,
+        attempts,
+        "secret not delivered; its association says why"
+    );
+    count(kind, error.failure.name());
+}
+
+/// From the change to the end of its delivery.
+pub(crate) fn lag(kind: &str, lag: Duration) {
+    metrics::histogram!("bailee.sync.lag.seconds", "type" => kind.to_owned())
+        .record(lag.as_secs_f64());
+}
+
+pub(crate) fn storage_failed(what: &str, error: &bailee_storage::Error) {
+    tracing::error!(%error, what, "sync cannot work: storage failed");
+    metrics::counter!("bailee.sync.storage.failures").increment(1);
+}
+
+pub(crate) fn source_failed(what: &str, error: &Error) {
+    tracing::error!(failure = error.failure.name(), what, "sync cannot read from this server");
+}
+
+pub(crate) fn audit_failed(key: &Key) {
+    tracing::error!(association = %key, "no audit device could record a finished call");
+}
+
+pub(crate) fn reconciled(associations: usize, suspects: usize) {
+    tracing::debug!(associations, suspects, "every association is compared again");
+    #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
+    metrics::gauge!("vault.secrets-sync.associations.count").set(associations as f64);
+}
+
+pub(crate) fn survey_failed(kind: &str, destination: &str, error: &Error) {
+    tracing::warn!(kind, destination, failure = error.failure.name(), "survey failed");
+}
+
+pub(crate) fn depth(objects: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
+    metrics::gauge!("bailee.sync.queue.depth").set(objects as f64);
+}
+
+pub(crate) fn purge_ended(kind: &str, destination: &str, failed: bool) {
+    tracing::info!(kind, destination, failed, "deletion of the destination has ended");
+}
+
+fn count(kind: &str, outcome: &str) {
+    metrics::counter!(
+        "bailee.sync.operations",
+        "type" => kind.to_owned(),
+        "outcome" => outcome.to_owned()
+    )
+    .increment(1);
+}

@@ -1,0 +1,195 @@
+//! Names at the destination: a template's text, made legal.
+
+use bailee_notation::template::Template;
+use bailee_sdk::{Mount, Namespace};
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// Values a template may name, in this order.
+const PLACEHOLDERS: [&str; 10] = [
+    "DestinationType",
+    "DestinationName",
+    "NamespacePath",
+    "NamespaceBaseName",
+    "NamespaceID",
+    "MountPath",
+    "MountBaseName",
+    "MountAccessor",
+    "SecretPath",
+    "SecretBaseName",
+];
+
+/// Which names a destination takes, and what becomes of other characters.
+#[derive(Clone, Copy, Debug)]
+pub struct NameRule {
+    /// Characters beside ASCII letters and digits.
+    pub punctuation: &'static str,
+    /// Stands for every other character.
+    pub replacement: char,
+    /// Longest name in characters.
+    pub characters_max: usize,
+}
+
+/// What a name is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The destination's type.
+    pub destination_type: &'a str,
+    /// The destination's name.
+    pub destination_name: &'a str,
+    /// The namespace of the secret.
+    pub namespace: &'a Namespace,
+    /// The mount the secret is in.
+    pub mount: &'a Mount,
+    /// Path of the secret in its mount.
+    pub secret: &'a str,
+}
+
+/// The name of a secret at the destination; the error says what is wrong with the template or the
+/// name it gives.
+pub fn external_name(
+    template: &str,
+    rule: &NameRule,
+    subject: &Subject<'_>,
+) -> Result<String, String> {
+    let invalid = |error| format!("secret name template is invalid: {error}");
+    let template = Template::parse(template, &PLACEHOLDERS).map_err(invalid)?;
+    let values = subject.values();
+    let value = |name: &str| {
+        let found = PLACEHOLDERS.iter().zip(&values).find(|(known, _)| **known == name)?;
+        Some(Cow::Borrowed(found.1.as_str()))
+    };
+    let text = template.render(value).map_err(invalid)?;
+    let name = rule.normalise(&text);
+    if name.is_empty() {
+        return Err("secret name template gives an empty name".to_owned());
+    }
+    let characters = name.chars().count();
+    if characters > rule.characters_max {
+        return Err(format!(
+            "secret name template gives a name of {characters} characters, the destination takes {}",
+            rule.characters_max
+        ));
+    }
+    Ok(name)
+}
+
+/// Whether a template can be used at all, tried on a secret that stands for any.
+pub fn check_template(template: &str, rule: &NameRule) -> Result<(), String> {
+    let namespace = Namespace { id: "abcde".to_owned(), path: "team/".to_owned() };
+    let mount = Mount {
+        path: "kv/".to_owned(),
+        uuid: "0".to_owned(),
+        accessor: "kv_12345678".to_owned(),
+        kind: "kv".to_owned(),
+        options: BTreeMap::new(),
+    };
+    let subject = Subject {
+        destination_type: "type",
+        destination_name: "name",
+        namespace: &namespace,
+        mount: &mount,
+        secret: "app/secret",
+    };
+    external_name(template, rule, &subject).map(|_| ())
+}
+
+impl Subject<'_> {
+    fn values(&self) -> [String; PLACEHOLDERS.len()] {
+        let namespace = self.namespace.path.trim_end_matches('/');
+        let mount = self.mount.path.trim_end_matches('/');
+        [
+            self.destination_type,
+            self.destination_name,
+            namespace,
+            base_name(namespace),
+            &self.namespace.id,
+            mount,
+            base_name(mount),
+            &self.mount.accessor,
+            self.secret,
+            base_name(self.secret),
+        ]
+        .map(str::to_owned)
+    }
+}
+
+impl NameRule {
+    fn normalise(&self, text: &str) -> String {
+        text.chars()
+            .map(|character| {
+                let legal =
+                    character.is_ascii_alphanumeric() || self.punctuation.contains(character);
+                if legal { character } else { self.replacement }
+            })
+            .collect()
+    }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: NameRule =
+        NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 40 };
+
+    fn name(template: &str, secret: &str) -> Result<String, String> {
+        let namespace = Namespace { id: "x1".to_owned(), path: "team/blue/".to_owned() };
+        let mount = Mount {
+            path: "apps/kv/".to_owned(),
+            uuid: "u".to_owned(),
+            accessor: "kv_1234".to_owned(),
+            kind: "kv".to_owned(),
+            options: BTreeMap::new(),
+        };
+        let subject = Subject {
+            destination_type: "aws-sm",
+            destination_name: "d1",
+            namespace: &namespace,
+            mount: &mount,
+            secret,
+        };
+        external_name(template, &RULE, &subject)
+    }
+
+    #[test]
+    fn default_template_names_accessor_and_path() {
+        let template = "vault/{{ .MountAccessor }}/{{ .SecretPath }}";
+        assert_eq!(name(template, "app/db").unwrap(), "vault/kv_1234/app/db");
+    }
+
+    #[test]
+    fn every_placeholder_has_its_value() {
+        for (placeholder, value) in [
+            ("DestinationType", "aws-sm"),
+            ("DestinationName", "d1"),
+            ("NamespacePath", "team/blue"),
+            ("NamespaceBaseName", "blue"),
+            ("NamespaceID", "x1"),
+            ("MountPath", "apps/kv"),
+            ("MountBaseName", "kv"),
+            ("MountAccessor", "kv_1234"),
+            ("SecretPath", "app/db"),
+            ("SecretBaseName", "db"),
+        ] {
+            assert_eq!(name(&format!("{{{{ .{placeholder} }}}}"), "app/db").unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn illegal_characters_become_hyphens() {
+        assert_eq!(name("{{ .SecretPath }}", "a b/c*d\u{e9}").unwrap(), "a-b/c-d-");
+    }
+
+    #[test]
+    fn templates_that_cannot_name_anything_are_refused() {
+        for template in ["{{ .SecretKey }}", "{{ .Unknown }}", "{{", "{{ now }}", ""] {
+            assert!(check_template(template, &RULE).is_err(), "{template}");
+        }
+        let long = name("{{ .SecretPath }}", &"a".repeat(41)).unwrap_err();
+        assert!(long.contains("41 characters"), "{long}");
+    }
+}

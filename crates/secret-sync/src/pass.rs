@@ -1,0 +1,267 @@
+//! The loop that keeps destinations up to date: woken by a change, by a wish or by a timer, it takes
+//! up what waits and works on what is ready. It has no input; after a crash it begins the same way.
+
+use crate::{
+    board::{Board, Job, Key, Urgency, Verdict},
+    dirty, event, purge, reconcile,
+    registry::Registry,
+    source::LocalSource,
+    store::Store,
+    work::Worker,
+};
+use bailee_barrier::Barrier;
+use bailee_sdk::{Clock, Namespace};
+use bailee_storage::Error as StorageError;
+use parking_lot::Mutex;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+/// How often everything that waits in storage is looked for, should a wake-up have been lost.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How long after a failure of storage the loop tries again.
+const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// How long calls that run may take to end when sync stops; what is cut off is dirty and is
+/// delivered again after the next start.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What sync works with while the server is unsealed and active.
+pub struct SyncSession {
+    /// The open barrier.
+    pub barrier: Arc<Barrier>,
+    /// This server's secrets, read and recorded as the system.
+    pub local: Arc<dyn LocalSource>,
+    /// Wakes after a commit with change notes.
+    pub changed: watch::Receiver<()>,
+}
+
+impl fmt::Debug for SyncSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SyncSession")
+    }
+}
+
+/// Sync at work. Dropping it stops the loop without waiting.
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the work: running calls get a moment, what is left stays dirty in storage.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // A panic of the loop has been reported by the runtime.
+        self.task.await.ok();
+    }
+}
+
+/// Everything the loop works with.
+pub(crate) struct Pass {
+    pub(crate) barrier: Arc<Barrier>,
+    pub(crate) local: Arc<dyn LocalSource>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) reconcile_interval: Duration,
+    worker: Worker,
+    namespaces: Mutex<Vec<Arc<Namespace>>>,
+}
+
+impl Pass {
+    pub(crate) fn new(
+        session: &SyncSession,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        board: Arc<Board>,
+        reconcile_interval: Duration,
+    ) -> Pass {
+        let (barrier, local) = (session.barrier.clone(), session.local.clone());
+        let worker = Worker::new(
+            barrier.clone(),
+            local.clone(),
+            registry.clone(),
+            clock.clone(),
+            board.clone(),
+        );
+        Pass {
+            barrier,
+            local,
+            registry,
+            clock,
+            board,
+            reconcile_interval,
+            worker,
+            namespaces: Mutex::default(),
+        }
+    }
+
+    /// Starts the loop; `ended` runs when it has stopped.
+    pub(crate) fn start(
+        self,
+        changed: watch::Receiver<()>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            Arc::new(self).run(changed, stopped).await;
+            ended();
+        });
+        Running { stop, task }
+    }
+
+    async fn run(
+        self: Arc<Pass>,
+        mut changed: watch::Receiver<()>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let mut work = JoinSet::new();
+        let mut timers = Timers::new();
+        // A change from before the loop is found by the first sweep.
+        changed.mark_unchanged();
+        loop {
+            self.due_work(&mut timers, &mut work).await;
+            self.start_ready(&mut work);
+            let until = timers.next(self.board.next_due());
+            tokio::select! {
+                biased;
+                // An error means that the handle was dropped: that is a stop too.
+                _ = stopped.wait_for(|stop| *stop) => break,
+                woken = changed.changed() => match woken {
+                    Ok(()) => timers.spread = Some(Instant::now()),
+                    Err(_) => break,
+                },
+                () = self.board.woken() => {}
+                Some(_) = work.join_next() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+        let grace = tokio::time::timeout(STOP_GRACE, async {
+            while work.join_next().await.is_some() {}
+        });
+        if grace.await.is_err() {
+            work.shutdown().await;
+        }
+        self.registry.clear();
+    }
+
+    /// Does what a timer or a change asks for.
+    async fn due_work(self: &Arc<Pass>, timers: &mut Timers, work: &mut JoinSet<()>) {
+        let now = Instant::now();
+        if timers.sweep <= now || self.board.take_sweep() {
+            timers.sweep = now + SWEEP_INTERVAL;
+            timers.spread = Some(now);
+            if let Err(error) = self.sweep().await {
+                timers.sweep = now + STORAGE_RETRY;
+                event::storage_failed("look for what waits", &error);
+            }
+        }
+        if timers.spread.is_some_and(|at| at <= now) {
+            timers.spread = None;
+            if let Err(error) = self.spread().await {
+                timers.spread = Some(now + STORAGE_RETRY);
+                event::storage_failed("take up change notes", &error);
+            }
+        }
+        if timers.reconcile <= now {
+            timers.reconcile = now + self.reconcile_interval;
+            let pass = self.clone();
+            work.spawn(async move { reconcile::reconcile(&pass).await });
+        }
+        for key in self.board.take_purges() {
+            let pass = self.clone();
+            work.spawn(async move { purge::carry_on(&pass, &key).await });
+        }
+    }
+
+    /// Works on what is ready, within the bounds of the board.
+    fn start_ready(self: &Arc<Pass>, work: &mut JoinSet<()>) {
+        while let Some(job) = self.board.take(Instant::now()) {
+            let pass = self.clone();
+            work.spawn(async move { pass.work(job).await });
+        }
+    }
+
+    async fn work(&self, job: Job) {
+        self.know(&job.key.namespace);
+        let mut ending = Ending { board: &self.board, key: &job.key, verdict: Verdict::default() };
+        ending.verdict = self.worker.work(&job).await;
+    }
+
+    /// A namespace younger than the last sweep has its first association.
+    fn know(&self, namespace: &Arc<Namespace>) {
+        let mut known = self.namespaces.lock();
+        if !known.iter().any(|other| other.id == namespace.id) {
+            known.push(namespace.clone());
+        }
+    }
+
+    /// All namespaces; those known last where they cannot be read now.
+    pub(crate) fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.namespaces.lock().clone()
+    }
+
+    /// Finds everything that waits in storage.
+    async fn sweep(&self) -> Result<(), StorageError> {
+        match self.local.namespaces().await {
+            Ok(found) => *self.namespaces.lock() = found.into_iter().map(Arc::new).collect(),
+            Err(error) => event::source_failed("list namespaces", &error),
+        }
+        for namespace in self.namespaces() {
+            let store = Store::open(&self.barrier, &namespace);
+            for (destination, secret) in store.dirty_ids().await? {
+                self.board.kick(Key::new(&namespace, &destination, &secret), Urgency::Change);
+            }
+            purge::find(self, &store, &namespace).await?;
+        }
+        event::depth(self.board.depth());
+        Ok(())
+    }
+
+    /// Turns change notes into dirty marks.
+    async fn spread(&self) -> Result<(), StorageError> {
+        for namespace in self.namespaces() {
+            let dirty = dirty::spread(&self.barrier, &namespace, self.clock.now()).await?;
+            for key in dirty {
+                self.board.kick(key, Urgency::Change);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When the loop does what by itself.
+struct Timers {
+    sweep: Instant,
+    reconcile: Instant,
+    spread: Option<Instant>,
+}
+
+impl Timers {
+    fn new() -> Timers {
+        let now = Instant::now();
+        Timers { sweep: now, reconcile: now, spread: None }
+    }
+
+    fn next(&self, due: Option<Instant>) -> Instant {
+        let first = self.sweep.min(self.reconcile);
+        [self.spread, due].into_iter().flatten().fold(first, Instant::min)
+    }
+}
+
+/// Tells the board that work has ended, also when it was cut off.
+struct Ending<'a> {
+    board: &'a Board,
+    key: &'a Key,
+    verdict: Verdict,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.board.finish(self.key, self.verdict);
+    }
+}

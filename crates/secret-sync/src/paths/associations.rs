@@ -1,0 +1,433 @@
+//! `…/associations`: which secrets are kept at which destinations, and how far that has come.
+
+use super::{
+    AfterCommit, Named, Nothing, Paths,
+    destinations::{purging, time},
+};
+use crate::{
+    association::{Association, Problem, State},
+    board::Key,
+    failure::Status,
+    naming::{Subject, external_name},
+    registry::StoredDestination,
+    store::{Mark, Store},
+};
+use bailee_barrier::Barrier;
+use bailee_crypto::clock::to_millis;
+use bailee_sdk::{Body, Code, Error, Mount, Namespace, Operation, Reply, Request};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
+
+/// A secret at a destination.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Associate {
+    /// Type of the destination.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Name of the destination.
+    name: String,
+    /// Path of the mount that holds the secret.
+    mount: String,
+    /// Path of the secret in its mount.
+    secret_name: String,
+}
+
+/// A secret.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfSecret {
+    /// Path of the mount that holds the secret.
+    mount: String,
+    /// Path of the secret in its mount.
+    secret_name: String,
+}
+
+/// The association that an answer is about.
+struct Subjected {
+    secret: String,
+    association: Association,
+    /// Whether it was to be removed: then it is shown although it has gone.
+    removed: bool,
+}
+
+impl Paths {
+    pub(super) async fn read_associations(
+        self: Arc<Self>,
+        request: Request<Named>,
+    ) -> Result<Reply, Error> {
+        let store = self.store(&request).await?;
+        let Named { kind, name } = &request.input;
+        self.kind(kind)?;
+        if store.destination(kind, name).await?.is_none() {
+            return Err(Error::not_found());
+        }
+        Ok(Reply::data(&listed(&store, kind, name, None, request.now).await?))
+    }
+
+    pub(super) async fn set_association(
+        self: Arc<Self>,
+        request: Request<Associate>,
+    ) -> Result<Reply, Error> {
+        let store = self.store(&request).await?;
+        let id = self.locked_destination(&store, &request.input).await?;
+        let destination = self.destination(&store, &request.input).await?;
+        let secret_name = secret_name(&request.input.secret_name)?;
+        let mount = versioned_mount(&request, &request.input.mount)?;
+        may_read(&request, mount, secret_name)?;
+        let kind = self.kind(&destination.kind)?;
+        let subject = Subject {
+            destination_type: &destination.kind,
+            destination_name: &destination.name,
+            namespace: &request.namespace,
+            mount,
+            secret: secret_name,
+        };
+        let template = destination.template.as_deref().unwrap_or(kind.template);
+        let external = external_name(template, &kind.names, &subject).map_err(Error::invalid)?;
+        let secret = store.secret_id(&mount.uuid, secret_name);
+        store.lock_association(&id, &secret).await;
+        let before = store.association(&id, &secret).await?.map(|(found, _)| found);
+        claim(&store, &id, &secret, &external, before.as_ref()).await?;
+        let now = to_millis(request.now);
+        let generation =
+            before.as_ref().map_or(now, |before| now.max(before.generation.saturating_add(1)));
+        let association = Association {
+            mount: mount.uuid.clone(),
+            mount_path: mount.path.clone(),
+            accessor: mount.accessor.clone(),
+            secret_name: secret_name.to_owned(),
+            destination_type: destination.kind.clone(),
+            destination_name: destination.name.clone(),
+            external_name: external,
+            generation,
+            removing: false,
+            ledger: before.map(|before| before.ledger).unwrap_or_default(),
+            state: State { updated_at: now, ..State::default() },
+        };
+        store.put_association(&id, &secret, &association);
+        store.mark_dirty(&id, &secret, Mark { since: now });
+        Ok(self.settled(&request, &id, Subjected { secret, association, removed: false }))
+    }
+
+    pub(super) async fn remove_association(
+        self: Arc<Self>,
+        request: Request<Associate>,
+    ) -> Result<Reply, Error> {
+        let store = self.store(&request).await?;
+        let id = self.locked_destination(&store, &request.input).await?;
+        self.destination(&store, &request.input).await?;
+        let Associate { kind, name, mount, secret_name } = &request.input;
+        let secret_name = secret_name.trim_start_matches('/');
+        let Some(secret) = found(&store, &request, &id, mount, secret_name).await? else {
+            return Ok(Reply::data(&listed(&store, kind, name, None, request.now).await?));
+        };
+        store.lock_association(&id, &secret).await;
+        let Some((mut association, read_at)) = store.association(&id, &secret).await? else {
+            return Ok(Reply::data(&listed(&store, kind, name, None, request.now).await?));
+        };
+        let now = to_millis(request.now);
+        association.removing = true;
+        association.generation = now.max(association.generation.saturating_add(1));
+        association.state.status = Status::Pending;
+        association.state.updated_at = now;
+        association.state.problem = None;
+        store.update_association(&id, &secret, &association, read_at);
+        store.mark_dirty(&id, &secret, Mark { since: now });
+        Ok(self.settled(&request, &id, Subjected { secret, association, removed: true }))
+    }
+
+    pub(super) async fn list_associations(
+        self: Arc<Self>,
+        request: Request<Nothing>,
+    ) -> Result<Reply, Error> {
+        let store = self.store(&request).await?;
+        let associations = store.all_associations().await?;
+        if associations.is_empty() {
+            return Err(Error::not_found());
+        }
+        let mut secrets = BTreeSet::new();
+        for association in &associations {
+            secrets.insert((association.mount_path.clone(), association.secret_name.clone()));
+        }
+        let mut info = Map::new();
+        for (mount, secret_path) in &secrets {
+            let shown = json!([{ "mount": mount, "secret_path": secret_path }]);
+            info.insert(format!("{mount}{secret_path}"), shown);
+        }
+        let keys: Vec<&String> = info.keys().collect();
+        Ok(Reply::data(&json!({
+            "key_info": info,
+            "keys": keys,
+            "total_associations": associations.len(),
+            "total_secrets": secrets.len(),
+        })))
+    }
+
+    pub(super) async fn read_secret(
+        self: Arc<Self>,
+        request: Request<OfSecret>,
+    ) -> Result<Reply, Error> {
+        let store = self.store(&request).await?;
+        let OfSecret { mount, secret_name } = &request.input;
+        let mount = request.mounts.at(mount).ok_or_else(Error::not_found)?;
+        let secret = store.secret_id(&mount.uuid, secret_name.trim_start_matches('/'));
+        let mut shown = Map::new();
+        for destination in store.destinations_of(&secret).await? {
+            let Some((association, _)) = store.association(&destination, &secret).await? else {
+                continue;
+            };
+            let dirty = store.dirty_at(&destination, &secret).await?.is_some();
+            let (kind, name) = (&association.destination_type, &association.destination_name);
+            let mut entry = progress(&association, dirty);
+            entry.insert("type".to_owned(), json!(kind));
+            entry.insert("name".to_owned(), json!(name));
+            shown.insert(format!("{kind}/{name}"), Value::Object(entry));
+        }
+        if shown.is_empty() {
+            return Err(Error::not_found());
+        }
+        Ok(Reply::data(&json!({ "associated_destinations": shown })))
+    }
+
+    /// The code of the destination, which nobody else changes until the request has ended.
+    async fn locked_destination(&self, store: &Store, input: &Associate) -> Result<String, Error> {
+        self.kind(&input.kind)?;
+        let id = store.destination_id(&input.kind, &input.name);
+        store.lock_destination(&id).await;
+        Ok(id)
+    }
+
+    async fn destination(
+        &self,
+        store: &Store,
+        input: &Associate,
+    ) -> Result<StoredDestination, Error> {
+        let found = store.destination(&input.kind, &input.name).await?;
+        let (destination, _) = found.ok_or_else(Error::not_found)?;
+        if destination.is_purging() {
+            return Err(purging());
+        }
+        Ok(destination)
+    }
+
+    /// The answer after the commit: waits, within a bound, for how the first attempt goes.
+    fn settled(&self, request: &Request<Associate>, id: &str, subject: Subjected) -> Reply {
+        let key = Key::new(&request.namespace, id, &subject.secret);
+        let after = AfterCommit { board: self.board(), keys: vec![key] };
+        let wait = self.sync.settings.set_wait;
+        let barrier = request.view.barrier().clone();
+        let namespace = request.namespace.clone();
+        let clock = self.sync.clock.clone();
+        Body::After(Box::pin(async move {
+            after.first_outcome(wait).await;
+            answer(&barrier, &namespace, subject, clock.now()).await
+        }))
+        .into()
+    }
+}
+
+async fn answer(
+    barrier: &Arc<Barrier>,
+    namespace: &Namespace,
+    subject: Subjected,
+    now: SystemTime,
+) -> Result<Reply, Error> {
+    let store = Store::open(barrier, namespace);
+    let (kind, name) = (
+        subject.association.destination_type.clone(),
+        subject.association.destination_name.clone(),
+    );
+    let id = store.destination_id(&kind, &name);
+    let current = store.association(&id, &subject.secret).await?.map(|(found, _)| found);
+    let empty = !subject.removed
+        && current.is_some_and(|current| current.state.status == Status::Unsynced);
+    let secret = format!("{}{}", subject.association.mount_path, subject.association.secret_name);
+    let reply = Reply::data(&listed(&store, &kind, &name, Some(&subject), now).await?);
+    if !empty {
+        return Ok(reply);
+    }
+    Ok(reply.warn(format!(
+        "secret {secret} has no live version: it is delivered as soon as it has one"
+    )))
+}
+
+/// All associations of a destination; one that was just removed is still shown.
+async fn listed(
+    store: &Store,
+    kind: &str,
+    name: &str,
+    subject: Option<&Subjected>,
+    now: SystemTime,
+) -> Result<Value, Error> {
+    let id = store.destination_id(kind, name);
+    let dirty: BTreeSet<String> = store.dirty_secrets(&id).await?.into_iter().collect();
+    let mut secrets = Map::new();
+    let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut there = false;
+    for (secret, association) in store.associations(&id).await? {
+        there |= subject.is_some_and(|subject| subject.secret == secret);
+        let is_dirty = dirty.contains(&secret);
+        *counters.entry(status(&association, is_dirty).name()).or_default() += 1;
+        let (key, entry) = shown(&association, is_dirty);
+        secrets.insert(key, entry);
+    }
+    if let Some(subject) = subject.filter(|subject| subject.removed && !there) {
+        let mut association = subject.association.clone();
+        association.state = State::done(Status::Unsynced, now, Vec::new());
+        *counters.entry(Status::Unsynced.name()).or_default() += 1;
+        let (key, entry) = shown(&association, false);
+        secrets.insert(key, entry);
+    }
+    let mut data = Map::from_iter([
+        ("associated_secrets".to_owned(), Value::Object(secrets)),
+        ("store_name".to_owned(), json!(name)),
+        ("store_type".to_owned(), json!(kind)),
+    ]);
+    if subject.is_some() {
+        data.insert("sync_operation_counters".to_owned(), json!(counters));
+    }
+    Ok(Value::Object(data))
+}
+
+fn shown(association: &Association, dirty: bool) -> (String, Value) {
+    let mut entry = progress(association, dirty);
+    entry.insert("accessor".to_owned(), json!(association.accessor));
+    entry.insert("secret_name".to_owned(), json!(association.secret_name));
+    entry.insert("external_name".to_owned(), json!(association.external_name));
+    (format!("{}/{}", association.accessor, association.secret_name), Value::Object(entry))
+}
+
+fn progress(association: &Association, dirty: bool) -> Map<String, Value> {
+    let state = &association.state;
+    let mut entry = Map::from_iter([
+        ("sync_status".to_owned(), json!(status(association, dirty).name())),
+        ("updated_at".to_owned(), json!(time(state.updated_at))),
+    ]);
+    if let Some(problem) = &state.problem {
+        entry.insert("error".to_owned(), error(problem));
+    }
+    if !state.notes.is_empty() {
+        entry.insert("notes".to_owned(), json!(state.notes));
+    }
+    entry
+}
+
+/// A success is outdated as soon as something waits.
+fn status(association: &Association, dirty: bool) -> Status {
+    match association.state.status {
+        Status::Synced | Status::Unsynced if dirty => Status::Pending,
+        status => status,
+    }
+}
+
+fn error(problem: &Problem) -> Value {
+    json!({
+        "code": problem.failure.name(),
+        "message": problem.message,
+        "missing_permission": problem.missing_permission,
+        "since": time(problem.since),
+        "attempts": problem.attempts,
+        "next_attempt": problem.next_attempt.map(time),
+    })
+}
+
+fn secret_name(name: &str) -> Result<&str, Error> {
+    let name = name.trim_start_matches('/');
+    if name.is_empty() || name.ends_with('/') {
+        return Err(Error::invalid(
+            "Secret not found. Please provide full path to existing secret",
+        ));
+    }
+    let odd = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
+    if name.split('/').any(odd) || name.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            "secret_name is invalid: want the path of a secret, without empty parts, dots alone and \
+             control characters",
+        ));
+    }
+    Ok(name)
+}
+
+fn versioned_mount<'a>(
+    request: &'a Request<Associate>,
+    path: &str,
+) -> Result<&'a Arc<Mount>, Error> {
+    let mount = request
+        .mounts
+        .at(path.trim_start_matches('/'))
+        .ok_or_else(|| Error::invalid(format!("no secrets engine is mounted at {path:?}")))?;
+    if mount.is_versioned_kv() {
+        return Ok(mount);
+    }
+    Err(Error::invalid(format!(
+        "mount {path:?} is not a KV version 2 secrets engine: secrets of that kind alone are synced"
+    )))
+}
+
+/// Whoever sets an association must be able to read the secret.
+fn may_read(request: &Request<Associate>, mount: &Mount, secret: &str) -> Result<(), Error> {
+    let path = format!("{}data/{secret}", mount.path);
+    let permitted =
+        request.caller.as_ref().is_some_and(|caller| (caller.may)(Operation::Read, &path));
+    if permitted {
+        return Ok(());
+    }
+    let mount = mount.path.trim_end_matches('/');
+    Err(Error::new(
+        Code::PermissionDenied,
+        format!("permission denied to read the content of the secret {secret} in mount {mount}"),
+    ))
+}
+
+/// Makes the name at the destination this secret's own; two secrets would overwrite each other.
+async fn claim(
+    store: &Store,
+    id: &str,
+    secret: &str,
+    name: &str,
+    before: Option<&Association>,
+) -> Result<(), Error> {
+    let owner = store.owner_of_name(id, name).await?;
+    if owner.is_some_and(|owner| owner != secret) {
+        return Err(Error::invalid(format!(
+            "another secret of this destination has the name {name:?} there already: change \
+             secret_name_template so that names differ"
+        )));
+    }
+    if let Some(before) = before.filter(|before| before.external_name != name) {
+        if before.entry(&before.external_name).is_none() {
+            store.release_name(id, &before.external_name);
+        }
+    }
+    store.claim_name(id, name, secret);
+    Ok(())
+}
+
+/// The code of an associated secret; also of one whose mount has gone.
+async fn found(
+    store: &Store,
+    request: &Request<Associate>,
+    id: &str,
+    mount: &str,
+    secret_name: &str,
+) -> Result<Option<String>, Error> {
+    let mount = mount.trim_start_matches('/');
+    if let Some(mount) = request.mounts.at(mount) {
+        let secret = store.secret_id(&mount.uuid, secret_name);
+        if store.association(id, &secret).await?.is_some() {
+            return Ok(Some(secret));
+        }
+    }
+    let mount = mount.trim_end_matches('/');
+    let associations = store.associations(id).await?;
+    let found = associations.into_iter().find(|(_, association)| {
+        association.mount_path.trim_end_matches('/') == mount
+            && association.secret_name == secret_name
+    });
+    Ok(found.map(|(secret, _)| secret))
+}

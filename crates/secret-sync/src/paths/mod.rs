@@ -1,0 +1,131 @@
+//! `sys/activation-flags` and `sys/sync`.
+
+mod activation;
+mod associations;
+mod config;
+mod destinations;
+
+use crate::{SecretSync, board::{Board, Key, Urgency}, store::Store};
+use bailee_sdk::{Code, Engine, Error, Path, Request, path::Operation};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// What every call answers until secrets sync is activated.
+const NOT_ACTIVATED: &str = "feature not activated: activate secrets-sync first, with a write to \
+                             sys/activation-flags/secrets-sync/activate";
+
+/// The paths, relative to `sys/`.
+pub(crate) struct Paths {
+    sync: Arc<SecretSync>,
+}
+
+/// A call that takes nothing.
+#[derive(Deserialize, JsonSchema)]
+struct Nothing {}
+
+/// What names a destination.
+#[derive(Deserialize, JsonSchema)]
+struct Named {
+    /// Type of the destination.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Name of the destination.
+    name: String,
+}
+
+impl Engine for Paths {
+    fn paths(self: Arc<Self>) -> Vec<Path> {
+        use Operation::{Delete, List, Patch, Read, Update};
+        let on = |pattern| Path::new(pattern);
+        vec![
+            on("activation-flags")
+                .unauthenticated()
+                .on(Read, &self, "List features that can be activated", Paths::read_flags),
+            on("activation-flags/secrets-sync/activate")
+                .root_only()
+                .on(Update, &self, "Activate secrets sync; it cannot be undone", Paths::activate),
+            on("sync/config")
+                .root_only()
+                .on(Read, &self, "Read the configuration of secrets sync", Paths::read_config)
+                .on(Update, &self, "Configure secrets sync", Paths::write_config)
+                .on(Patch, &self, "Configure secrets sync in part", Paths::write_config)
+                .on(Delete, &self, "Configure secrets sync as at first", Paths::reset_config),
+            on("sync/destinations")
+                .on(List, &self, "List all destinations", Paths::list_destinations),
+            on("sync/destinations/{type}")
+                .on(List, &self, "List destinations of a type", Paths::list_destinations_of_type),
+            on("sync/destinations/{type}/{name}")
+                .exists(&self, Paths::destination_exists)
+                .on(Read, &self, "Read a destination", Paths::read_destination)
+                .on(Update, &self, "Create or replace a destination", Paths::write_destination)
+                .on(Patch, &self, "Change a destination in part", Paths::patch_destination)
+                .on(Delete, &self, "Delete a destination", Paths::delete_destination),
+            on("sync/destinations/{type}/{name}/associations")
+                .on(Read, &self, "Show the secrets of a destination", Paths::read_associations)
+                .on(List, &self, "Show the secrets of a destination", Paths::read_associations),
+            on("sync/destinations/{type}/{name}/associations/set")
+                .on(Update, &self, "Keep a secret at a destination", Paths::set_association),
+            on("sync/destinations/{type}/{name}/associations/remove")
+                .on(Update, &self, "Remove a secret from a destination", Paths::remove_association),
+            on("sync/associations")
+                .on(List, &self, "List all associated secrets", Paths::list_associations),
+            on("sync/associations/destinations")
+                .on(Read, &self, "Show the destinations of a secret", Paths::read_secret),
+            on("sync/associations/{mount}/{secret_name}")
+                .on(Read, &self, "Show the destinations of a secret", Paths::read_secret),
+        ]
+    }
+}
+
+impl Paths {
+    pub(crate) fn new(sync: Arc<SecretSync>) -> Paths {
+        Paths { sync }
+    }
+
+    /// The namespace's place in the request's unit of work, once sync is activated.
+    async fn store<I>(&self, request: &Request<I>) -> Result<Store, Error> {
+        let store = Store::within(&request.view, &request.namespace);
+        if store.flags().await?.activated {
+            Ok(store)
+        } else {
+            Err(Error::invalid(NOT_ACTIVATED))
+        }
+    }
+
+    fn board(&self) -> Option<Arc<Board>> {
+        self.sync.board()
+    }
+}
+
+/// No destination of that type can exist.
+fn unsupported_path() -> Error {
+    Error::new(Code::NotFound, "1 error occurred:\n\t* unsupported path\n\n")
+}
+
+/// Work that begins when the request has ended, however it ended: a request that was cut off may
+/// have been committed.
+struct AfterCommit {
+    board: Option<Arc<Board>>,
+    keys: Vec<Key>,
+}
+
+impl AfterCommit {
+    /// Waits until work on the first key, begun after this call, has ended.
+    async fn first_outcome(mut self, wait: std::time::Duration) {
+        let (Some(board), Some(key)) = (&self.board, self.keys.pop()) else { return };
+        let told = board.kick_and_tell(key);
+        // Whoever is not told in time finds out by reading.
+        tokio::time::timeout(wait, told).await.ok();
+    }
+}
+
+impl Drop for AfterCommit {
+    fn drop(&mut self) {
+        if let Some(board) = &self.board {
+            for key in self.keys.drain(..) {
+                board.kick(key, Urgency::Change);
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Deleting a destination together with its associations: each is removed like any other, then the
+//! destination goes.
+
+use crate::{
+    association::Association,
+    board::{Key, PurgeKey, Urgency},
+    event,
+    pass::Pass,
+    store::{Mark, Store},
+};
+use bailee_crypto::clock::to_millis;
+use bailee_sdk::Namespace;
+use bailee_storage::Error;
+use std::sync::Arc;
+
+/// Associations that are marked in one batch.
+const BATCH: usize = 100;
+
+/// Finds the deletions that were begun in a namespace.
+pub(crate) async fn find(
+    pass: &Pass,
+    store: &Store,
+    namespace: &Arc<Namespace>,
+) -> Result<(), Error> {
+    for folder in store.destination_names("").await? {
+        let kind = folder.trim_end_matches('/').to_owned();
+        for name in store.destination_names(&folder).await? {
+            let found = store.destination(&kind, &name).await?;
+            if found.is_some_and(|(destination, _)| destination.is_purging()) {
+                pass.board.kick_purge(PurgeKey {
+                    namespace: namespace.clone(),
+                    kind: kind.clone(),
+                    name,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Carries a deletion on. A failure is found again by the next sweep.
+pub(crate) async fn carry_on(pass: &Pass, key: &PurgeKey) {
+    if let Err(error) = step(pass, key).await {
+        event::storage_failed("delete a destination", &error);
+    }
+}
+
+async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
+    let store = Store::open(&pass.barrier, &key.namespace);
+    if store.config().await?.disabled {
+        return Ok(());
+    }
+    let id = store.destination_id(&key.kind, &key.name);
+    store.lock_destination(&id).await;
+    let Some((mut destination, _)) = store.destination(&key.kind, &key.name).await? else {
+        return Ok(());
+    };
+    let Some(purge) = destination.purge.as_mut().filter(|purge| purge.error.is_none()) else {
+        return Ok(());
+    };
+    let associations = store.associations(&id).await?;
+    if associations.is_empty() {
+        store.delete_destination(&key.kind, &key.name).await?;
+        store.view.commit().await?;
+        event::purge_ended(&key.kind, &key.name, false);
+        return Ok(());
+    }
+    let unmarked: Vec<&(String, Association)> =
+        associations.iter().filter(|(_, association)| !association.removing).collect();
+    if !unmarked.is_empty() {
+        return mark(pass, key, &id, &unmarked).await;
+    }
+    let stuck: Vec<&(String, Association)> =
+        associations.iter().filter(|(_, association)| is_stuck(association, purge.force)).collect();
+    if purge.force {
+        return leave_behind(pass, key, &id, &stuck).await;
+    }
+    if let Some((_, association)) = stuck.first() {
+        let problem = association.state.problem.as_ref();
+        purge.error = problem.map(|problem| problem.message.clone());
+        store.put_destination(&destination).await?;
+        store.view.commit().await?;
+        event::purge_ended(&key.kind, &key.name, true);
+    }
+    Ok(())
+}
+
+/// Whether a removal failed for good; when the deletion is forced, one failure is enough.
+fn is_stuck(association: &Association, force: bool) -> bool {
+    let problem = association.state.problem.as_ref();
+    problem.is_some_and(|problem| force || !problem.failure.passes())
+}
+
+async fn mark(
+    pass: &Pass,
+    key: &PurgeKey,
+    id: &str,
+    unmarked: &[&(String, Association)],
+) -> Result<(), Error> {
+    let mark = Mark { since: to_millis(pass.clock.now()) };
+    for batch in unmarked.chunks(BATCH) {
+        let store = Store::open(&pass.barrier, &key.namespace);
+        for (secret, _) in batch.iter().copied() {
+            store.lock_association(id, secret).await;
+            let Some((mut association, read_at)) = store.association(id, secret).await? else {
+                continue;
+            };
+            association.removing = true;
+            association.state.problem = None;
+            store.update_association(id, secret, &association, read_at);
+            store.mark_dirty(id, secret, mark);
+        }
+        store.view.commit().await?;
+        for (secret, _) in batch.iter().copied() {
+            pass.board.kick(Key::new(&key.namespace, id, secret), Urgency::Change);
+        }
+    }
+    Ok(())
+}
+
+/// Forgets associations whose objects cannot be removed.
+async fn leave_behind(
+    pass: &Pass,
+    key: &PurgeKey,
+    id: &str,
+    stuck: &[&(String, Association)],
+) -> Result<(), Error> {
+    for batch in stuck.chunks(BATCH) {
+        let store = Store::open(&pass.barrier, &key.namespace);
+        for (secret, _) in batch.iter().copied() {
+            store.lock_association(id, secret).await;
+            if let Some((association, read_at)) = store.association(id, secret).await? {
+                store.delete_association(id, secret, &association, read_at);
+            }
+        }
+        store.view.commit().await?;
+    }
+    if !stuck.is_empty() {
+        // The destination itself may be free to go now.
+        pass.board.kick_purge(key.clone());
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! Kinds of destinations, and the configured ones: built when first needed, built anew when their
+//! configuration changes.
+
+use crate::{
+    Settings,
+    destination::{Destination, Note},
+    failure::{Error, Failure},
+    limits::Pace,
+    naming::NameRule,
+    store::Store,
+    tags::TagRule,
+};
+use bailee_barrier::Revision;
+use bailee_cloud::{EgressRules, HttpClient, HttpOptions, InvalidRule, aws::AmbientChain};
+use bailee_sdk::{Clock, Namespace, Sensitive};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+/// A kind of destination: what users write as its type, and how one is made.
+#[derive(Clone)]
+pub struct DestinationKind {
+    /// The type users name, such as `aws-sm`.
+    pub name: &'static str,
+    /// The name template where the user gives none.
+    pub template: &'static str,
+    /// Which names it takes.
+    pub names: NameRule,
+    /// Which tags it takes, if any.
+    pub tags: Option<TagRule>,
+    /// Its connection details.
+    pub details: &'static [Field],
+    /// Makes a destination; an error says what is wrong with the configuration.
+    pub build: Build,
+}
+
+/// A connection detail of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name in the API.
+    pub name: &'static str,
+    /// Whether it is never shown again.
+    pub secret: bool,
+}
+
+/// Makes a configured destination.
+pub type Build =
+    Arc<dyn Fn(Blueprint) -> BoxFuture<'static, Result<Arc<dyn Destination>, Error>> + Send + Sync>;
+
+/// All that a destination is made of.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// What the user configured.
+    pub details: Details,
+    /// Where its connections may go.
+    pub rules: EgressRules,
+    /// Whether it belongs to the root namespace.
+    pub in_root: bool,
+    /// What all destinations share.
+    pub surroundings: Arc<Surroundings>,
+}
+
+/// What all destinations of the process share.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The server's configuration.
+    pub settings: Settings,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The credentials of this machine, where the configuration allows their use.
+    pub ambient: Option<AmbientChain>,
+}
+
+impl Surroundings {
+    pub(crate) fn new(settings: Settings, clock: Arc<dyn Clock>) -> Surroundings {
+        let ambient = settings.ambient_credentials.then(|| {
+            let options = HttpOptions {
+                proxy: settings.proxy.clone(),
+                roots: settings.roots.clone(),
+                ..HttpOptions::default()
+            };
+            AmbientChain::new(options, clock.clone())
+        });
+        Surroundings { settings, clock, ambient }
+    }
+}
+
+impl Blueprint {
+    /// A client whose every connection passes the destination's rules.
+    pub fn http(&self) -> HttpClient {
+        let settings = &self.surroundings.settings;
+        HttpClient::new(HttpOptions {
+            rules: self.rules.clone(),
+            proxy: settings.proxy.clone(),
+            roots: settings.roots.clone(),
+            ..HttpOptions::default()
+        })
+    }
+}
+
+impl fmt::Debug for DestinationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DestinationKind({})", self.name)
+    }
+}
+
+/// Connection details by name. Their values are secret until a kind says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details(pub BTreeMap<String, Sensitive<String>>);
+
+impl Details {
+    /// A detail that is set to something.
+    pub fn get(&self, name: &str) -> Option<&Sensitive<String>> {
+        self.0.get(name).filter(|value| !value.expose().is_empty())
+    }
+
+    /// The text of a detail that is not secret.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(|value| value.expose().clone())
+    }
+}
+
+impl Serialize for Details {
+    /// Into the barrier only: answers show details through their kind's masks.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value.expose())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Details {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Details, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Details)
+    }
+}
+
+/// A destination as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDestination {
+    /// Its type.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Connection details.
+    pub details: Details,
+    /// The user's own name template.
+    pub template: Option<String>,
+    /// Tags beside the ownership mark, as the destination takes them.
+    pub custom_tags: BTreeMap<String, String>,
+    /// Where its connections may go.
+    pub network: Network,
+    /// That it is to be deleted together with its associations.
+    pub purge: Option<Purge>,
+}
+
+/// Where connections of a destination may go, as the user wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Lifts all rules.
+    pub disable_strict_networking: bool,
+    /// IPv4 ranges permitted although they are special.
+    pub allowed_ipv4_addresses: Vec<String>,
+    /// IPv6 ranges permitted although they are special.
+    pub allowed_ipv6_addresses: Vec<String>,
+    /// Permitted ports; 80 and 443 when empty.
+    pub allowed_ports: Vec<String>,
+}
+
+impl Network {
+    /// The rules in force; an error names the field.
+    pub fn rules(&self) -> Result<EgressRules, InvalidRule> {
+        EgressRules::parse(
+            self.disable_strict_networking,
+            &self.allowed_ipv4_addresses,
+            &self.allowed_ipv6_addresses,
+            &self.allowed_ports,
+        )
+    }
+}
+
+/// A deletion together with the associations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// When it was asked for, in milliseconds since 1970.
+    pub initiated_at: u64,
+    /// Whether what cannot be removed is left behind.
+    pub force: bool,
+    /// Why it stopped.
+    pub error: Option<String>,
+}
+
+impl StoredDestination {
+    /// Whether a purge is running.
+    pub fn is_purging(&self) -> bool {
+        self.purge.as_ref().is_some_and(|purge| purge.error.is_none())
+    }
+
+    pub(crate) fn blueprint(
+        &self,
+        namespace: &Namespace,
+        surroundings: &Arc<Surroundings>,
+    ) -> Result<Blueprint, InvalidRule> {
+        Ok(Blueprint {
+            details: self.details.clone(),
+            rules: self.network.rules()?,
+            in_root: namespace.is_root(),
+            surroundings: surroundings.clone(),
+        })
+    }
+}
+
+/// A destination that is ready for use.
+pub(crate) struct Configured {
+    pub(crate) stored: StoredDestination,
+    pub(crate) destination: Arc<dyn Destination>,
+    pub(crate) pace: Pace,
+    /// Permissions that are not necessary, and what they would add.
+    wishes: Mutex<BTreeMap<String, Note>>,
+}
+
+impl Configured {
+    pub(crate) fn wish(&self, note: Note) {
+        self.wishes.lock().insert(note.missing_permission.clone(), note);
+    }
+
+    /// A survey went through: nothing more is wished for it.
+    pub(crate) fn surveyed(&self) {
+        self.wishes.lock().clear();
+    }
+
+    pub(crate) fn wishes(&self) -> Vec<Note> {
+        self.wishes.lock().values().cloned().collect()
+    }
+}
+
+/// Destinations by namespace and code.
+type Built = HashMap<(String, String), (Option<Revision>, Arc<Configured>)>;
+
+/// All kinds, and the destinations that were built.
+pub(crate) struct Registry {
+    kinds: Vec<DestinationKind>,
+    pub(crate) surroundings: Arc<Surroundings>,
+    built: Mutex<Built>,
+}
+
+impl Registry {
+    pub(crate) fn new(kinds: Vec<DestinationKind>, surroundings: Surroundings) -> Registry {
+        Registry { kinds, surroundings: Arc::new(surroundings), built: Mutex::default() }
+    }
+
+    pub(crate) fn kind(&self, name: &str) -> Option<&DestinationKind> {
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    /// The destination as it is configured now; `None` when it does not exist.
+    pub(crate) async fn configured(
+        &self,
+        store: &Store,
+        namespace: &Namespace,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Configured>>, Error> {
+        let key = (namespace.id.clone(), store.destination_id(kind, name));
+        let Some((stored, revision)) = store.destination(kind, name).await? else {
+            self.built.lock().remove(&key);
+            return Ok(None);
+        };
+        if let Some((built_at, configured)) = self.built.lock().get(&key) {
+            if *built_at == revision {
+                return Ok(Some(configured.clone()));
+            }
+        }
+        let destination = self.build(&stored, namespace).await?;
+        let pace = Pace::per_second(destination.limits().writes_per_second);
+        let configured =
+            Arc::new(Configured { stored, destination, pace, wishes: Mutex::default() });
+        self.built.lock().insert(key, (revision, configured.clone()));
+        Ok(Some(configured))
+    }
+
+    /// What was built and is still configured so, without building anything.
+    pub(crate) fn built(&self, namespace: &Namespace, id: &str) -> Option<Arc<Configured>> {
+        let key = (namespace.id.clone(), id.to_owned());
+        self.built.lock().get(&key).map(|(_, configured)| configured.clone())
+    }
+
+    /// Forgets what was built, credentials included.
+    pub(crate) fn clear(&self) {
+        self.built.lock().clear();
+    }
+
+    /// Makes a destination of a configuration; an error says what is wrong with it.
+    pub(crate) async fn build(
+        &self,
+        stored: &StoredDestination,
+        namespace: &Namespace,
+    ) -> Result<Arc<dyn Destination>, Error> {
+        let unknown = || Error::new(Failure::Invalid, "unknown destination type");
+        let kind = self.kind(&stored.kind).ok_or_else(unknown)?;
+        let blueprint = stored
+            .blueprint(namespace, &self.surroundings)
+            .map_err(|error| Error::new(Failure::Invalid, error.to_string()))?;
+        (kind.build)(blueprint).await
+    }
+}

@@ -1,0 +1,140 @@
+//! Tags that delivered objects carry: the mark that says whose they are, and the user's own.
+
+use std::collections::BTreeMap;
+
+/// The tag that marks what secrets sync owns; its value is empty.
+pub const OWNERSHIP_TAG: &str = "hashicorp:vault";
+
+/// What a destination's tags may look like.
+#[derive(Clone, Copy, Debug)]
+pub struct TagRule {
+    /// Most tags an object may carry, the mark included.
+    pub tags_max: usize,
+    /// Longest key in characters.
+    pub key_characters_max: usize,
+    /// Longest value in characters.
+    pub value_characters_max: usize,
+    /// Characters beside letters, digits and spaces.
+    pub punctuation: &'static str,
+    /// A prefix that the vendor keeps for itself.
+    pub reserved_prefix: &'static str,
+}
+
+/// The tags of an object: the mark and the user's own.
+pub fn marked(custom: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags = custom.clone();
+    tags.insert(OWNERSHIP_TAG.to_owned(), String::new());
+    tags
+}
+
+impl TagRule {
+    /// The tags as the destination takes them; the error says which cannot be made to fit.
+    pub fn normalise(
+        &self,
+        custom: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        if custom.len() >= self.tags_max {
+            return Err(format!(
+                "custom_tags has {} tags, the destination takes {} beside its own",
+                custom.len(),
+                self.tags_max.saturating_sub(1)
+            ));
+        }
+        let mut tags = BTreeMap::new();
+        for (key, value) in custom {
+            let normal = self.text(key);
+            self.check_key(key, &normal)?;
+            let value = self.text(value);
+            if value.chars().count() > self.value_characters_max {
+                return Err(format!(
+                    "custom_tags: the value of {key:?} is longer than {} characters",
+                    self.value_characters_max
+                ));
+            }
+            if tags.insert(normal.clone(), value).is_some() {
+                return Err(format!("custom_tags: more than one key becomes {normal:?}"));
+            }
+        }
+        Ok(tags)
+    }
+
+    fn check_key(&self, key: &str, normal: &str) -> Result<(), String> {
+        let lower = normal.to_lowercase();
+        if normal.is_empty() {
+            return Err("custom_tags: a key is empty".to_owned());
+        }
+        if normal.chars().count() > self.key_characters_max {
+            return Err(format!(
+                "custom_tags: key {key:?} is longer than {} characters",
+                self.key_characters_max
+            ));
+        }
+        if !self.reserved_prefix.is_empty() && lower.starts_with(self.reserved_prefix) {
+            return Err(format!(
+                "custom_tags: key {key:?} starts with {:?}, which is reserved",
+                self.reserved_prefix
+            ));
+        }
+        if lower == OWNERSHIP_TAG {
+            return Err(format!("custom_tags: key {key:?} is the mark of secrets sync itself"));
+        }
+        Ok(())
+    }
+
+    fn text(&self, text: &str) -> String {
+        text.trim()
+            .chars()
+            .map(|character| match character {
+                character if character.is_alphanumeric() => character,
+                character if character.is_whitespace() => ' ',
+                character if self.punctuation.contains(character) => character,
+                _ => '-',
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: TagRule = TagRule {
+        tags_max: 3,
+        key_characters_max: 10,
+        value_characters_max: 5,
+        punctuation: "_.:/=+-@",
+        reserved_prefix: "aws:",
+    };
+
+    fn normalise(key: &str, value: &str) -> Result<BTreeMap<String, String>, String> {
+        RULE.normalise(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn recoverable_tags_are_made_to_fit() {
+        let tags = normalise(" te*am\t1 ", "a,b").unwrap();
+        assert_eq!(tags, BTreeMap::from([("te-am 1".to_owned(), "a-b".to_owned())]));
+    }
+
+    #[test]
+    fn irrecoverable_tags_are_refused_by_name() {
+        for (key, value, reason) in [
+            ("", "x", "empty"),
+            ("AWS:x", "x", "reserved"),
+            ("waytoolong1", "x", "longer than 10"),
+            ("k", "123456", "longer than 5"),
+            ("Hashicorp:Vault", "x", "longer"),
+        ] {
+            assert!(normalise(key, value).unwrap_err().contains(reason), "{key}");
+        }
+        let many: BTreeMap<_, _> = (0..3).map(|n| (n.to_string(), String::new())).collect();
+        assert!(RULE.normalise(&many).unwrap_err().contains("3 tags"));
+        let two = BTreeMap::from(["a*", "a,"].map(|key| (key.to_owned(), String::new())));
+        assert!(RULE.normalise(&two).unwrap_err().contains("more than one"));
+    }
+
+    #[test]
+    fn every_object_carries_the_mark() {
+        assert_eq!(marked(&BTreeMap::new()).get(OWNERSHIP_TAG), Some(&String::new()));
+    }
+}
