@@ -569,13 +569,18 @@ pub(crate) fn system_caller(name: &str, path: &str) -> Arc<Caller> {
 }
 
 /// A call that the system makes.
-pub(crate) fn system_call(id: String, namespace: &str, path: &str) -> Call {
+pub(crate) fn system_call(
+    id: String,
+    namespace: &str,
+    path: &str,
+    input: Map<String, Value>,
+) -> Call {
     Call {
         id,
         namespace: namespace.to_owned(),
         path: path.to_owned(),
         operation: Operation::Read,
-        input: Map::new(),
+        input,
         token: None,
         wrap_ttl: None,
         remote: None,

@@ -49,15 +49,17 @@ impl Session {
     }
 
     /// Reads exactly this path as the system caller `name`: routed and audited like any request,
-    /// without a token. Not found when nothing is there.
+    /// without a token. `input` is what would stand in the query. Not found when nothing is there.
     pub async fn read_as_system(
         &self,
         name: &str,
         namespace: &Namespace,
         path: &str,
+        input: Map<String, Value>,
     ) -> Result<Answer, Error> {
         let kernel = &self.kernel;
-        let call = handle::system_call(random::uuid().to_string(), &namespace.path, path);
+        let id = random::uuid().to_string();
+        let call = handle::system_call(id, &namespace.path, path, input);
         let mut trace = audit::system_trace(name, namespace, &call, kernel.clock.now());
         let admitted = self.admit(name, namespace, path, &mut trace).await;
         kernel.audit.request(&trace, &call, admitted.as_ref().err()).await?;
@@ -79,7 +81,8 @@ impl Session {
         path: &str,
         detail: &Map<String, Value>,
     ) -> Result<(), Error> {
-        let call = handle::system_call(random::uuid().to_string(), &namespace.path, path);
+        let id = random::uuid().to_string();
+        let call = handle::system_call(id, &namespace.path, path, Map::new());
         let trace = audit::system_trace(name, namespace, &call, self.kernel.clock.now());
         self.kernel.audit.effect(&trace, &call, what, detail).await
     }

@@ -92,7 +92,12 @@ async fn a_device_that_cannot_write_refuses_requests_and_deliveries() {
     let detail = serde_json::Map::new();
     let outcome = session.audit_system("sync/a", &root, "delivery", "boxes/box/a", &detail).await;
     assert_eq!(refused(outcome).0, Code::Internal);
-    assert!(session.read_as_system("sync/a", &root, "boxes/box/a").await.is_err());
+    assert!(
+        session
+            .read_as_system("sync/a", &root, "boxes/box/a", serde_json::Map::new())
+            .await
+            .is_err()
+    );
     *recorder.fails.lock() = false;
     // It was refused before it had an effect.
     assert_eq!(refused(world.read("boxes/box/a").await).0, Code::NotFound);
@@ -117,7 +122,7 @@ async fn what_the_system_does_is_recorded_without_names() {
     let detail = json!({ "secret": "canary-name", "version": 3 }).as_object().unwrap().clone();
     session.audit_system("sync/a", &root, "delivery", "boxes/canary-path", &detail).await.unwrap();
     world.write("boxes/box/a", r#"{"value":1}"#).await.unwrap();
-    session.read_as_system("sync/a", &root, "boxes/box/a").await.unwrap();
+    session.read_as_system("sync/a", &root, "boxes/box/a", serde_json::Map::new()).await.unwrap();
     let lines = recorder.take();
     assert_eq!(lines[0]["request"]["operation"], "delivery");
     assert_eq!(lines[0]["auth"]["display_name"], "sync/a");

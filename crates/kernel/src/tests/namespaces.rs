@@ -145,14 +145,24 @@ async fn the_system_reads_exactly_one_path() {
     let session = world.core.sessions().borrow().clone().unwrap();
     let all = session.namespaces().await.unwrap();
     let a = all.iter().find(|namespace| namespace.path == "a/").unwrap();
-    let answer = session.read_as_system("sync/one", a, "boxes2/box/x").await.unwrap();
+    let answer = session
+        .read_as_system("sync/one", a, "boxes2/box/x", serde_json::Map::new())
+        .await
+        .unwrap();
     assert_eq!(data(&answer), json!({ "value": 1 }));
     let root = Namespace::root();
-    let outcome = session.read_as_system("sync/one", &root, "boxes2/box/x").await;
+    let outcome =
+        session.read_as_system("sync/one", &root, "boxes2/box/x", serde_json::Map::new()).await;
     assert_eq!(refused(outcome).0, Code::NotFound);
-    let told = session.read_as_system("sync/one", a, "boxes2/whoami/boxes2/box/x").await.unwrap();
+    let told = session
+        .read_as_system("sync/one", a, "boxes2/whoami/boxes2/box/x", serde_json::Map::new())
+        .await
+        .unwrap();
     assert_eq!(data(&told)["read"], false);
     let gone = Namespace { id: "gone".to_owned(), path: "gone/".to_owned() };
-    assert_eq!(refused(session.read_as_system("s", &gone, "x").await).0, Code::NotFound);
+    assert_eq!(
+        refused(session.read_as_system("s", &gone, "x", serde_json::Map::new()).await).0,
+        Code::NotFound
+    );
     assert!(session.mounts(&gone).0.is_empty());
 }
