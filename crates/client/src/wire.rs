@@ -95,7 +95,11 @@ impl Outgoing {
 
     /// The same with one more header.
     #[must_use]
-    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Outgoing {
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Outgoing {
         self.headers.push((name.into(), value.into()));
         self
     }

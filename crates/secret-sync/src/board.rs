@@ -34,11 +34,7 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(namespace: &Arc<Namespace>, destination: &str, secret: &str) -> Key {
-        Key {
-            namespace: namespace.clone(),
-            destination: destination.into(),
-            secret: secret.into(),
-        }
+        Key { namespace: namespace.clone(), destination: destination.into(), secret: secret.into() }
     }
 
     fn parts(&self) -> (&str, &str, &str) {

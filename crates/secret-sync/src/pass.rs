@@ -140,9 +140,8 @@ impl Pass {
                 () = tokio::time::sleep_until(until) => {}
             }
         }
-        let grace = tokio::time::timeout(STOP_GRACE, async {
-            while work.join_next().await.is_some() {}
-        });
+        let grace =
+            tokio::time::timeout(STOP_GRACE, async { while work.join_next().await.is_some() {} });
         if grace.await.is_err() {
             work.shutdown().await;
         }

@@ -110,15 +110,16 @@ mod tests {
     fn desired() -> impl Strategy<Value = Vec<Desired>> {
         let object = (0..4u8, 1..3u64, 1..3u64, 0..2u8, 0..2u8);
         proptest::collection::btree_map(0..4u8, object, 0..4).prop_map(|objects| {
-            let object = |(name, (_, version, generation, mark, tag)): (u8, (u8, u64, u64, u8, u8))| {
-                Desired {
-                    name: format!("name-{name}"),
-                    source_version: version,
-                    generation,
-                    content_mark: format!("mark-{mark}"),
-                    tags: BTreeMap::from([("tag".to_owned(), tag.to_string())]),
-                }
-            };
+            let object =
+                |(name, (_, version, generation, mark, tag)): (u8, (u8, u64, u64, u8, u8))| {
+                    Desired {
+                        name: format!("name-{name}"),
+                        source_version: version,
+                        generation,
+                        content_mark: format!("mark-{mark}"),
+                        tags: BTreeMap::from([("tag".to_owned(), tag.to_string())]),
+                    }
+                };
             objects.into_iter().map(object).collect()
         })
     }

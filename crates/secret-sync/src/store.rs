@@ -10,10 +10,7 @@
 //!
 //! `<destination>`, `<secret>` and `<name>` are codes: names that users chose are in no key.
 
-use crate::{
-    association::Association,
-    registry::StoredDestination,
-};
+use crate::{association::Association, registry::StoredDestination};
 use bailee_barrier::{Barrier, Revision};
 use bailee_sdk::{Namespace, View};
 use bailee_storage::Error;

@@ -4,7 +4,7 @@
 use crate::{
     association::{Association, State},
     board::{Board, Job, Key, PurgeKey, Verdict},
-    destination::{Delivered, Deletion, Delivery, LedgerEntry, Names, Note, Remote},
+    destination::{Deletion, Delivered, Delivery, LedgerEntry, Names, Note, Remote},
     event,
     failure::{Error, Failure, Status},
     plan::{Desired, Reason, Step, plan},
@@ -14,7 +14,10 @@ use crate::{
     tags::marked,
 };
 use bailee_barrier::{Barrier, Revision};
-use bailee_crypto::{clock::{from_millis, to_millis}, random};
+use bailee_crypto::{
+    clock::{from_millis, to_millis},
+    random,
+};
 use bailee_sdk::Clock;
 use bailee_storage::Error as StorageError;
 use parking_lot::Mutex;
@@ -149,13 +152,15 @@ impl Worker {
                 let result = Ok(Done::Unsynced);
                 (Outcome { changes: Vec::new(), result, acted: true }, true)
             }
-            Err(error) => {
-                (Outcome { changes: Vec::new(), result: Err(error), acted: true }, true)
-            }
+            Err(error) => (Outcome { changes: Vec::new(), result: Err(error), acted: true }, true),
         }
     }
 
-    async fn drop_mark(&self, key: &Key, mark: Option<(Mark, Revision)>) -> Result<Verdict, StorageError> {
+    async fn drop_mark(
+        &self,
+        key: &Key,
+        mark: Option<(Mark, Revision)>,
+    ) -> Result<Verdict, StorageError> {
         let store = Store::open(&self.barrier, &key.namespace);
         if let Some((_, read_at)) = mark {
             store.clear_dirty(&key.destination, &key.secret, read_at);
@@ -216,10 +221,7 @@ impl Worker {
     }
 
     /// What the destination shall hold, read as the system caller of this association.
-    async fn desired(
-        &self,
-        task: &Task<'_>,
-    ) -> Result<(Option<Desired>, Option<Payload>), Error> {
+    async fn desired(&self, task: &Task<'_>) -> Result<(Option<Desired>, Option<Payload>), Error> {
         let association = task.association;
         if association.removing {
             return Ok((None, None));
@@ -459,8 +461,7 @@ impl Worker {
         };
         let before = current.clone();
         outcome.apply_changes(store, key, seen, &mut current);
-        let unchanged =
-            current.generation == seen.generation && current.removing == seen.removing;
+        let unchanged = current.generation == seen.generation && current.removing == seen.removing;
         let mut verdict = Verdict::default();
         if unchanged {
             verdict = self.conclude(key, &mut current, outcome, now);

@@ -1,16 +1,17 @@
 //! What real servers answered to the same requests. The floors may only rise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
 use bailee_testkit::{binary, workspace};
 use std::process::Command;
 
 /// Groups with the number of answers that must be equal, at least.
-const FLOORS: &[(&str, u32)] = &[
-    ("sys-lifecycle", 0),
-    ("kv-v2-data", 0),
-    ("policies", 0),
-    ("tokens", 0),
-    ("mounts", 0),
-];
+const FLOORS: &[(&str, u32)] =
+    &[("sys-lifecycle", 0), ("kv-v2-data", 0), ("policies", 0), ("tokens", 0), ("mounts", 0)];
 
 #[test]
 fn answers_equal_those_of_real_servers() {
@@ -22,7 +23,13 @@ fn answers_equal_those_of_real_servers() {
     let mut below = Vec::new();
     for (group, floor) in FLOORS {
         let mut replay = Command::new("python3");
-        replay.current_dir(&recordings).args(["replay.py", "--lenient", "extra", "--groups", group]);
+        replay.current_dir(&recordings).args([
+            "replay.py",
+            "--lenient",
+            "extra",
+            "--groups",
+            group,
+        ]);
         replay.args(["--recording", "recordings/vault-1.21", "--also", "recordings/vault"]);
         replay.args(["--also", "recordings/openbao", "--server-cmd"]);
         replay.arg(format!("{} server -config={{config}}", binary().display()));

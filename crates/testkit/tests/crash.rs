@@ -1,6 +1,12 @@
 //! The server dies at any moment, AWS fails in every way: nothing acknowledged is lost, AWS ends at
 //! the newest value and never shows an older one after a newer.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use bailee_testkit::{Api, Dice, Options, Sync, TestServer, eventually, is_slow};
 use serde_json::{Value, json};
@@ -73,7 +79,11 @@ async fn check(seed: u64, server: &TestServer, aws: &FakeAws, told: &Acknowledge
         let stored = versions(server.api(), secret).await;
         for (_, version, value) in told.iter().filter(|(path, ..)| *path == secret) {
             let kept = stored.get(version);
-            assert_eq!(kept, Some(value), "seed {seed}: {secret} version {version} was acknowledged");
+            assert_eq!(
+                kept,
+                Some(value),
+                "seed {seed}: {secret} version {version} was acknowledged"
+            );
         }
         let newest = stored.values().next_back().cloned().expect("at least one version");
         let name = format!("vault/{secret}");
@@ -178,7 +188,11 @@ async fn what_a_full_disk_refuses_was_not_acknowledged() {
         server.sync().destination_with("fake", Sync::fields(&aws)).await.done();
         let mut told = Acknowledged::new();
         for secret in SECRETS {
-            server.api().put(&format!("secret/metadata/{secret}"), json!({ "max_versions": 9999 })).await.done();
+            server
+                .api()
+                .put(&format!("secret/metadata/{secret}"), json!({ "max_versions": 9999 }))
+                .await
+                .done();
             let value = json!({ "client": 0, "turn": 0 });
             told.push((secret, server.api().write(secret, value.clone()).await, value));
             server.sync().set("fake", secret).await.done();

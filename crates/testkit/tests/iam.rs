@@ -1,5 +1,11 @@
 //! The documented policies: enough, and no more than needed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
 use bailee_fake_clouds::{FakeAws, aws::Key};
 use bailee_testkit::{Sync, TestServer, eventually, workspace};
 use serde_json::{Value, json};
@@ -60,7 +66,9 @@ async fn the_documented_minimal_policy_is_enough() {
 
     api.write("app/db", json!({ "n": 2 })).await;
     eventually("the update", async || value(&aws, "vault/app/db") == Some(json!({ "n": 2 }))).await;
-    api.patch("sys/sync/destinations/aws-sm/fake", json!({ "custom_tags": { "team": "core" } })).await.done();
+    api.patch("sys/sync/destinations/aws-sm/fake", json!({ "custom_tags": { "team": "core" } }))
+        .await
+        .done();
     sync.set("fake", "app/db").await.done();
     eventually("the tag changes", async || {
         let tags = aws.secret("vault/app/db").unwrap().tags;
@@ -91,7 +99,7 @@ async fn each_permission_that_is_missing_is_named_by_the_status() {
         }
         aws.set_user_policies("sync", &[&without(&minimal, &action)]);
         if creates {
-            sync.set("fake", &secret).await.ok();
+            sync.set("fake", &secret).await.done();
         } else if action.ends_with(":UpdateSecret") {
             api.write(&secret, json!({ "n": 2 })).await;
         } else {
@@ -104,7 +112,7 @@ async fn each_permission_that_is_missing_is_named_by_the_status() {
 
         aws.set_user_policies("sync", &[&minimal.to_string()]);
         if action.ends_with(":DeleteSecret") {
-            sync.remove("fake", &secret).await.ok();
+            sync.remove("fake", &secret).await.done();
             eventually("it is removed once permitted", async || value(&aws, &name).is_none()).await;
         } else {
             sync.set("fake", &secret).await.done();
@@ -120,7 +128,7 @@ async fn without_any_statement_the_status_says_which_permission_comes_first() {
     let key = aws.create_user("nobody", &[]);
     let server = server_for(&aws, &key, json!({})).await;
     server.api().write("app/db", json!({ "n": 1 })).await;
-    server.sync().set("fake", "app/db").await.ok();
+    server.sync().set("fake", "app/db").await.done();
     let status = server.sync().until("fake", "app/db", "CLIENT_SIDE_ERROR").await;
     assert!(status.to_string().contains("secretsmanager:CreateSecret"), "{status}");
 }
@@ -137,11 +145,11 @@ async fn the_documented_denial_keeps_the_role_from_secrets_that_are_not_synced()
     // Somebody else's secret, under the same prefix and without the mark.
     aws.put_secret("vault/foreign", "precious");
     api.write("foreign", json!({ "n": 1 })).await;
-    sync.set("fake", "foreign").await.ok();
+    sync.set("fake", "foreign").await.done();
     let status = sync.until("fake", "foreign", "CLIENT_SIDE_ERROR").await;
     assert!(status.to_string().contains("secretsmanager:UpdateSecret"), "{status}");
     assert_eq!(aws.secret("vault/foreign").unwrap().value.as_deref(), Some("precious"));
-    sync.remove("fake", "foreign").await.ok();
+    sync.remove("fake", "foreign").await.done();
     assert_eq!(aws.secret("vault/foreign").unwrap().value.as_deref(), Some("precious"));
 
     // What carries the mark is not in the way of the denial.

@@ -1,6 +1,12 @@
 //! Too large, malformed, of the wrong type, out of place: refused with the API's own words, nothing
 //! changed, nobody panics.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Api, Ask, Options, Storage, Sync, TestServer};
 use serde_json::{Value, json};
@@ -23,7 +29,7 @@ async fn a_value_too_large_for_aws_is_stored_and_its_association_says_so() {
         api.write("big", json!({ "v": value })).await;
         let kept = api.get("secret/data/big").await.ok();
         assert_eq!(kept.at("/data/data/v").as_str().map(str::len), Some(bytes));
-        sync.set("fake", "big").await.ok();
+        sync.set("fake", "big").await.done();
         let status = sync.until("fake", "big", "CLIENT_SIDE_ERROR").await.to_string();
         assert!(status.contains("65,536") || status.contains("65536"), "{status}");
         assert!(aws.secret("vault/big").is_none());
@@ -40,7 +46,16 @@ async fn malformed_bodies_are_refused_and_change_nothing() {
     let api = server.api();
     api.write("app", json!({ "n": 1 })).await;
     let many = format!("[{}]", "[".repeat(5_000));
-    for body in ["{", "{\"data\":{\"n\":2}", "[]", "\"text\"", "{\"data\":{\"n\":2}}{", "nul", "\u{0}", &many] {
+    for body in [
+        "{",
+        "{\"data\":{\"n\":2}",
+        "[]",
+        "\"text\"",
+        "{\"data\":{\"n\":2}}{",
+        "nul",
+        "\u{0}",
+        &many,
+    ] {
         let ask = Ask::new("PUT", "secret/data/app").header("content-type", "application/json");
         let answer = api.send(ask.body(body.to_owned())).await;
         assert_eq!(answer.status, 400, "{body:.40}: {answer:?}");
@@ -134,11 +149,15 @@ async fn refused_destination(api: &Api, aws: &FakeAws, change: Value, part: &str
 async fn illegal_templates_and_networks_make_no_destination() {
     let (aws, server) = with_sync().await;
     let api = server.api();
-    for template in ["{{ .Nope }}", "{{ .SecretPath", "{{ SecretPath }}", "{{ .SecretPath | launch }}"] {
-        refused_destination(api, &aws, json!({ "secret_name_template": template }), "template").await;
+    for template in
+        ["{{ .Nope }}", "{{ .SecretPath", "{{ SecretPath }}", "{{ .SecretPath | launch }}"]
+    {
+        refused_destination(api, &aws, json!({ "secret_name_template": template }), "template")
+            .await;
     }
     refused_destination(api, &aws, json!({ "granularity": "secret-word" }), "granularity").await;
-    refused_destination(api, &aws, json!({ "allowed_ipv4_addresses": ["10.0.0.0/40"] }), "CIDR").await;
+    refused_destination(api, &aws, json!({ "allowed_ipv4_addresses": ["10.0.0.0/40"] }), "CIDR")
+        .await;
     refused_destination(api, &aws, json!({ "allowed_ports": [70_000] }), "port").await;
     refused_destination(api, &aws, json!({ "custom_tags": { "aws:x": "y" } }), "tag").await;
     server.assert_no_panic();

@@ -1,6 +1,12 @@
 //! The same delivery, seen by AWS's own SDK in another fake that we did not write.
 
-use bailee_testkit::{Options, Storage, TestServer, free_port, python, eventually};
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
+use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
 
@@ -55,7 +61,8 @@ impl Drop for Moto {
 async fn boto3_reads_from_moto_what_was_written_here() {
     let moto = Moto::start().await;
     let endpoint = format!("http://127.0.0.1:{}", moto.port);
-    let options = Options { storage: Storage::Memory, aws_endpoint: Some(endpoint), ..Options::default() };
+    let options =
+        Options { storage: Storage::Memory, aws_endpoint: Some(endpoint), ..Options::default() };
     let server = TestServer::start_with(options).await;
     let (api, sync) = (server.api(), server.sync());
     sync.activate().await;

@@ -244,8 +244,8 @@ async fn answer(
     );
     let id = store.destination_id(&kind, &name);
     let current = store.association(&id, &subject.secret).await?.map(|(found, _)| found);
-    let empty = !subject.removed
-        && current.is_some_and(|current| current.state.status == Status::Unsynced);
+    let empty =
+        !subject.removed && current.is_some_and(|current| current.state.status == Status::Unsynced);
     let secret = format!("{}{}", subject.association.mount_path, subject.association.secret_name);
     let reply = Reply::data(&listed(&store, &kind, &name, Some(&subject), now).await?);
     if !empty {

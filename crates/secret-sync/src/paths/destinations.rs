@@ -4,7 +4,7 @@ use super::{Named, Nothing, Paths, unsupported_path};
 use crate::{
     board::{Board, Key, PurgeKey, Urgency},
     naming,
-    registry::{Details, DestinationKind, Purge, StoredDestination},
+    registry::{DestinationKind, Details, Purge, StoredDestination},
     store::Store,
 };
 use bailee_barrier::Barrier;

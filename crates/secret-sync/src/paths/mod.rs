@@ -5,7 +5,11 @@ mod associations;
 mod config;
 mod destinations;
 
-use crate::{SecretSync, board::{Board, Key, Urgency}, store::Store};
+use crate::{
+    SecretSync,
+    board::{Board, Key, Urgency},
+    store::Store,
+};
 use bailee_sdk::{Code, Engine, Error, Path, Request, path::Operation};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -39,22 +43,36 @@ impl Engine for Paths {
         use Operation::{Delete, List, Patch, Read, Update};
         let on = |pattern| Path::new(pattern);
         vec![
-            on("activation-flags")
-                .unauthenticated()
-                .on(Read, &self, "List features that can be activated", Paths::read_flags),
-            on("activation-flags/secrets-sync/activate")
-                .root_only()
-                .on(Update, &self, "Activate secrets sync; it cannot be undone", Paths::activate),
+            on("activation-flags").unauthenticated().on(
+                Read,
+                &self,
+                "List features that can be activated",
+                Paths::read_flags,
+            ),
+            on("activation-flags/secrets-sync/activate").root_only().on(
+                Update,
+                &self,
+                "Activate secrets sync; it cannot be undone",
+                Paths::activate,
+            ),
             on("sync/config")
                 .root_only()
                 .on(Read, &self, "Read the configuration of secrets sync", Paths::read_config)
                 .on(Update, &self, "Configure secrets sync", Paths::write_config)
                 .on(Patch, &self, "Configure secrets sync in part", Paths::write_config)
                 .on(Delete, &self, "Configure secrets sync as at first", Paths::reset_config),
-            on("sync/destinations")
-                .on(List, &self, "List all destinations", Paths::list_destinations),
-            on("sync/destinations/{type}")
-                .on(List, &self, "List destinations of a type", Paths::list_destinations_of_type),
+            on("sync/destinations").on(
+                List,
+                &self,
+                "List all destinations",
+                Paths::list_destinations,
+            ),
+            on("sync/destinations/{type}").on(
+                List,
+                &self,
+                "List destinations of a type",
+                Paths::list_destinations_of_type,
+            ),
             on("sync/destinations/{type}/{name}")
                 .exists(&self, Paths::destination_exists)
                 .on(Read, &self, "Read a destination", Paths::read_destination)
@@ -64,16 +82,36 @@ impl Engine for Paths {
             on("sync/destinations/{type}/{name}/associations")
                 .on(Read, &self, "Show the secrets of a destination", Paths::read_associations)
                 .on(List, &self, "Show the secrets of a destination", Paths::read_associations),
-            on("sync/destinations/{type}/{name}/associations/set")
-                .on(Update, &self, "Keep a secret at a destination", Paths::set_association),
-            on("sync/destinations/{type}/{name}/associations/remove")
-                .on(Update, &self, "Remove a secret from a destination", Paths::remove_association),
-            on("sync/associations")
-                .on(List, &self, "List all associated secrets", Paths::list_associations),
-            on("sync/associations/destinations")
-                .on(Read, &self, "Show the destinations of a secret", Paths::read_secret),
-            on("sync/associations/{mount}/{secret_name}")
-                .on(Read, &self, "Show the destinations of a secret", Paths::read_secret),
+            on("sync/destinations/{type}/{name}/associations/set").on(
+                Update,
+                &self,
+                "Keep a secret at a destination",
+                Paths::set_association,
+            ),
+            on("sync/destinations/{type}/{name}/associations/remove").on(
+                Update,
+                &self,
+                "Remove a secret from a destination",
+                Paths::remove_association,
+            ),
+            on("sync/associations").on(
+                List,
+                &self,
+                "List all associated secrets",
+                Paths::list_associations,
+            ),
+            on("sync/associations/destinations").on(
+                Read,
+                &self,
+                "Show the destinations of a secret",
+                Paths::read_secret,
+            ),
+            on("sync/associations/{mount}/{secret_name}").on(
+                Read,
+                &self,
+                "Show the destinations of a secret",
+                Paths::read_secret,
+            ),
         ]
     }
 }
@@ -86,11 +124,7 @@ impl Paths {
     /// The namespace's place in the request's unit of work, once sync is activated.
     async fn store<I>(&self, request: &Request<I>) -> Result<Store, Error> {
         let store = Store::within(&request.view, &request.namespace);
-        if store.flags().await?.activated {
-            Ok(store)
-        } else {
-            Err(Error::invalid(NOT_ACTIVATED))
-        }
+        if store.flags().await?.activated { Ok(store) } else { Err(Error::invalid(NOT_ACTIVATED)) }
     }
 
     fn board(&self) -> Option<Arc<Board>> {

@@ -95,11 +95,7 @@ impl Calls {
     }
 
     /// Whether the secret was there.
-    pub(super) async fn tag(
-        &self,
-        name: &str,
-        tags: &BTreeMap<&str, &str>,
-    ) -> Result<bool, Error> {
+    pub(super) async fn tag(&self, name: &str, tags: &BTreeMap<&str, &str>) -> Result<bool, Error> {
         let tags = tags.iter().map(|(key, value)| tag(key, value)).collect();
         let call = self.0.tag_resource().secret_id(name).set_tags(Some(tags));
         match call.send().await {
@@ -143,7 +139,8 @@ impl Calls {
 
     /// A page of the secrets that carry our mark.
     pub(super) async fn list(&self, after: Option<Cursor>) -> Result<Survey, Error> {
-        let ours = Filter::builder().key(FilterNameStringType::TagKey).values(OWNERSHIP_TAG).build();
+        let ours =
+            Filter::builder().key(FilterNameStringType::TagKey).values(OWNERSHIP_TAG).build();
         let call = self
             .0
             .list_secrets()

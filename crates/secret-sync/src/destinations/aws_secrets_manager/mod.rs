@@ -6,7 +6,9 @@
 mod calls;
 
 use crate::{
-    destination::{Cursor, Deletion, Delivery, Destination, LedgerEntry, Names, Note, Receipt, Survey},
+    destination::{
+        Cursor, Deletion, Delivery, Destination, LedgerEntry, Names, Note, Receipt, Survey,
+    },
     failure::{Error, Failure},
     limits::Limits,
     naming::NameRule,
@@ -150,7 +152,9 @@ impl Destination for AwsSecretsManager {
             match (answer, create) {
                 // A creation carries its tags.
                 (Answer::Done(version_id), true) => return Ok(receipt(version_id)),
-                (Answer::Done(version_id), false) => return self.tagged(delivery, version_id).await,
+                (Answer::Done(version_id), false) => {
+                    return self.tagged(delivery, version_id).await;
+                }
                 (Answer::Exists, true) => create = false,
                 // The token is used: the preceding call landed though its reply was lost.
                 (Answer::Exists, false) => {
