@@ -60,7 +60,9 @@ pub(crate) fn understand(root: &Command, arguments: &[String]) -> Result<Typed, 
 /// A fault that clap found, in the words Go's users know.
 pub(crate) fn fault(error: &clap::Error) -> Failure {
     let context = |kind| error.get(kind).map(ToString::to_string);
-    if let (Some(flag), Some(value)) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) {
+    if let (Some(flag), Some(value)) =
+        (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue))
+    {
         let flag = flag.split_whitespace().next().unwrap_or_default().trim_start_matches('-');
         let flag = flag.split('=').next().unwrap_or_default();
         let reason = std::error::Error::source(error).map(ToString::to_string);
@@ -75,7 +77,8 @@ pub(crate) fn fault(error: &clap::Error) -> Failure {
 /// The plain arguments, when there are as many as the command takes.
 pub(crate) fn exactly<const N: usize>(arguments: &[String]) -> Result<&[String; N], Failure> {
     let count = arguments.len();
-    let failed = |which: &str| Failure::usage(format!("{which} arguments (expected {N}, got {count})"));
+    let failed =
+        |which: &str| Failure::usage(format!("{which} arguments (expected {N}, got {count})"));
     if count > N {
         return Err(failed("Too many"));
     }
@@ -218,8 +221,14 @@ mod tests {
         assert_eq!(rewritten(&["kv", "get", "-field=a", "-format", "json", "x"]), expected);
         assert_eq!(rewritten(&["kv", "get", "--field", "a", "--format=json", "x"]), expected);
         assert_eq!(rewritten(&["kv", "get", "-field=", "x"]), "bailee kv get --field= -- x");
-        assert_eq!(rewritten(&["kv", "get", "-f", "-renewable", "-"]), "bailee kv get --force --renewable=true -- -");
-        assert_eq!(rewritten(&["kv", "get", "-force=false", "-renewable=0"]), "bailee kv get --renewable=false --");
+        assert_eq!(
+            rewritten(&["kv", "get", "-f", "-renewable", "-"]),
+            "bailee kv get --force --renewable=true -- -"
+        );
+        assert_eq!(
+            rewritten(&["kv", "get", "-force=false", "-renewable=0"]),
+            "bailee kv get --renewable=false --"
+        );
     }
 
     #[test]
@@ -233,8 +242,14 @@ mod tests {
     #[test]
     fn unknown_flags_and_missing_values_are_usage_errors() {
         let failed = |arguments: &[&str]| typed(arguments).unwrap_err();
-        assert_eq!(failed(&["kv", "get", "-nope", "x"]), Failure::usage("flag provided but not defined: -nope"));
-        assert_eq!(failed(&["kv", "get", "-field"]), Failure::usage("flag needs an argument: -field"));
+        assert_eq!(
+            failed(&["kv", "get", "-nope", "x"]),
+            Failure::usage("flag provided but not defined: -nope")
+        );
+        assert_eq!(
+            failed(&["kv", "get", "-field"]),
+            Failure::usage("flag needs an argument: -field")
+        );
         assert_eq!(failed(&["kv"]).exit, 1);
         assert_eq!(failed(&["kv", "nope"]).exit, 1);
     }

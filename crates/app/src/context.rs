@@ -207,7 +207,8 @@ fn client(common: &Common) -> Result<Client, Failure> {
     settings.token = token()?;
     let namespace = common.namespace.clone().or_else(|| env::variable("VAULT_NAMESPACE"));
     settings.namespace = namespace.unwrap_or_default().trim_matches('/').to_owned();
-    let authorities = [path(&common.ca_cert, "VAULT_CACERT"), path(&common.ca_path, "VAULT_CAPATH")];
+    let authorities =
+        [path(&common.ca_cert, "VAULT_CACERT"), path(&common.ca_path, "VAULT_CAPATH")];
     settings.authorities = authorities.into_iter().flatten().collect();
     settings.certificate = match (
         path(&common.client_cert, "VAULT_CLIENT_CERT"),
@@ -313,7 +314,9 @@ pub(crate) mod testing {
                 std::io::Write::write_all(&mut keep, (request + "\n").as_bytes()).unwrap();
                 let body = if body.is_null() { String::new() } else { body.to_string() };
                 let length = body.len();
-                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
                 stream.write_all((head + &body).as_bytes()).await.unwrap();
             }
         });
@@ -369,7 +372,8 @@ mod tests {
     #[tokio::test]
     async fn refusals_have_the_form_that_scripts_look_for() {
         let (mut context, ..) =
-            testing::context(Format::Table, vec![(403, json!({"errors": ["permission denied"]}))]).await;
+            testing::context(Format::Table, vec![(403, json!({"errors": ["permission denied"]}))])
+                .await;
         let outgoing = Outgoing::new(Method::Get, "a b");
         let failure = context.send("Error reading a b", outgoing).await.err().unwrap();
         let address = context.client().settings().address.to_string();
@@ -400,6 +404,9 @@ mod tests {
             "curl -X PUT -H \"X-Vault-Request: true\" -H \"X-Vault-Token: $(bailee print token)\" -d '{{\"k\":\"it'\\''s\"}}' {address}/v1/a\n"
         );
         assert_eq!(out.text(), expected);
-        assert_eq!(policy(&Outgoing::new(Method::List, "a")), "path \"a\" {\n  capabilities = [\"list\"]\n}");
+        assert_eq!(
+            policy(&Outgoing::new(Method::List, "a")),
+            "path \"a\" {\n  capabilities = [\"list\"]\n}"
+        );
     }
 }

@@ -100,7 +100,8 @@ mod tests {
         let (url, reason) = ("http://127.0.0.1:1/v1/sys/seal-status".into(), "refused".into());
         let error = Error::Connection { method: "GET", url, reason };
         let failure = Failure::request("Error checking seal status", "", &error);
-        let text = "Error checking seal status: Get \"http://127.0.0.1:1/v1/sys/seal-status\": refused";
+        let text =
+            "Error checking seal status: Get \"http://127.0.0.1:1/v1/sys/seal-status\": refused";
         assert_eq!(failure, Failure::refused(text));
     }
 

@@ -27,11 +27,6 @@ impl Input {
         Input { source, terminal: false, read: false }
     }
 
-    /// Whether somebody types it.
-    pub(crate) fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
     /// All of it; an error when it was read before.
     pub(crate) fn all(&mut self) -> Result<String, String> {
         if self.read {

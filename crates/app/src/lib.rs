@@ -57,7 +57,10 @@ fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fai
     };
     if !late.is_empty() {
         let late = late.join(" ");
-        writeln!(io::stderr(), "Flags go before other arguments; these are taken as they are: {late}")?;
+        writeln!(
+            io::stderr(),
+            "Flags go before other arguments; these are taken as they are: {late}"
+        )?;
     }
     let matches = root.try_get_matches_from(arguments).map_err(|error| arguments::fault(&error))?;
     let parsed = CommandLine::from_arg_matches(&matches);

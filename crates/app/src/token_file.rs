@@ -26,7 +26,8 @@ pub(crate) fn store(token: &Sensitive<String>) -> io::Result<()> {
 
 fn path() -> io::Result<PathBuf> {
     let home = env::home();
-    let home = home.ok_or_else(|| io::Error::other("HOME is not set, so there is no place for it"))?;
+    let home =
+        home.ok_or_else(|| io::Error::other("HOME is not set, so there is no place for it"))?;
     Ok(home.join(NAME))
 }
 

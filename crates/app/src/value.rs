@@ -13,8 +13,11 @@ pub(crate) fn body(arguments: &[String], input: &mut Input) -> Result<Map<String
         let place = position + 1;
         let failed = |key: &str, reason: String| {
             // Never the value: it may be a secret.
-            let pair = if key.is_empty() { format!("argument {place}") } else { format!("{key:?}") };
-            Failure::usage(format!("Failed to parse K=V data: invalid key/value pair {pair}: {reason}"))
+            let pair =
+                if key.is_empty() { format!("argument {place}") } else { format!("{key:?}") };
+            Failure::usage(format!(
+                "Failed to parse K=V data: invalid key/value pair {pair}: {reason}"
+            ))
         };
         if argument == "-" {
             let text = input.all().map_err(|reason| failed("-", reason))?;
@@ -29,7 +32,11 @@ pub(crate) fn body(arguments: &[String], input: &mut Input) -> Result<Map<String
             let value = match value.strip_prefix('@') {
                 Some(file) => contents(file).map_err(|reason| failed(argument, reason))?,
                 None if value == "-" => input.all().map_err(|reason| failed(argument, reason))?,
-                None => value.strip_prefix('\\').filter(|text| text.starts_with('@')).unwrap_or(value).to_owned(),
+                None => value
+                    .strip_prefix('\\')
+                    .filter(|text| text.starts_with('@'))
+                    .unwrap_or(value)
+                    .to_owned(),
             };
             add(&mut body, key, value.into());
         }
@@ -73,7 +80,8 @@ fn add(body: &mut Map<String, Value>, key: &str, value: Value) {
 }
 
 fn contents(file: &str) -> Result<String, String> {
-    fs::read_to_string(file).map_err(|error| format!("error reading file: open {file}: {}", plain(&error)))
+    fs::read_to_string(file)
+        .map_err(|error| format!("error reading file: open {file}: {}", plain(&error)))
 }
 
 /// Why a file cannot be read, in the words of the system alone.
@@ -116,7 +124,10 @@ mod tests {
 
     #[test]
     fn json_keeps_its_types_and_repeated_keys_become_lists() {
-        assert_eq!(read(&["-"], r#"{"x": {"y": [1, 2]}, "n": 5}"#).unwrap(), json!({"x": {"y": [1, 2]}, "n": 5}));
+        assert_eq!(
+            read(&["-"], r#"{"x": {"y": [1, 2]}, "n": 5}"#).unwrap(),
+            json!({"x": {"y": [1, 2]}, "n": 5})
+        );
         assert_eq!(read(&["a=1", "a=2", "a=3"], "").unwrap(), json!({"a": ["1", "2", "3"]}));
     }
 

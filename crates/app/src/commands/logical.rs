@@ -155,14 +155,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_of_nothing_exits_with_2() {
-        let (mut context, ..) = testing::context(Format::Table, vec![(404, json!({"errors": []}))]).await;
+        let (mut context, ..) =
+            testing::context(Format::Table, vec![(404, json!({"errors": []}))]).await;
         let read = Read { field: None, arguments: words(&["v1/nope"]) };
-        assert_eq!(read.run(&mut context).await, Err(Failure::refused("No value found at v1/nope")));
+        assert_eq!(
+            read.run(&mut context).await,
+            Err(Failure::refused("No value found at v1/nope"))
+        );
     }
 
     #[tokio::test]
     async fn writes_send_their_values_and_say_where_to() {
-        let (mut context, out, _, asked) = testing::context(Format::Table, vec![(204, Value::Null)]).await;
+        let (mut context, out, _, asked) =
+            testing::context(Format::Table, vec![(204, Value::Null)]).await;
         let write = Write { field: None, force: false, arguments: words(&["/v1/w", "a=1"]) };
         write.run(&mut context).await.unwrap();
         assert_eq!(asked.text(), "PUT /v1/v1/w {\"a\":\"1\"}\n");
@@ -179,7 +184,8 @@ mod tests {
 
     #[tokio::test]
     async fn lists_are_names_and_an_empty_json_list_is_an_object() {
-        let answers = vec![(200, json!({"data": {"keys": ["a", "b/"]}})), (404, json!({"errors": []}))];
+        let answers =
+            vec![(200, json!({"data": {"keys": ["a", "b/"]}})), (404, json!({"errors": []}))];
         let (mut context, out, _, asked) = testing::context(Format::Json, answers).await;
         let list = || List { arguments: words(&["v1/"]) };
         list().run(&mut context).await.unwrap();

@@ -1,6 +1,8 @@
 //! `login`: a token for the commands to come.
 
-use crate::{arguments, config::env, context::Context, failure::Failure, output::Secret, token_file, value};
+use crate::{
+    arguments, config::env, context::Context, failure::Failure, output::Secret, token_file, value,
+};
 use bailee_client::{Method, Outgoing};
 use bailee_crypto::Sensitive;
 use clap::Args;
@@ -104,7 +106,8 @@ impl Login {
         let mut body = value::body(&self.arguments, &mut context.input)?;
         let user = body.remove("username").and_then(|name| name.as_str().map(str::to_owned));
         let user = user.filter(|name| !name.is_empty());
-        let user = user.ok_or_else(|| Failure::usage("Error authenticating: username=NAME is missing"))?;
+        let user =
+            user.ok_or_else(|| Failure::usage("Error authenticating: username=NAME is missing"))?;
         if !body.contains_key("password") {
             let typed = context.input.hidden("Password")?;
             body.insert("password".to_owned(), typed.expose().as_str().into());
@@ -150,8 +153,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_is_looked_up_before_it_is_taken() {
-        let known = json!({"data": {"accessor": "a", "policies": ["root"], "ttl": 0, "renewable": false}});
-        let (mut context, out, err, asked) = testing::context(Format::Table, vec![(200, known)]).await;
+        let known =
+            json!({"data": {"accessor": "a", "policies": ["root"], "ttl": 0, "renewable": false}});
+        let (mut context, out, err, asked) =
+            testing::context(Format::Table, vec![(200, known)]).await;
         login(&["hvs.x"]).run(&mut context).await.unwrap();
         assert_eq!(asked.text(), "GET /v1/auth/token/lookup-self\n");
         assert!(out.text().contains("token                hvs.x\n"), "{}", out.text());

@@ -188,10 +188,15 @@ mod tests {
     async fn keys_and_token_are_shown_once_and_json_carries_them_for_scripts() {
         let made = json!({"keys": ["aa"], "keys_base64": ["qg=="], "root_token": "hvs.r"});
         let init = || Init { key_shares: 1, key_threshold: 1, status: false, rest: Vec::new() };
-        let (mut context, out, _, asked) = testing::context(Format::Table, vec![(200, made.clone())]).await;
+        let (mut context, out, _, asked) =
+            testing::context(Format::Table, vec![(200, made.clone())]).await;
         init().run(&mut context).await.unwrap();
         assert!(out.text().starts_with("Unseal Key 1: qg==\n\nInitial Root Token: hvs.r\n\n"));
-        assert!(asked.text().starts_with(r#"PUT /v1/sys/init {"secret_shares":1,"secret_threshold":1}"#));
+        assert!(
+            asked
+                .text()
+                .starts_with(r#"PUT /v1/sys/init {"secret_shares":1,"secret_threshold":1}"#)
+        );
         let (mut context, out, ..) = testing::context(Format::Json, vec![(200, made)]).await;
         init().run(&mut context).await.unwrap();
         let document: Value = serde_json::from_str(&out.text()).unwrap();
@@ -201,7 +206,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_uninitialized_server_exits_with_2() {
-        let (mut context, out, ..) = testing::context(Format::Table, vec![(200, json!({"initialized": false}))]).await;
+        let (mut context, out, ..) =
+            testing::context(Format::Table, vec![(200, json!({"initialized": false}))]).await;
         let init = Init { key_shares: 5, key_threshold: 3, status: true, rest: Vec::new() };
         assert_eq!(init.status(&mut context).await, Err(Failure::shown(2)));
         assert_eq!(out.text(), "Vault is not initialized\n");

@@ -1,12 +1,6 @@
 //! `policy`: who may do what.
 
-use crate::{
-    arguments,
-    context::Context,
-    failure::Failure,
-    output::Order,
-    value::plain,
-};
+use crate::{arguments, context::Context, failure::Failure, output::Order, value::plain};
 use bailee_client::{Method, Outgoing};
 use bailee_notation::hcl;
 use clap::{Args, Subcommand};
@@ -85,7 +79,10 @@ impl Write {
         let [name, file] = arguments::exactly(&self.arguments)?;
         let name = named(name);
         let text = if file == "-" {
-            context.input.all().map_err(|reason| Failure::refused(format!("Error reading policy: {reason}")))?
+            context
+                .input
+                .all()
+                .map_err(|reason| Failure::refused(format!("Error reading policy: {reason}")))?
         } else {
             fs::read_to_string(file).map_err(|error| {
                 let reason = plain(&error);
@@ -147,12 +144,15 @@ impl Fmt {
             Failure::usage(format!("Error reading source file: open {file}: {}", plain(&error)))
         })?;
         let parsed = hcl::parse(&text);
-        let before = parsed.map_err(|error| Failure::usage(format!("Error parsing {file}: {error}")))?;
+        let before =
+            parsed.map_err(|error| Failure::usage(format!("Error parsing {file}: {error}")))?;
         let formatted = formatted(&text);
         // Formatting moves white space only; what would mean something else is not written.
         let after = hcl::parse(&formatted).ok().map(|after| meaning(&after));
         if after.as_deref() != Some(meaning(&before).as_slice()) {
-            return Err(Failure::usage(format!("Error formatting {file}: its layout is too unusual")));
+            return Err(Failure::usage(format!(
+                "Error formatting {file}: its layout is too unusual"
+            )));
         }
         if formatted != text {
             fs::write(file, formatted).map_err(|error| {
@@ -286,7 +286,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_policy_is_uploaded_from_standard_input() {
-        let (mut context, out, _, asked) = testing::context(Format::Table, vec![(204, Value::Null)]).await;
+        let (mut context, out, _, asked) =
+            testing::context(Format::Table, vec![(204, Value::Null)]).await;
         context.input = crate::input::Input::from_text("path \"a\" {}");
         let arguments = vec!["P".to_owned(), "-".to_owned()];
         Write { arguments }.run(&mut context).await.unwrap();

@@ -112,18 +112,17 @@ impl Enable {
             "kv-v2" => ("kv", Some(2)),
             other => (other, None),
         };
-        let options = options(&self.settings.options, self.version.or(named));
-        let mut body = json!({ "type": engine, "config": lease_times(&self.settings) });
-        body["description"] = self.settings.description.unwrap_or_default().into();
-        if !options.is_empty() {
-            body["options"] = options.into();
-        }
-        if self.local {
-            body["local"] = true.into();
-        }
+        let mut config = lease_times(&self.settings);
         if let Some(visibility) = self.settings.listing_visibility {
-            body["config"]["listing_visibility"] = visibility.into();
+            config.insert("listing_visibility".to_owned(), visibility.into());
         }
+        let body = json!({
+            "type": engine,
+            "description": self.settings.description.unwrap_or_default(),
+            "config": config,
+            "options": options(&self.settings.options, self.version.or(named)),
+            "local": self.local,
+        });
         let outgoing = Outgoing::new(Method::Post, format!("sys/mounts/{path}")).json(&body);
         context.send("Error enabling", outgoing).await?;
         context.output.line(&format!("Success! Enabled the {kind} secrets engine at: {path}/"))
@@ -295,7 +294,9 @@ impl Disable {
         let path = path.trim_matches('/');
         let attempt = format!("Error disabling secrets engine at {path}/");
         context.send(&attempt, Outgoing::new(Method::Delete, format!("sys/mounts/{path}"))).await?;
-        context.output.line(&format!("Success! Disabled the secrets engine (if it existed) at: {path}/"))
+        context
+            .output
+            .line(&format!("Success! Disabled the secrets engine (if it existed) at: {path}/"))
     }
 }
 
@@ -306,7 +307,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_is_enabled_with_its_version_as_an_option() {
-        let (mut context, out, _, asked) = testing::context(Format::Table, vec![(204, Value::Null)]).await;
+        let (mut context, out, _, asked) =
+            testing::context(Format::Table, vec![(204, Value::Null)]).await;
         let settings = Settings {
             description: None,
             default_lease_ttl: Some("1h".to_owned()),
@@ -317,10 +319,15 @@ mod tests {
         let (path, arguments) = (Some("secret/".to_owned()), vec!["kv-v2".to_owned()]);
         let enable = Enable { path, version: None, settings, local: false, arguments };
         enable.run(&mut context).await.unwrap();
-        let (line, body) = asked.text().trim().split_once(" {").map(|(l, b)| (l.to_owned(), format!("{{{b}"))).unwrap();
+        let (line, body) = asked
+            .text()
+            .trim()
+            .split_once(" {")
+            .map(|(l, b)| (l.to_owned(), format!("{{{b}")))
+            .unwrap();
         assert_eq!(line, "POST /v1/sys/mounts/secret");
         let body: Value = serde_json::from_str(&body).unwrap();
-        let expected = json!({"type": "kv", "description": "", "options": {"version": "2"}, "config": {"default_lease_ttl": "1h"}});
+        let expected = json!({"type": "kv", "description": "", "local": false, "options": {"version": "2"}, "config": {"default_lease_ttl": "1h"}});
         assert_eq!(body, expected);
         assert_eq!(out.text(), "Success! Enabled the kv-v2 secrets engine at: secret/\n");
     }

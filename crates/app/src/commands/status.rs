@@ -69,9 +69,10 @@ impl Status {
 
 fn add_leader(status: &mut Map<String, Value>, leader: &Map<String, Value>) {
     status.entry("ha_enabled").or_insert(false.into());
-    let names = ["ha_enabled", "is_self", "active_time", "leader_address", "leader_cluster_address"];
+    let names =
+        ["ha_enabled", "is_self", "active_time", "leader_address", "leader_cluster_address"];
     for name in names {
-        let told = leader.get(name).filter(|value| **value != Value::from("") && !value.is_null());
+        let told = leader.get(name).filter(|value| value.as_str() != Some("") && !value.is_null());
         // Without a leader there is nothing to say about oneself.
         let told = told.filter(|value| name != "is_self" || value.as_bool() == Some(true));
         if let Some(value) = told {
@@ -149,8 +150,10 @@ mod tests {
     #[tokio::test]
     async fn json_has_the_fields_in_their_known_order() {
         let status = json!({"sealed": false, "type": "shamir", "initialized": true});
-        let leader = json!({"ha_enabled": true, "is_self": true, "active_time": "x", "leader_address": ""});
-        let (mut context, out, ..) = testing::context(Format::Json, vec![(200, status), (200, leader)]).await;
+        let leader =
+            json!({"ha_enabled": true, "is_self": true, "active_time": "x", "leader_address": ""});
+        let (mut context, out, ..) =
+            testing::context(Format::Json, vec![(200, status), (200, leader)]).await;
         Status { rest: Vec::new() }.run(&mut context).await.unwrap();
         let expected = "{\n  \"type\": \"shamir\",\n  \"initialized\": true,\n  \"sealed\": false,\n  \"ha_enabled\": true,\n  \"is_self\": true,\n  \"active_time\": \"x\"\n}\n";
         assert_eq!(out.text(), expected);

@@ -191,7 +191,8 @@ impl Create {
             add("policies", json!(self.policy));
         }
         if !self.metadata.is_empty() {
-            let notes = self.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
+            let notes =
+                self.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
             add("meta", Value::Object(notes.collect()));
         }
         if let Some(limit) = self.use_limit {
@@ -220,7 +221,9 @@ impl Lookup {
         let argument = arguments::optional(&self.arguments)?;
         let outgoing = match argument {
             None if self.accessor => {
-                return Err(Failure::usage("Not enough arguments with -accessor (expected 1, got 0)"));
+                return Err(Failure::usage(
+                    "Not enough arguments with -accessor (expected 1, got 0)",
+                ));
             }
             None => Outgoing::new(Method::Get, "auth/token/lookup-self"),
             Some(accessor) if self.accessor => {
@@ -240,25 +243,27 @@ impl Lookup {
 impl Renew {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let argument = arguments::optional(&self.arguments)?;
-        let mut body = json!({});
+        let mut body = Map::new();
         let path = match argument {
             None if self.accessor => {
-                return Err(Failure::usage("Not enough arguments with -accessor (expected 1, got 0)"));
+                return Err(Failure::usage(
+                    "Not enough arguments with -accessor (expected 1, got 0)",
+                ));
             }
             None => "auth/token/renew-self",
             Some(accessor) if self.accessor => {
-                body["accessor"] = accessor.as_str().into();
+                body.insert("accessor".to_owned(), accessor.as_str().into());
                 "auth/token/renew-accessor"
             }
             Some(token) => {
-                body["token"] = given(context, token)?.into();
+                body.insert("token".to_owned(), given(context, token)?.into());
                 "auth/token/renew"
             }
         };
         if let Some(increment) = &self.increment {
-            body["increment"] = increment.as_str().into();
+            body.insert("increment".to_owned(), increment.as_str().into());
         }
-        let outgoing = Outgoing::new(Method::Put, path).json(&body);
+        let outgoing = Outgoing::new(Method::Put, path).json(&Value::Object(body));
         let renewed = context.send("Error renewing token", outgoing).await?;
         context.output.secret(&renewed, self.field.as_deref())
     }
@@ -273,21 +278,29 @@ impl Revoke {
         let argument = match self.arguments.as_slice() {
             [] if self.own => String::new(),
             [] => return Err(Failure::usage("Not enough arguments (expected 1 or -self, got 0)")),
-            [_] if self.own => return Err(Failure::usage("Too many arguments (expected 0 with -self, got 1)")),
+            [_] if self.own => {
+                return Err(Failure::usage("Too many arguments (expected 0 with -self, got 1)"));
+            }
             [one] => given(context, one)?,
             more => {
                 let count = more.len();
-                return Err(Failure::usage(format!("Too many arguments (expected 1 or -self, got {count})")));
+                return Err(Failure::usage(format!(
+                    "Too many arguments (expected 1 or -self, got {count})"
+                )));
             }
         };
         let (path, body) = match (mode, self.accessor) {
             ("", _) if self.own => ("auth/token/revoke-self".to_owned(), json!({})),
-            ("", true) => ("auth/token/revoke-accessor".to_owned(), json!({ "accessor": argument })),
+            ("", true) => {
+                ("auth/token/revoke-accessor".to_owned(), json!({ "accessor": argument }))
+            }
             ("", false) => ("auth/token/revoke".to_owned(), json!({ "token": argument })),
             ("orphan", _) => ("auth/token/revoke-orphan".to_owned(), json!({ "token": argument })),
             ("path", _) => (format!("sys/leases/revoke-prefix/{argument}"), json!({})),
             (other, _) => {
-                return Err(Failure::usage(format!("Unknown mode {other:?}: there are orphan and path")));
+                return Err(Failure::usage(format!(
+                    "Unknown mode {other:?}: there are orphan and path"
+                )));
             }
         };
         let outgoing = Outgoing::new(Method::Put, path).json(&body);
@@ -308,22 +321,31 @@ fn gone(error: &bailee_client::Error) -> bool {
 
 impl Capabilities {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let (endpoint, mut body, path) = match self.arguments.as_slice() {
+        let (endpoint, body, path) = match self.arguments.as_slice() {
             [] => return Err(Failure::usage("Not enough arguments (expected 1-2, got 0)")),
             [_] if self.accessor => {
-                return Err(Failure::usage("Not enough arguments with -accessor (expected 2, got 1)"));
+                return Err(Failure::usage(
+                    "Not enough arguments with -accessor (expected 2, got 1)",
+                ));
             }
-            [path] => ("sys/capabilities-self", json!({}), path),
-            [accessor, path] if self.accessor => {
-                ("sys/capabilities-accessor", json!({ "accessor": accessor }), path)
-            }
-            [token, path] => ("sys/capabilities", json!({ "token": given(context, token)? }), path),
+            [path] => ("sys/capabilities-self", json!({ "paths": [path] }), path),
+            [accessor, path] if self.accessor => (
+                "sys/capabilities-accessor",
+                json!({ "accessor": accessor, "paths": [path] }),
+                path,
+            ),
+            [token, path] => (
+                "sys/capabilities",
+                json!({ "token": given(context, token)?, "paths": [path] }),
+                path,
+            ),
             more => {
                 let count = more.len();
-                return Err(Failure::usage(format!("Too many arguments (expected 1-2, got {count})")));
+                return Err(Failure::usage(format!(
+                    "Too many arguments (expected 1-2, got {count})"
+                )));
             }
         };
-        body["paths"] = json!([path]);
         let outgoing = Outgoing::new(Method::Post, endpoint).json(&body);
         let found = context.send("Error listing capabilities", outgoing).await?;
         show_capabilities(context, &found, path)
@@ -357,14 +379,16 @@ mod tests {
         let (mut context, ..) = testing::context(Format::Table, Vec::new()).await;
         let failure = revoke(false, false, None, &[]).run(&mut context).await.unwrap_err();
         assert_eq!(failure, Failure::usage("Not enough arguments (expected 1 or -self, got 0)"));
-        let failure = revoke(true, false, Some("orphan"), &["x"]).run(&mut context).await.unwrap_err();
+        let failure =
+            revoke(true, false, Some("orphan"), &["x"]).run(&mut context).await.unwrap_err();
         assert_eq!(failure, Failure::usage("Cannot use -accessor with -mode=orphan!"));
     }
 
     #[tokio::test]
     async fn capabilities_are_sorted() {
         let found = json!({"data": {"capabilities": ["read", "list"], "a": ["read", "list"]}});
-        let (mut context, out, _, asked) = testing::context(Format::Table, vec![(200, found)]).await;
+        let (mut context, out, _, asked) =
+            testing::context(Format::Table, vec![(200, found)]).await;
         let arguments = vec!["tok".to_owned(), "a".to_owned()];
         Capabilities { accessor: false, arguments }.run(&mut context).await.unwrap();
         assert_eq!(out.text(), "list, read\n");

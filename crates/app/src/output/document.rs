@@ -69,9 +69,10 @@ mod tests {
     #[test]
     fn known_fields_come_first_and_numbers_stay_as_written() {
         const ORDER: Order = Order { first: &["z", "b"], inside: &[("z", &Order::SORTED)] };
-        let value: Value =
-            serde_json::from_str(r#"{"a": 1.10, "b": 12345678901234567890123, "z": {"y": [], "x": 1}}"#)
-                .unwrap();
+        let value: Value = serde_json::from_str(
+            r#"{"a": 1.10, "b": 12345678901234567890123, "z": {"y": [], "x": 1}}"#,
+        )
+        .unwrap();
         let expected = "{\n  \"z\": {\n    \"x\": 1,\n    \"y\": []\n  },\n  \"b\": 12345678901234567890123,\n  \"a\": 1.10\n}";
         assert_eq!(super::json(&value, &ORDER), expected);
         assert_eq!(super::json(&json!(["a"]), &Order::SORTED), "[\n  \"a\"\n]");

@@ -69,11 +69,6 @@ impl Output {
         matches!(self.format, Format::Table | Format::Pretty)
     }
 
-    /// Whether standard output is a terminal.
-    pub(crate) fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
     /// A line, or several.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         Ok(writeln!(self.out, "{text}")?)

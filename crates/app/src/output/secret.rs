@@ -2,7 +2,7 @@
 
 use super::{Order, Table, cell, seconds, text};
 use bailee_client::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 const AUTH: Order = Order {
@@ -85,20 +85,19 @@ impl Secret {
         let or = |name: &str, otherwise: Value| {
             self.envelope.get(name).filter(|value| !value.is_null()).cloned().unwrap_or(otherwise)
         };
-        let mut document = json!({
-            "request_id": or("request_id", "".into()),
-            "lease_id": or("lease_id", "".into()),
-            "lease_duration": or("lease_duration", 0.into()),
-            "renewable": or("renewable", false.into()),
-            "data": or("data", Value::Null),
-            "warnings": or("warnings", Value::Null),
-        });
-        for name in ["auth", "wrap_info"] {
-            if let Some(part) = self.envelope.get(name).filter(|part| !part.is_null()) {
-                document[name] = part.clone();
-            }
-        }
-        document
+        let names = ["auth", "wrap_info"];
+        let parts = names.into_iter().filter_map(|name| Some((name, self.envelope.get(name)?)));
+        let parts = parts.filter(|(_, part)| !part.is_null());
+        let mut document = Map::from_iter([
+            ("request_id".to_owned(), or("request_id", "".into())),
+            ("lease_id".to_owned(), or("lease_id", "".into())),
+            ("lease_duration".to_owned(), or("lease_duration", 0.into())),
+            ("renewable".to_owned(), or("renewable", false.into())),
+            ("data".to_owned(), or("data", Value::Null)),
+            ("warnings".to_owned(), or("warnings", Value::Null)),
+        ]);
+        document.extend(parts.map(|(name, part)| (name.to_owned(), part.clone())));
+        Value::Object(document)
     }
 
     /// What the table shows, as rows.
@@ -168,13 +167,16 @@ fn auth_rows(auth: &Map<String, Value>) -> Vec<(String, Value)> {
     let metadata = auth.get("metadata").and_then(Value::as_object);
     let mut metadata: Vec<_> = metadata.into_iter().flatten().collect();
     metadata.sort_by_key(|(name, _)| *name);
-    rows.extend(metadata.iter().map(|(name, value)| (format!("token_meta_{name}"), (*value).clone())));
+    rows.extend(
+        metadata.iter().map(|(name, value)| (format!("token_meta_{name}"), (*value).clone())),
+    );
     rows
 }
 
 fn wrapping_rows(wrapping: &Map<String, Value>) -> Vec<(String, Value)> {
     let plain = |name: &str| wrapping.get(name).cloned().unwrap_or(Value::Null);
-    let length = wrapping.get("ttl").and_then(Value::as_i64).map_or(Value::Null, |ttl| seconds(ttl).into());
+    let length =
+        wrapping.get("ttl").and_then(Value::as_i64).map_or(Value::Null, |ttl| seconds(ttl).into());
     let mut rows = vec![
         ("wrapping_token:".to_owned(), plain("token")),
         ("wrapping_accessor:".to_owned(), plain("accessor")),
@@ -192,6 +194,7 @@ fn wrapping_rows(wrapping: &Map<String, Value>) -> Vec<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn secret(value: Value) -> Secret {
         Secret::made(serde_json::from_value(value).unwrap())
@@ -214,7 +217,8 @@ mod tests {
 
     #[test]
     fn data_follows_its_refresh_interval() {
-        let read = secret(json!({"lease_id": "", "lease_duration": 2_764_800, "data": {"b": 2, "a": ""}}));
+        let read =
+            secret(json!({"lease_id": "", "lease_duration": 2_764_800, "data": {"b": 2, "a": ""}}));
         let expected = "Key                 Value\n---                 -----\n\
             refresh_interval    768h\na                   n/a\nb                   2\n";
         assert_eq!(read.table().to_string(), expected);
@@ -222,7 +226,9 @@ mod tests {
 
     #[test]
     fn documents_hold_the_envelope_without_what_is_absent() {
-        let read = secret(json!({"request_id": "r", "data": {"a": 1}, "auth": null, "wrap_info": null, "mount_type": "kv"}));
+        let read = secret(
+            json!({"request_id": "r", "data": {"a": 1}, "auth": null, "wrap_info": null, "mount_type": "kv"}),
+        );
         let expected = json!({"request_id": "r", "lease_id": "", "lease_duration": 0,
             "renewable": false, "data": {"a": 1}, "warnings": null});
         assert_eq!(read.document(), expected);

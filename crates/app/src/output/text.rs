@@ -79,7 +79,15 @@ mod tests {
 
     #[test]
     fn seconds_are_short_durations_under_names_of_durations_only() {
-        let cases = [(0, "0s"), (60, "1m"), (1800, "30m"), (3600, "1h"), (2_764_800, "768h"), (90, "1m30s"), (3601, "1h0m1s")];
+        let cases = [
+            (0, "0s"),
+            (60, "1m"),
+            (1800, "30m"),
+            (3600, "1h"),
+            (2_764_800, "768h"),
+            (90, "1m30s"),
+            (3601, "1h0m1s"),
+        ];
         for (length, text) in cases {
             assert_eq!(seconds(length), text);
         }

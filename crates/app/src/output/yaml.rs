@@ -4,8 +4,7 @@
 use serde_json::Value;
 
 /// Words that YAML 1.1 readers take for booleans or nothing.
-const RESERVED: [&str; 11] =
-    ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+const RESERVED: [&str; 11] = ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n"];
 
 /// The document as text, with a line end.
 pub(super) fn text(value: &Value) -> String {
@@ -93,7 +92,8 @@ fn string(text: &str) -> String {
 fn is_plain(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let harmless = |letter: char| letter.is_ascii_alphanumeric() || "_-./@+=:() ".contains(letter);
-    let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '/' || c == '_');
+    let first =
+        text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '/' || c == '_');
     first
         && text.chars().all(harmless)
         && !RESERVED.contains(&lower.as_str())
@@ -138,15 +138,51 @@ mod tests {
     #[test]
     fn texts_that_yaml_reads_as_something_else_are_quoted() {
         for quoted in [
-            "yes", "No", "null", "~", "1", "1.5", "1e400", "0x1F", "1_000", "12:30", "2026-01-02",
-            "2026-01-02T03:04:05Z", "a: b", "a:", "- a", "#a", "a #b", "*a", "{a", "a\nb", " a",
-            "é", "@a", "inf", ".5", "'a'", "%", "!x", "&x", "a, b", "?", "=",
+            "yes",
+            "No",
+            "null",
+            "~",
+            "1",
+            "1.5",
+            "1e400",
+            "0x1F",
+            "1_000",
+            "12:30",
+            "2026-01-02",
+            "2026-01-02T03:04:05Z",
+            "a: b",
+            "a:",
+            "- a",
+            "#a",
+            "a #b",
+            "*a",
+            "{a",
+            "a\nb",
+            " a",
+            "é",
+            "@a",
+            "inf",
+            ".5",
+            "'a'",
+            "%",
+            "!x",
+            "&x",
+            "a, b",
+            "?",
+            "=",
         ] {
             assert_eq!(string(quoted), Value::from(quoted).to_string(), "{quoted}");
         }
-        for plain in ["eve", "1.14.9", "http://127.0.0.1:8200", "8d6f0b1e-1c5e-4b6a-9d39-0d8f2c6d1a11",
-            "per-token private secret storage", "secret/data/app", "a@b", "k=v"]
-        {
+        for plain in [
+            "eve",
+            "1.14.9",
+            "http://127.0.0.1:8200",
+            "8d6f0b1e-1c5e-4b6a-9d39-0d8f2c6d1a11",
+            "per-token private secret storage",
+            "secret/data/app",
+            "a@b",
+            "k=v",
+        ] {
             assert_eq!(string(plain), plain);
         }
     }

@@ -96,7 +96,11 @@ async fn write(context: &mut Context, path: &str, versions: &[u64]) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::kv::testing::{mount, words}, context::testing, output::Format};
+    use crate::{
+        commands::kv::testing::{mount, words},
+        context::testing,
+        output::Format,
+    };
     use serde_json::Value;
 
     fn versions(versions: &[u64]) -> Versions {
@@ -119,7 +123,8 @@ mod tests {
         let (mount, arguments) = (MountFlag::default(), words(&["secret/app"]));
         let undelete = Undelete { mount, versions: versions(&[]), arguments };
         let failure = undelete.run(&mut context).await.unwrap_err();
-        let text = "No versions provided, use the \"-versions\" flag to specify the version to undelete.";
+        let text =
+            "No versions provided, use the \"-versions\" flag to specify the version to undelete.";
         assert_eq!(failure, Failure::usage(text));
     }
 }

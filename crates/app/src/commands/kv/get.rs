@@ -2,11 +2,7 @@
 
 use super::{MountFlag, Place, show};
 use crate::{
-    arguments,
-    commands::logical::missing,
-    context::Context,
-    failure::Failure,
-    output::Secret,
+    arguments, commands::logical::missing, context::Context, failure::Failure, output::Secret,
 };
 use bailee_client::{Method, Outgoing};
 use clap::Args;
@@ -57,12 +53,7 @@ impl Get {
         show::block(&mut context.output, "Data", found.data().unwrap_or(&Default::default()))
     }
 
-    fn versioned(
-        &self,
-        context: &mut Context,
-        found: &Secret,
-        path: &str,
-    ) -> Result<(), Failure> {
+    fn versioned(&self, context: &mut Context, found: &Secret, path: &str) -> Result<(), Failure> {
         let part = |name: &str| found.data().and_then(|data| data.get(name));
         if let Some(field) = &self.field {
             let data = part("data").and_then(Value::as_object);
@@ -87,7 +78,11 @@ impl Get {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::kv::testing::{mount, words}, context::testing, output::Format};
+    use crate::{
+        commands::kv::testing::{mount, words},
+        context::testing,
+        output::Format,
+    };
     use serde_json::json;
 
     fn get(field: Option<&str>, path: &str) -> Get {
@@ -127,7 +122,8 @@ mod tests {
     #[tokio::test]
     async fn a_deleted_version_shows_its_metadata_and_exits_with_0() {
         let deleted = json!({"data": {"data": null, "metadata": {"version": 5}}});
-        let (mut context, out, ..) = testing::context(Format::Table, vec![mount("2"), (404, deleted)]).await;
+        let (mut context, out, ..) =
+            testing::context(Format::Table, vec![mount("2"), (404, deleted)]).await;
         get(None, "secret/app").run(&mut context).await.unwrap();
         assert!(out.text().ends_with("version    5\n\n"), "{}", out.text());
     }
@@ -136,7 +132,8 @@ mod tests {
     async fn the_mount_can_be_given_apart_from_the_path() {
         let (mut context, _, _, asked) =
             testing::context(Format::Table, vec![mount("2"), (404, json!({"errors": []}))]).await;
-        let get = Get { mount: MountFlag { mount: Some("secret/".to_owned()) }, ..get(None, "app") };
+        let get =
+            Get { mount: MountFlag { mount: Some("secret/".to_owned()) }, ..get(None, "app") };
         let failure = get.run(&mut context).await.unwrap_err();
         assert_eq!(failure, Failure::refused("No value found at secret/data/app"));
         assert!(asked.text().starts_with("GET /v1/sys/internal/ui/mounts/secret\n"));

@@ -181,8 +181,9 @@ impl Get {
         show::path(&mut context.output, "Metadata Path", &path)?;
         show::block(&mut context.output, "Metadata", &data)?;
         let versions = versions.as_object().into_iter().flatten();
-        let mut versions: Vec<(u64, &Value)> =
-            versions.filter_map(|(number, version)| Some((number.parse().ok()?, version))).collect();
+        let mut versions: Vec<(u64, &Value)> = versions
+            .filter_map(|(number, version)| Some((number.parse().ok()?, version)))
+            .collect();
         versions.sort_by_key(|(number, _)| *number);
         for (number, version) in versions {
             context.output.line("")?;
@@ -205,7 +206,11 @@ impl EnableVersioning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::kv::testing::{mount, words}, context::testing, output::Format};
+    use crate::{
+        commands::kv::testing::{mount, words},
+        context::testing,
+        output::Format,
+    };
 
     #[tokio::test]
     async fn versions_follow_the_metadata_in_their_order() {
@@ -223,11 +228,15 @@ mod tests {
     async fn a_patch_removes_custom_metadata_by_null() {
         let (mut context, _, _, asked) =
             testing::context(Format::Table, vec![mount("2"), (204, Value::Null)]).await;
-        let settings = Settings { custom_metadata: vec![("a".into(), "1".into())], ..Settings::default() };
+        let settings =
+            Settings { custom_metadata: vec![("a".into(), "1".into())], ..Settings::default() };
         let (mount, arguments) = (MountFlag::default(), words(&["secret/app"]));
         let patch = Patch { mount, settings, remove_custom_metadata: words(&["b"]), arguments };
         Metadata::Patch(patch).run(&mut context).await.unwrap();
         let request = asked.text().lines().last().unwrap().to_owned();
-        assert_eq!(request, r#"PATCH /v1/secret/metadata/app {"custom_metadata":{"a":"1","b":null}}"#);
+        assert_eq!(
+            request,
+            r#"PATCH /v1/secret/metadata/app {"custom_metadata":{"a":"1","b":null}}"#
+        );
     }
 }

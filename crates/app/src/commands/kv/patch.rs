@@ -100,7 +100,8 @@ impl Patch {
         let found = context.find(&attempt, Outgoing::new(Method::Get, path)).await?;
         let found = found.ok_or_else(|| missing(path))?;
         let part = |name: &str| found.data().and_then(|data| data.get(name));
-        let mut data = part("data").and_then(Value::as_object).cloned().ok_or_else(|| missing(path))?;
+        let mut data =
+            part("data").and_then(Value::as_object).cloned().ok_or_else(|| missing(path))?;
         for (name, value) in changes {
             if value.is_null() && self.remove_data.contains(&name) {
                 data.remove(&name);
@@ -125,12 +126,23 @@ fn refuses_patch(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::kv::testing::{mount, words}, context::testing, output::Format};
+    use crate::{
+        commands::kv::testing::{mount, words},
+        context::testing,
+        output::Format,
+    };
 
     fn patch(method: Option<How>, remove: &[&str], arguments: &[&str]) -> Patch {
         let remove_data = words(remove);
         let arguments = words(arguments);
-        Patch { mount: MountFlag::default(), cas: None, method, remove_data, field: None, arguments }
+        Patch {
+            mount: MountFlag::default(),
+            cas: None,
+            method,
+            remove_data,
+            field: None,
+            arguments,
+        }
     }
 
     #[tokio::test]
@@ -139,18 +151,25 @@ mod tests {
         let (mut context, _, _, asked) = testing::context(Format::Table, answers).await;
         patch(None, &["old"], &["secret/app", "b=1"]).run(&mut context).await.unwrap();
         let request = asked.text().lines().last().unwrap().to_owned();
-        assert_eq!(request, r#"PATCH /v1/secret/data/app {"data":{"b":"1","old":null},"options":{}}"#);
+        assert_eq!(
+            request,
+            r#"PATCH /v1/secret/data/app {"data":{"b":"1","old":null},"options":{}}"#
+        );
     }
 
     #[tokio::test]
     async fn where_patching_is_not_allowed_the_secret_is_read_and_written() {
         let read = json!({"data": {"data": {"a": "1", "old": "x"}, "metadata": {"version": 4}}});
         let denied = json!({"errors": ["permission denied"]});
-        let answers = vec![mount("2"), (403, denied), (200, read), (200, json!({"data": {"version": 5}}))];
+        let answers =
+            vec![mount("2"), (403, denied), (200, read), (200, json!({"data": {"version": 5}}))];
         let (mut context, _, err, asked) = testing::context(Format::Table, answers).await;
         patch(None, &["old"], &["secret/app", "b=1"]).run(&mut context).await.unwrap();
         let request = asked.text().lines().last().unwrap().to_owned();
-        assert_eq!(request, r#"PUT /v1/secret/data/app {"data":{"a":"1","b":"1"},"options":{"cas":4}}"#);
+        assert_eq!(
+            request,
+            r#"PUT /v1/secret/data/app {"data":{"a":"1","b":"1"},"options":{"cas":4}}"#
+        );
         assert!(err.text().contains("read and written as a whole"));
     }
 
@@ -158,6 +177,9 @@ mod tests {
     async fn mounts_without_versions_cannot_be_patched() {
         let (mut context, ..) = testing::context(Format::Table, vec![mount("1")]).await;
         let failure = patch(None, &[], &["secret/x", "a=1"]).run(&mut context).await.unwrap_err();
-        assert_eq!(failure, Failure::refused("K/V engine mount must be version 2 for patch support"));
+        assert_eq!(
+            failure,
+            Failure::refused("K/V engine mount must be version 2 for patch support")
+        );
     }
 }

@@ -66,7 +66,11 @@ pub(super) fn show_version(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::kv::testing::{mount, words}, context::testing, output::Format};
+    use crate::{
+        commands::kv::testing::{mount, words},
+        context::testing,
+        output::Format,
+    };
 
     fn put(cas: Option<u64>, arguments: &[&str]) -> Put {
         Put { mount: MountFlag::default(), cas, field: None, arguments: words(arguments) }

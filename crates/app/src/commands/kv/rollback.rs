@@ -40,7 +40,8 @@ impl Rollback {
         let found = read(context, &path, Some(version)).await?;
         let data = found.data().and_then(|data| data.get("data")).filter(|data| data.is_object());
         let Some(data) = data.cloned() else {
-            let reason = format!("No value found at {path}: version {version} is deleted or destroyed");
+            let reason =
+                format!("No value found at {path}: version {version} is deleted or destroyed");
             return Err(Failure::refused(reason));
         };
         let body: Value = json!({ "data": data, "options": { "cas": newest } });
@@ -62,7 +63,11 @@ async fn read(context: &mut Context, path: &str, version: Option<u64>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::kv::testing::{mount, words}, context::testing, output::Format};
+    use crate::{
+        commands::kv::testing::{mount, words},
+        context::testing,
+        output::Format,
+    };
 
     fn rollback(version: Option<u64>) -> Rollback {
         Rollback { mount: MountFlag::default(), version, arguments: words(&["secret/app"]) }
