@@ -266,3 +266,23 @@ async fn an_association_whose_first_delivery_is_uncertain_can_still_be_removed()
     assert_eq!(world.remove("app/db").await.unwrap()["sync_status"], "UNSYNCED");
     assert_eq!(world.cloud.text(NAME), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_a_note_or_a_mark_whichever_commit_fails() {
+    for (survive, applies) in (1..5).flat_map(|survive| [(survive, false), (survive, true)]) {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
+        let (disk, cloud) = prepared(&clock).await;
+        let world = World::on(disk.clone(), cloud, clock.clone()).await;
+        world.set("app/db").await.unwrap();
+        world.stop().await;
+        world.write("app/db", json!({ "v": 1 })).await.unwrap();
+        let faulty = Faulty { inner: disk, left: AtomicU64::new(survive), applies };
+        let broken = super::world::barrier(Arc::new(faulty)).await.unwrap();
+        // Whether it fails does not matter: what is left behind does.
+        crate::dirty::spread(&broken, &world.namespace, clock.now()).await.ok();
+        let store = crate::store::Store::open(&world.barrier, &world.namespace);
+        let notes = bailee_sdk::change::waiting(&store.view, &world.namespace, "", 9).await;
+        let waits = notes.unwrap().len() + store.dirty_ids().await.unwrap().len();
+        assert_eq!(waits, 1, "survive={survive} applies={applies}");
+    }
+}
