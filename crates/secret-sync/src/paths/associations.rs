@@ -24,6 +24,9 @@ use std::{
     time::SystemTime,
 };
 
+/// Names at a destination that wait to be removed because the template was changed.
+const FORMER_NAMES_MAX: usize = 16;
+
 /// A secret at a destination.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Associate {
@@ -397,6 +400,12 @@ async fn claim(
         return Err(Error::invalid(format!(
             "another secret of this destination has the name {name:?} there already: change \
              secret_name_template so that names differ"
+        )));
+    }
+    if before.is_some_and(|before| before.ledger.len() >= FORMER_NAMES_MAX) {
+        return Err(Error::invalid(format!(
+            "the secret has {FORMER_NAMES_MAX} former names at the destination that could not be \
+             removed yet: its status says why"
         )));
     }
     if let Some(before) = before.filter(|before| before.external_name != name)
