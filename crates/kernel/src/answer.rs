@@ -30,7 +30,7 @@ impl Kernel {
             auth: None,
             warnings: reply.warnings,
             missing: reply.missing,
-            mount_kind: target.mounted.entry.kind.clone(),
+            mount_kind: target.shown_kind().to_owned(),
             data_at_top: target.has_data_at_top(),
         };
         match reply.body {

@@ -60,6 +60,14 @@ impl Target {
         self.is_system() && DATA_AT_TOP.iter().any(family)
     }
 
+    /// The kind of the mount that answers; what the system tells to everyone names none.
+    pub(crate) fn shown_kind(&self) -> &str {
+        if self.is_system() && self.declared().unauthenticated {
+            return "";
+        }
+        &self.mounted.entry.kind
+    }
+
     /// The path within the namespace.
     pub(crate) fn full_path(&self) -> String {
         format!("{}{}", self.mounted.mount.path, self.path)
