@@ -54,10 +54,7 @@ pub struct App {
 }
 
 /// Builds everything a configuration asks for. Nothing is served before [`App::serve`].
-pub async fn assemble(
-    config: &Config,
-    environment: &ServerEnvironment,
-) -> Result<App, StartError> {
+pub async fn assemble(config: &Config, environment: &ServerEnvironment) -> Result<App, StartError> {
     let protection = memory::protect(config.lock_memory);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = record_metrics()?;
@@ -186,7 +183,9 @@ fn sync_settings(
 }
 
 fn record_metrics() -> Result<PrometheusHandle, StartError> {
-    PrometheusBuilder::new().install_recorder().map_err(|error| StartError::Metrics(error.to_string()))
+    PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| StartError::Metrics(error.to_string()))
 }
 
 async fn keep_metrics(metrics: PrometheusHandle) {

@@ -1,8 +1,8 @@
 //! The commands, one file or folder for each family.
 
 mod kv;
-mod login;
 mod logical;
+mod login;
 mod namespace;
 mod operator;
 mod policy;

@@ -58,11 +58,7 @@ pub(crate) fn run(arguments: &Server) -> Result<()> {
     runtime.block_on(serve(arguments, &config, &environment))
 }
 
-async fn serve(
-    arguments: &Server,
-    config: &Config,
-    environment: &ServerEnvironment,
-) -> Result<()> {
+async fn serve(arguments: &Server, config: &Config, environment: &ServerEnvironment) -> Result<()> {
     let app = assemble(config, environment).await?;
     for setting in &config.without_effect {
         tracing::warn!(setting, "this setting has no effect here");
@@ -141,8 +137,7 @@ fn configuration(arguments: &Server) -> Result<Config> {
         bail!("{} configuration files given; join them into one", files.len());
     };
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    config::parse(&text)
-        .map_err(|faults: Faults| anyhow::anyhow!("{}:\n{faults}", file.display()))
+    config::parse(&text).map_err(|faults: Faults| anyhow::anyhow!("{}:\n{faults}", file.display()))
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
@@ -154,9 +149,8 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
         let found = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-        let known = |file: &PathBuf| {
-            file.extension().is_some_and(|kind| kind == "hcl" || kind == "json")
-        };
+        let known =
+            |file: &PathBuf| file.extension().is_some_and(|kind| kind == "hcl" || kind == "json");
         let mut found: Vec<PathBuf> = found.filter(known).collect();
         found.sort();
         if found.is_empty() {

@@ -140,7 +140,10 @@ pub fn parse(text: &str) -> Result<Config, Faults> {
 
 fn storage(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -> Option<Storage> {
     for (kind, block) in file.blocks("ha_storage", faults) {
-        faults.add(block.line, format_args!("ha_storage {kind:?}: storage for several nodes is not built yet"));
+        faults.add(
+            block.line,
+            format_args!("ha_storage {kind:?}: storage for several nodes is not built yet"),
+        );
     }
     let mut blocks = file.blocks("storage", faults);
     blocks.extend(file.blocks("backend", faults));
@@ -155,7 +158,10 @@ fn storage(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -> 
         "embedded" | "raft" | "file" => match block.text("path", faults) {
             Some(path) if !path.is_empty() => Some(Storage::Embedded { path: path.into() }),
             _ => {
-                faults.add(block.line, format_args!("{} needs path: the folder to keep data in", block.name));
+                faults.add(
+                    block.line,
+                    format_args!("{} needs path: the folder to keep data in", block.name),
+                );
                 None
             }
         },
@@ -186,7 +192,9 @@ fn listeners(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -
         block.finish(faults);
     }
     if found.is_empty() && faults.is_empty() {
-        faults.add_overall("listener is missing; for example: listener \"tcp\" { address = \"127.0.0.1:8200\" }");
+        faults.add_overall(
+            "listener is missing; for example: listener \"tcp\" { address = \"127.0.0.1:8200\" }",
+        );
     }
     found
 }
@@ -202,14 +210,20 @@ fn tls(block: &mut Block, faults: &mut Faults) -> Option<TlsFiles> {
         None | Some("tls12") => false,
         Some("tls13") => true,
         Some(other) => {
-            faults.add(block.line, format_args!("tls_min_version {other:?}: known are \"tls12\" and \"tls13\""));
+            faults.add(
+                block.line,
+                format_args!("tls_min_version {other:?}: known are \"tls12\" and \"tls13\""),
+            );
             false
         }
     };
     match block.text("tls_max_version", faults).as_deref() {
         None | Some("tls13") => {}
         Some(other) => {
-            faults.add(block.line, format_args!("tls_max_version {other:?}: only \"tls13\" is possible"));
+            faults.add(
+                block.line,
+                format_args!("tls_max_version {other:?}: only \"tls13\" is possible"),
+            );
         }
     }
     if disabled {
@@ -241,7 +255,9 @@ fn log_level(file: &mut Block, faults: &mut Faults) -> String {
         Some("warning") => "warn".to_owned(),
         Some("err") => "error".to_owned(),
         Some(other) => {
-            faults.add_overall(format_args!("log_level {other:?}: known are trace, debug, info, warn, error"));
+            faults.add_overall(format_args!(
+                "log_level {other:?}: known are trace, debug, info, warn, error"
+            ));
             "info".to_owned()
         }
     }
