@@ -1,4 +1,6 @@
 //! What was typed, made fit for clap: flags with one dash, which end at the first argument.
+//!
+//! Only under `sync`, which is our own, they may also follow it.
 
 use crate::failure::Failure;
 use clap::{Arg, Command, error::ContextKind};
@@ -45,7 +47,8 @@ pub(crate) fn understand(root: &Command, arguments: &[String]) -> Result<Typed, 
     if command.has_subcommands() {
         return Err(Failure::usage(help(command)));
     }
-    let (flags, plain) = match flags(command, rest)? {
+    let anywhere = words.get(1).is_some_and(|family| family == "sync");
+    let (flags, plain) = match flags(command, rest, anywhere)? {
         Some(split) => split,
         None => return Ok(Typed::Help(help(command))),
     };
@@ -53,7 +56,7 @@ pub(crate) fn understand(root: &Command, arguments: &[String]) -> Result<Typed, 
     let late = late.cloned().collect();
     words.extend(flags);
     words.push("--".to_owned());
-    words.extend_from_slice(plain);
+    words.extend(plain);
     Ok(Typed::Run { arguments: words, late })
 }
 
@@ -104,10 +107,14 @@ pub(crate) fn first(arguments: &[String]) -> Result<(&String, &[String]), Failur
 }
 
 /// Flags rewritten for clap, and the plain arguments behind them; `None` when help is asked for.
-type Split<'a> = (Vec<String>, &'a [String]);
+type Split = (Vec<String>, Vec<String>);
 
-fn flags<'a>(command: &Command, arguments: &'a [String]) -> Result<Option<Split<'a>>, Failure> {
-    let mut flags = Vec::new();
+fn flags(
+    command: &Command,
+    arguments: &[String],
+    anywhere: bool,
+) -> Result<Option<Split>, Failure> {
+    let (mut flags, mut plain) = (Vec::new(), Vec::new());
     let mut rest = arguments;
     while let [argument, after @ ..] = rest {
         if argument == "--" {
@@ -115,7 +122,12 @@ fn flags<'a>(command: &Command, arguments: &'a [String]) -> Result<Option<Split<
             break;
         }
         if argument == "-" || !argument.starts_with('-') {
-            break;
+            if !anywhere {
+                break;
+            }
+            plain.push(argument.clone());
+            rest = after;
+            continue;
         }
         if is_help(argument) {
             return Ok(None);
@@ -147,7 +159,8 @@ fn flags<'a>(command: &Command, arguments: &'a [String]) -> Result<Option<Split<
         };
         flags.push(format!("--{long}={value}"));
     }
-    Ok(Some((flags, rest)))
+    plain.extend_from_slice(rest);
+    Ok(Some((flags, plain)))
 }
 
 fn switch(flag: &Arg, long: &str, value: Option<String>) -> Result<Option<String>, Failure> {
@@ -198,7 +211,8 @@ mod tests {
             .arg(Arg::new("rest").num_args(0..));
         let common = Arg::new("format").long("format").global(true).num_args(1);
         let mut root = Command::new("bailee").disable_help_subcommand(true).arg(common);
-        root = root.subcommand(Command::new("kv").subcommand(get));
+        let sync = Command::new("sync").subcommand(get.clone());
+        root = root.subcommand(Command::new("kv").subcommand(get)).subcommand(sync);
         root.build();
         root
     }
@@ -237,6 +251,13 @@ mod tests {
         let Typed::Run { arguments, late } = late else { panic!("{late:?}") };
         assert_eq!(arguments.join(" "), "bailee kv get -- x -field=a -");
         assert_eq!(late, ["-field=a"]);
+    }
+
+    #[test]
+    fn flags_of_our_own_commands_may_follow_arguments() {
+        let expected = "bailee sync get --field=a --force -- x - y";
+        assert_eq!(rewritten(&["sync", "get", "x", "-field", "a", "-", "-force", "y"]), expected);
+        assert_eq!(rewritten(&["sync", "get", "x", "--", "-y"]), "bailee sync get -- x -y");
     }
 
     #[test]

@@ -96,7 +96,22 @@ impl Context {
     ) -> Result<Secret, Failure> {
         let outcome = self.attempt(outgoing).await?;
         let response = outcome.map_err(|error| self.failure(attempt, &error))?;
-        Ok(Secret::of(&response))
+        self.wrapped(Secret::of(&response))
+    }
+
+    /// An answer that should be wrapped and is not must not be shown.
+    fn wrapped(&self, secret: Secret) -> Result<Secret, Failure> {
+        if self.wrap_ttl().is_some() && secret.wrapping().is_none() && !secret.is_empty() {
+            return Err(Failure::refused(
+                "The server answered without wrapping, so the answer is not shown. What was asked for \
+                 may have been done: a token may have been made.",
+            ));
+        }
+        Ok(secret)
+    }
+
+    fn wrap_ttl(&self) -> Option<String> {
+        self.common.wrap_ttl.clone().or_else(|| env::variable("VAULT_WRAP_TTL"))
     }
 
     /// Sends a request for something that may be missing. What is missing but has something to tell
@@ -107,7 +122,7 @@ impl Context {
         outgoing: Outgoing,
     ) -> Result<Option<Secret>, Failure> {
         match self.attempt(outgoing).await? {
-            Ok(response) => Ok(Some(Secret::of(&response))),
+            Ok(response) => self.wrapped(Secret::of(&response)).map(Some),
             Err(Error::Refused { response, .. }) if response.status == 404 => {
                 let secret = Secret::of(&response);
                 Ok((!secret.is_empty() || !secret.warnings().is_empty()).then_some(secret))
@@ -122,8 +137,7 @@ impl Context {
         &mut self,
         mut outgoing: Outgoing,
     ) -> Result<Result<Response, Error>, Failure> {
-        let wrap = self.common.wrap_ttl.clone().or_else(|| env::variable("VAULT_WRAP_TTL"));
-        if let Some(wrap) = wrap {
+        if let Some(wrap) = self.wrap_ttl() {
             outgoing = outgoing.header("X-Vault-Wrap-TTL", wrap);
         }
         for (name, value) in &self.common.header {
@@ -390,6 +404,18 @@ mod tests {
         let (mut context, ..) = testing::context(Format::Table, answers).await;
         assert!(context.find("", Outgoing::new(Method::Get, "a")).await.unwrap().is_none());
         assert!(context.find("", Outgoing::new(Method::Get, "a")).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_should_be_wrapped_and_is_not_stays_hidden() {
+        let answers = vec![(200, json!({"auth": {"client_token": "canary"}}))];
+        let (mut context, out, _, asked) = testing::context(Format::Table, answers).await;
+        context.common.wrap_ttl = Some("60s".to_owned());
+        let refused = context.send("", Outgoing::new(Method::Post, "auth/token/create")).await;
+        let failure = refused.err().unwrap();
+        assert!(failure.exit == 2 && !failure.message.contains("canary"), "{failure:?}");
+        assert_eq!(out.text(), "");
+        assert!(asked.text().starts_with("POST"));
     }
 
     #[tokio::test]

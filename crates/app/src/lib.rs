@@ -5,9 +5,9 @@
 
 mod adapters;
 mod arguments;
-mod assemble;
+pub mod assemble;
 mod commands;
-mod config;
+pub mod config;
 mod context;
 mod dev;
 mod failure;
@@ -69,4 +69,30 @@ fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fai
 
 fn version_line() -> String {
     format!("Vault v{VERSION} (bailee {})", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(arguments: &[&str]) -> Failure {
+        let arguments = ["bailee"].iter().chain(arguments).map(OsString::from);
+        command_line(arguments).unwrap_err()
+    }
+
+    #[test]
+    fn the_version_is_the_one_that_clients_compare() {
+        assert!(version_line().starts_with("Vault v2.2.0 (bailee "));
+    }
+
+    #[test]
+    fn unknown_commands_exit_with_127_and_bad_flags_with_1() {
+        assert_eq!(ended(&["nope"]).exit, 127);
+        assert_eq!(ended(&[]).exit, 127);
+        assert_eq!(ended(&["kv"]).exit, 1);
+        let text = "flag provided but not defined: -nope";
+        assert_eq!(ended(&["kv", "get", "-nope", "x"]), Failure::usage(text));
+        let text = "invalid value \"abc\" for flag -ttl: time: invalid duration \"abc\"";
+        assert_eq!(ended(&["token", "create", "-ttl=abc"]), Failure::usage(text));
+    }
 }

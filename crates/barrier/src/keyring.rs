@@ -203,3 +203,6 @@ impl Keyring {
 fn wiped() -> Error {
     Error::Unavailable("the keys are wiped".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,14 +85,20 @@ impl Names {
         }
     }
 
-    /// Stores a value under a path when the unit commits.
+    /// Stores a value under a path when the unit commits. The commit conflicts when the path had a
+    /// value and someone else changes or removes it meanwhile.
     pub async fn put<T: Serialize>(&self, path: &str, value: &T) -> Result<(), Error> {
         let nodes = self.nodes(path)?;
-        if self.view.get_bytes(&nodes.leaf.key).await?.is_none() {
+        match self.view.get_bytes_at(&nodes.leaf.key).await? {
+            // Its folders are there as long as it is: if it is removed meanwhile, this conflicts.
+            Some((_, Some(revision))) => self.view.expect(&nodes.leaf.key, revision),
+            Some((_, None)) => {}
             // Written also where they exist: a concurrent removal of the last name beside this one
             // then finds the folder changed and conflicts.
-            for folder in &nodes.folders {
-                self.view.put_bytes(&folder.key, joined(FOLDER, &folder.segment, b""));
+            None => {
+                for folder in &nodes.folders {
+                    self.view.put_bytes(&folder.key, joined(FOLDER, &folder.segment, b""));
+                }
             }
         }
         let bytes = joined(LEAF, &nodes.leaf.segment, &encode(value));
@@ -309,3 +315,6 @@ fn split<'a>(key: &str, bytes: &'a [u8]) -> Result<(String, &'a [u8]), Error> {
     };
     parts().ok_or_else(|| Error::Corrupt(format!("entry {key} is not a named value")))
 }
+
+#[cfg(test)]
+mod tests;

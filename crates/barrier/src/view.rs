@@ -291,3 +291,6 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, 
     // The parser's own message may quote the value.
     serde_json::from_slice(bytes).map_err(|_| Error::Corrupt(format!("entry {key} does not parse")))
 }
+
+#[cfg(test)]
+mod tests;

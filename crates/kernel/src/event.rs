@@ -70,6 +70,11 @@ pub(crate) fn pass_failed(pass: &'static str, error: &Error) {
     tracing::error!(pass, %error, source = chain(error), "pass failed");
 }
 
+/// A token that is used up could not be cleared away yet.
+pub(crate) fn revocation_failed(error: Error) {
+    pass_failed("revocation of a used-up token", &error);
+}
+
 /// A request was given up because it panicked.
 pub(crate) fn panicked() {
     metrics::counter!("vault_core_handle_request_panicked").increment(1);

@@ -1,44 +1,22 @@
 //! The life of a request: admit, audit, run, commit, audit, answer.
 
 use crate::{
-    Answer, Auth, Call, Content, Leased,
+    Answer, Call, answer,
     audit::Trace,
     event,
     kernel::Kernel,
     policy::{self, Acl},
-    registry::{Mounted, Place, Served},
-    token::{self, NewToken, Token},
+    registry::Place,
+    target::{Target, no_handler, unsupported_operation},
+    token::{self, Token},
 };
 use bailee_barrier::View;
-use bailee_sdk::{
-    Body, Caller, Code, Error, Login, Operation, Path, Reply, Request, change,
-    path::Captures,
-    request::{Changes, Issued},
-};
+use bailee_sdk::{Body, Caller, Code, Error, Operation, Request, change, request::Changes};
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::SystemTime};
 
 /// How often a request is run anew because another one changed the same thing meanwhile.
 const TRIES_MAX: usize = 16;
-/// How many answers in turn may wait for something after the commit.
-const WAITS_MAX: usize = 4;
-/// Families below `sys/` whose old clients read the data at the top level as well.
-const DATA_AT_TOP: [&str; 13] = [
-    "audit",
-    "audit-hash",
-    "auth",
-    "config/cors",
-    "config/auditing/request-headers",
-    "capabilities",
-    "capabilities-self",
-    "capabilities-accessor",
-    "ha-status",
-    "key-status",
-    "mounts",
-    "policy",
-    "remount",
-];
-
 /// Who asks.
 #[derive(Clone)]
 pub(crate) enum Asker {
@@ -57,18 +35,6 @@ pub(crate) struct Admitted {
     pub(crate) now: SystemTime,
 }
 
-/// What a request is for: an operation of a path of an engine of a mount of a namespace.
-pub(crate) struct Target {
-    place: Arc<Place>,
-    mounted: Arc<Mounted>,
-    served: Arc<Served>,
-    /// Position of the path in the engine's table of contents.
-    index: usize,
-    captures: Captures,
-    /// The path within the mount.
-    path: String,
-}
-
 impl Kernel {
     /// Serves one request. Whatever comes of it is audited, refusals too.
     pub(crate) async fn handle(&self, call: Call) -> Result<Answer, Error> {
@@ -81,7 +47,8 @@ impl Kernel {
             Err(refusal) => Err(refusal),
         };
         if let Some(token) = trace.last_use_of() {
-            self.tokens.revoke_tree(&token.id).await?;
+            // It is used up already; a pass clears away what is left of it.
+            self.tokens.revoke_tree(&token.id).await.unwrap_or_else(event::revocation_failed);
         }
         self.audit.response(&trace, &call, &outcome).await?;
         timer.stop(&trace, &outcome);
@@ -128,27 +95,43 @@ impl Kernel {
 
     /// Runs the engine and commits all it did at once, anew when others were faster.
     pub(crate) async fn run(&self, call: &Call, mut admitted: Admitted) -> Result<Answer, Error> {
-        for _ in 0..TRIES_MAX {
-            let target = &admitted.target;
-            let changes = Changes::default();
-            let request = self.request(call, &admitted, changes.clone());
-            let view = request.view.clone();
-            let endpoint = target.declared().endpoints.get(&call.operation);
-            let endpoint = endpoint.ok_or_else(unsupported_operation)?;
-            let reply = endpoint.call(request, target.captures.clone()).await?;
-            let (answer, after) = self.answer(call, &admitted, &view, reply).await?;
-            match self.commit(target, &view, &changes).await {
-                Ok(()) => return finish(answer, after).await,
+        for attempt in 0..TRIES_MAX {
+            match self.attempt(call, &admitted, attempt > 0).await {
+                Ok((answer, after)) => return answer::finish(answer, after).await,
                 Err(error) if error.code == Code::Conflict => event::conflict(),
                 Err(error) => return Err(error),
             }
+            let place = &admitted.target.place;
+            self.registry.check(&place.namespace, &admitted.target.mounted).await?;
+            self.registry.refresh().await?;
             let places = self.registry.places();
-            let place = places.with_id(&target.place.namespace.id);
+            let place = places.with_id(&place.namespace.id);
             let place = place.ok_or_else(|| no_handler(&call.path))?;
-            let path = format!("{}{}", target.mounted.mount.path, target.path);
-            admitted.target = self.find(place, &path, call.operation)?;
+            admitted.target = self.find(place, &admitted.target.full_path(), call.operation)?;
         }
         Err(bailee_barrier::Error::Conflict.into())
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        admitted: &Admitted,
+        again: bool,
+    ) -> Result<(Answer, Option<Body>), Error> {
+        let target = &admitted.target;
+        let changes = Changes::default();
+        let request = self.request(call, admitted, changes.clone());
+        let view = request.view.clone();
+        if again {
+            // Those that come again wait for each other, so that each gets through.
+            view.at("retry/").lock(&target.mounted.mount.uuid).await;
+        }
+        let endpoint = target.declared().endpoints.get(&call.operation);
+        let endpoint = endpoint.ok_or_else(unsupported_operation)?;
+        let reply = endpoint.call(request, target.captures.clone()).await?;
+        let answer = self.answer(call, admitted, &view, reply).await?;
+        self.commit(target, &view, &changes).await?;
+        Ok(answer)
     }
 
     /// One batch for everything, guarded by the mount being what it was; then the wake-ups.
@@ -167,46 +150,12 @@ impl Kernel {
         if moved {
             self.registry.mark_namespaces();
             self.registry.mark_mounts(&target.place.namespace);
-        } else if matches!(outcome, Err(bailee_barrier::Error::Conflict)) {
-            self.registry.check(&target.place.namespace, &target.mounted).await?;
         }
-        self.registry.refresh().await?;
         if moved || !changed.is_empty() {
             self.changed.send_replace(());
         }
-        outcome.map(|_| ()).map_err(Error::from)
-    }
-
-    /// What a path within a namespace stands for.
-    pub(crate) fn find(
-        &self,
-        place: &Arc<Place>,
-        path: &str,
-        operation: Operation,
-    ) -> Result<Target, Error> {
-        let (mounted, rest) = place.find(path).ok_or_else(|| no_handler(path))?;
-        let served = self.served(mounted)?;
-        let mut known = false;
-        for (index, declared) in served.paths.iter().enumerate() {
-            if declared.root_only && !place.namespace.is_root() {
-                continue;
-            }
-            let Some(captures) = declared.matches(&rest) else { continue };
-            let serves = declared.endpoints.contains_key(&operation);
-            let folder = rest.ends_with('/') && !declared.pattern.ends_with('}');
-            if folder && !(serves && operation == Operation::List) {
-                // What is not a folder has no name with a slash.
-                continue;
-            }
-            if serves {
-                let (place, mounted) = (place.clone(), mounted.clone());
-                return Ok(Target { place, mounted, served, index, captures, path: rest });
-            }
-            // The first that matches is meant: what comes behind it is more general.
-            known = true;
-            break;
-        }
-        Err(if known { unsupported_operation() } else { unsupported_path() })
+        outcome?;
+        self.registry.refresh().await
     }
 
     /// The live token of the caller, if it may be used in this namespace. Where none is needed, one
@@ -305,119 +254,6 @@ impl Kernel {
             changes,
         }
     }
-
-    /// What the reply says, and what must still be waited for after the commit. A login's token is
-    /// made here, into the same batch.
-    async fn answer(
-        &self,
-        call: &Call,
-        admitted: &Admitted,
-        view: &View,
-        reply: Reply,
-    ) -> Result<(Answer, Option<Body>), Error> {
-        let target = &admitted.target;
-        let mut answer = Answer {
-            id: call.id.clone(),
-            content: Content::Empty,
-            leased: None,
-            auth: None,
-            warnings: reply.warnings,
-            missing: reply.missing,
-            mount_kind: target.mounted.entry.kind.clone(),
-            data_at_top: target.has_data_at_top(),
-        };
-        match reply.body {
-            Body::Login(login) => {
-                let auth = self.log_in(admitted, view, *login, &mut answer.warnings).await?;
-                answer.auth = Some(Box::new(auth));
-            }
-            body @ Body::After(_) => return Ok((answer, Some(body))),
-            body => fill(&mut answer, body)?,
-        }
-        Ok((answer, None))
-    }
-
-    async fn log_in(
-        &self,
-        admitted: &Admitted,
-        view: &View,
-        login: Login,
-        warnings: &mut Vec<String>,
-    ) -> Result<Auth, Error> {
-        let target = &admitted.target;
-        let mut policies: Vec<String> =
-            login.policies.iter().map(|policy| policy.to_lowercase()).collect();
-        if policies.iter().any(|policy| policy == "root") {
-            return Err(Error::invalid("auth methods cannot create root tokens"));
-        }
-        if !login.no_default_policy {
-            policies.push("default".to_owned());
-        }
-        policies.sort_unstable();
-        policies.dedup();
-        let (default, max) =
-            target.mounted.entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
-        let new = NewToken {
-            namespace: (*target.place.namespace).clone(),
-            parent: None,
-            policies: policies.clone(),
-            display_name: login.display_name,
-            path: format!("{}{}", target.mounted.mount.path, target.path),
-            meta: login.metadata.clone(),
-            ttl: login.ttl,
-            explicit_max_ttl: login.max_ttl,
-            period: login.period.unwrap_or_default(),
-            num_uses: login.num_uses,
-            renewable: login.renewable,
-            entity_id: None,
-            internal: login.internal,
-            id: None,
-            limits: Some(token::TtlLimits { default, max }),
-            eternal: false,
-            now: admitted.now,
-        };
-        let made = self.tokens.create(view, new).await?;
-        warnings.extend(made.warnings);
-        Ok(Auth {
-            ttl: made.token.remaining(admitted.now).unwrap_or_default(),
-            client_token: made.secret,
-            accessor: made.token.accessor.clone(),
-            token_policies: policies.clone(),
-            policies,
-            identity_policies: Vec::new(),
-            metadata: login.metadata,
-            renewable: made.token.renewable,
-            entity_id: String::new(),
-            token_type: "service",
-            orphan: made.token.orphan,
-            num_uses: made.token.num_uses,
-        })
-    }
-}
-
-impl Target {
-    fn declared(&self) -> &Path {
-        self.served.paths.get(self.index).expect("the index came from this table")
-    }
-
-    fn is_system(&self) -> bool {
-        self.mounted.entry.kind == crate::mount::SYSTEM_KIND
-    }
-
-    /// Whether its writes change what requests are routed by.
-    fn changes_registry(&self) -> bool {
-        let family = self.path.split('/').next().unwrap_or_default();
-        self.is_system() && matches!(family, "mounts" | "auth" | "namespaces" | "remount")
-    }
-
-    fn has_data_at_top(&self) -> bool {
-        let family = |family: &&str| {
-            self.path
-                .strip_prefix(*family)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.is_system() && DATA_AT_TOP.iter().any(|name| family(&name))
-    }
 }
 
 impl Asker {
@@ -444,69 +280,6 @@ impl Asker {
                     }),
                 }))
             }
-        }
-    }
-}
-
-/// Waits for what the batch set off, then completes the answer.
-async fn finish(mut answer: Answer, mut after: Option<Body>) -> Result<Answer, Error> {
-    for _ in 0..WAITS_MAX {
-        let Some(Body::After(work)) = after else { return Ok(answer) };
-        let reply = work.await?;
-        answer.warnings.extend(reply.warnings);
-        answer.missing |= reply.missing;
-        after = match reply.body {
-            body @ Body::After(_) => Some(body),
-            body => {
-                fill(&mut answer, body)?;
-                None
-            }
-        };
-    }
-    match after {
-        None => Ok(answer),
-        Some(_) => Err(Error::internal("a reply waits for ever more")),
-    }
-}
-
-fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
-    match body {
-        Body::Empty => {}
-        Body::Data(data) => answer.content = Content::Data(data),
-        Body::Lease(data, lease) => {
-            if !lease.data.is_null() {
-                return Err(Error::internal("an engine gave a lease, and none are kept yet"));
-            }
-            answer.content = Content::Data(data);
-            let (ttl, renewable) = (lease.ttl, lease.renewable);
-            answer.leased = Some(Leased { id: String::new(), ttl, renewable });
-        }
-        Body::Token(issued) => answer.auth = Some(Box::new((*issued).into())),
-        Body::Raw { content_type, bytes } => {
-            answer.content = Content::Raw { content_type, bytes };
-        }
-        Body::Login(_) | Body::After(_) => {
-            return Err(Error::internal("a token cannot be made after the commit"));
-        }
-    }
-    Ok(())
-}
-
-impl From<Issued> for Auth {
-    fn from(issued: Issued) -> Auth {
-        Auth {
-            client_token: issued.client_token,
-            accessor: issued.accessor,
-            policies: issued.policies,
-            token_policies: issued.token_policies,
-            identity_policies: issued.identity_policies,
-            metadata: issued.metadata,
-            ttl: issued.ttl,
-            renewable: issued.renewable,
-            entity_id: issued.entity_id,
-            token_type: issued.token_type,
-            orphan: issued.orphan,
-            num_uses: issued.num_uses,
         }
     }
 }
@@ -540,19 +313,6 @@ fn bad_token() -> Error {
 
 fn denied() -> Error {
     Error::new(Code::PermissionDenied, "1 error occurred:\n\t* permission denied\n\n")
-}
-
-fn no_handler(path: &str) -> Error {
-    let message = format!("no handler for route {path:?}. route entry not found.");
-    Error::new(Code::NotFound, message)
-}
-
-fn unsupported_path() -> Error {
-    Error::new(Code::NotFound, "1 error occurred:\n\t* unsupported path\n\n")
-}
-
-fn unsupported_operation() -> Error {
-    Error::new(Code::Unsupported, "1 error occurred:\n\t* unsupported operation\n\n")
 }
 
 /// The system as a caller: it may read this one path of the namespace and nothing else.

@@ -6,6 +6,7 @@
 //! **Invariant:** it names no engine; the binary hands it the list of kinds.
 //! **Invariant:** no function below `state.rs` asks whether the barrier is sealed.
 
+mod answer;
 mod audit;
 mod call;
 mod event;
@@ -19,6 +20,7 @@ mod session;
 mod state;
 mod status;
 mod system;
+mod target;
 mod token;
 
 #[cfg(test)]

@@ -145,10 +145,12 @@ impl MountEntry {
 
 /// The mounts that a new namespace has.
 pub(crate) fn builtin() -> Vec<MountEntry> {
-    vec![
-        MountEntry::new("sys/", SYSTEM_KIND, Class::Secret, "endpoints of the server itself"),
-        MountEntry::new("auth/token/", TOKEN_KIND, Class::Auth, "tokens and what they make"),
-    ]
+    let described = "system endpoints used for control, policy and debugging";
+    let mut system = MountEntry::new("sys/", SYSTEM_KIND, Class::Secret, described);
+    system.seal_wrap = true;
+    system.config.passthrough_request_headers = vec!["Accept".to_owned()];
+    let described = "token based credentials";
+    vec![system, MountEntry::new("auth/token/", TOKEN_KIND, Class::Auth, described)]
 }
 
 /// Puts the first mounts of a new namespace.

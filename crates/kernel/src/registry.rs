@@ -56,8 +56,11 @@ impl Served {
 /// The kinds of engines that can be mounted, and the engines made of them.
 pub(crate) struct Kinds {
     kinds: Vec<EngineKind>,
-    made: Mutex<HashMap<(String, BTreeMap<String, String>), Weak<Served>>>,
+    made: Mutex<HashMap<MadeOf, Weak<Served>>>,
 }
+
+/// What an engine is made of: mounts that agree in it share one.
+type MadeOf = (Class, String, BTreeMap<String, String>);
 
 impl Kinds {
     pub(crate) fn new(kinds: Vec<EngineKind>) -> Kinds {
@@ -71,7 +74,7 @@ impl Kinds {
 
     /// The engine for a mount: one for all mounts of a kind with the same options.
     pub(crate) fn serve(&self, entry: &MountEntry) -> Result<Arc<Served>, Error> {
-        let key = (entry.kind.clone(), entry.options.clone());
+        let key = (entry.class, entry.kind.clone(), entry.options.clone());
         if let Some(served) = self.made.lock().get(&key).and_then(Weak::upgrade) {
             return Ok(served);
         }

@@ -11,65 +11,65 @@ use std::time::SystemTime;
 /// What is stored of an association. Requests change what is wished for, passes what has come of
 /// it; both under the same lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Association {
+pub(crate) struct Association {
     /// Id of the mount the secret is in.
-    pub mount: String,
+    pub(crate) mount: String,
     /// Path of that mount when the association was last set.
-    pub mount_path: String,
+    pub(crate) mount_path: String,
     /// Accessor of that mount.
-    pub accessor: String,
+    pub(crate) accessor: String,
     /// Path of the secret in its mount.
-    pub secret_name: String,
+    pub(crate) secret_name: String,
     /// Type of the destination.
-    pub destination_type: String,
+    pub(crate) destination_type: String,
     /// Name of the destination.
-    pub destination_name: String,
+    pub(crate) destination_name: String,
     /// The name that the secret shall have at the destination.
-    pub external_name: String,
+    pub(crate) external_name: String,
     /// Grows with every `set`: what was delivered for an older one is delivered again.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Whether it is to be removed.
-    pub removing: bool,
+    pub(crate) removing: bool,
     /// What is at the destination, as far as we know.
-    pub ledger: Vec<LedgerEntry>,
+    pub(crate) ledger: Vec<LedgerEntry>,
     /// How the last attempt went.
-    pub state: State,
+    pub(crate) state: State,
 }
 
 /// How the last attempt went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// The status as the API names it.
-    pub status: Status,
+    pub(crate) status: Status,
     /// When it became that, in milliseconds since 1970.
-    pub updated_at: u64,
+    pub(crate) updated_at: u64,
     /// Why it failed.
-    pub problem: Option<Problem>,
+    pub(crate) problem: Option<Problem>,
     /// Permissions that are not necessary, and what they would add.
     #[serde(default)]
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// Why an association is not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Its class.
-    pub failure: Failure,
+    pub(crate) failure: Failure,
     /// What happened.
-    pub message: String,
+    pub(crate) message: String,
     /// The permission that would help.
-    pub missing_permission: Option<String>,
+    pub(crate) missing_permission: Option<String>,
     /// Since when, in milliseconds since 1970.
-    pub since: u64,
+    pub(crate) since: u64,
     /// Attempts that failed in a row.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// When it is tried again by itself, in milliseconds since 1970.
-    pub next_attempt: Option<u64>,
+    pub(crate) next_attempt: Option<u64>,
 }
 
 impl Association {
     /// What is known of a name.
-    pub fn entry(&self, name: &str) -> Option<&LedgerEntry> {
+    pub(crate) fn entry(&self, name: &str) -> Option<&LedgerEntry> {
         self.ledger.iter().find(|entry| entry.name == name)
     }
 

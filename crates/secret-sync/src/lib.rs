@@ -27,6 +27,8 @@ mod store;
 pub mod tags;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use bailee_cloud::{Proxy, Roots};

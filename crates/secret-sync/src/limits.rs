@@ -9,14 +9,10 @@ use tokio::time::Instant;
 pub struct Limits {
     /// Largest value in bytes.
     pub payload_bytes_max: usize,
-    /// Longest name in bytes.
-    pub name_bytes_max: usize,
     /// Whether objects carry tags.
     pub tags: bool,
     /// Writes per second that its API allows; bursts of one second's worth go through.
     pub writes_per_second: u32,
-    /// Deliveries and removals that run at once.
-    pub concurrency_max: usize,
 }
 
 /// Keeps calls at a rate: each waits for its turn, a burst of one second's worth goes at once.

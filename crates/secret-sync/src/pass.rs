@@ -3,7 +3,9 @@
 
 use crate::{
     board::{Board, Job, Key, Urgency, Verdict},
-    dirty, event, purge, reconcile,
+    dirty, event,
+    failure::Error,
+    purge, reconcile,
     registry::Registry,
     source::LocalSource,
     store::Store,
@@ -16,7 +18,7 @@ use parking_lot::Mutex;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::Instant,
 };
 
@@ -52,6 +54,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Ends as a crash does: nothing is finished.
+    #[cfg(test)]
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        self.task.await.ok();
+    }
+
     /// Ends the work: running calls get a moment, what is left stays dirty in storage.
     pub async fn stop(self) {
         self.stop.send_replace(true);
@@ -156,7 +165,7 @@ impl Pass {
             timers.spread = Some(now);
             if let Err(error) = self.sweep().await {
                 timers.sweep = now + STORAGE_RETRY;
-                event::storage_failed("look for what waits", &error);
+                event::source_failed("look for what waits", &error);
             }
         }
         if timers.spread.is_some_and(|at| at <= now) {
@@ -168,8 +177,12 @@ impl Pass {
         }
         if timers.reconcile <= now {
             timers.reconcile = now + self.reconcile_interval;
-            let pass = self.clone();
-            work.spawn(async move { reconcile::reconcile(&pass).await });
+            // One that takes longer than the interval goes on alone.
+            if timers.reconciling.as_ref().is_none_or(AbortHandle::is_finished) {
+                let pass = self.clone();
+                let running = work.spawn(async move { reconcile::reconcile(&pass).await });
+                timers.reconciling = Some(running);
+            }
         }
         for key in self.board.take_purges() {
             let pass = self.clone();
@@ -199,17 +212,15 @@ impl Pass {
         }
     }
 
-    /// All namespaces; those known last where they cannot be read now.
+    /// All namespaces, as the last sweep found them.
     pub(crate) fn namespaces(&self) -> Vec<Arc<Namespace>> {
         self.namespaces.lock().clone()
     }
 
     /// Finds everything that waits in storage.
-    async fn sweep(&self) -> Result<(), StorageError> {
-        match self.local.namespaces().await {
-            Ok(found) => *self.namespaces.lock() = found.into_iter().map(Arc::new).collect(),
-            Err(error) => event::source_failed("list namespaces", &error),
-        }
+    async fn sweep(&self) -> Result<(), Error> {
+        let found = self.local.namespaces().await?;
+        *self.namespaces.lock() = found.into_iter().map(Arc::new).collect();
         for namespace in self.namespaces() {
             let store = Store::open(&self.barrier, &namespace);
             for (destination, secret) in store.dirty_ids().await? {
@@ -238,12 +249,13 @@ struct Timers {
     sweep: Instant,
     reconcile: Instant,
     spread: Option<Instant>,
+    reconciling: Option<AbortHandle>,
 }
 
 impl Timers {
     fn new() -> Timers {
         let now = Instant::now();
-        Timers { sweep: now, reconcile: now, spread: None }
+        Timers { sweep: now, reconcile: now, spread: None, reconciling: None }
     }
 
     fn next(&self, due: Option<Instant>) -> Instant {

@@ -269,10 +269,10 @@ impl Registry {
             self.built.lock().remove(&key);
             return Ok(None);
         };
-        if let Some((built_at, configured)) = self.built.lock().get(&key) {
-            if *built_at == revision {
-                return Ok(Some(configured.clone()));
-            }
+        if let Some((built_at, configured)) = self.built.lock().get(&key)
+            && *built_at == revision
+        {
+            return Ok(Some(configured.clone()));
         }
         let destination = self.build(&stored, namespace).await?;
         let pace = Pace::per_second(destination.limits().writes_per_second);

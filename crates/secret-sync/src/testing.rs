@@ -1,1 +1,409 @@
-//! placeholder
+//! The contract of destinations as a suite, and a destination in memory that fails on command.
+
+use crate::{
+    destination::{
+        Cursor, Deletion, Delivered, Delivery, Destination, LedgerEntry, Names, Receipt, Remote,
+        Survey,
+    },
+    failure::{Error, Failure},
+    limits::Limits,
+    naming::NameRule,
+    registry::DestinationKind,
+    source::Payload,
+    tags::{OWNERSHIP_TAG, TagRule, marked},
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+/// Looks at a destination past its contract: what a user of it would find there.
+#[async_trait]
+pub trait Look: Send + Sync {
+    /// The current value.
+    async fn value(&self, name: &str) -> Option<Vec<u8>>;
+    /// How many versions were made.
+    async fn versions(&self, name: &str) -> usize;
+    /// The tags.
+    async fn tags(&self, name: &str) -> BTreeMap<String, String>;
+}
+
+/// A destination in memory.
+#[derive(Debug)]
+pub struct FakeCloud {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<String, Object>,
+    faults: VecDeque<Fault>,
+    latency: Duration,
+    /// What arrived, in order: name, and bytes or a removal.
+    history: Vec<(String, Option<Vec<u8>>)>,
+    attempts: usize,
+    running: usize,
+    most_running: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Object {
+    versions: Vec<(String, Vec<u8>)>,
+    tags: BTreeMap<String, String>,
+}
+
+/// What goes wrong with one call.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Nothing does.
+    None,
+    /// The call fails and has no effect.
+    Refuse(Error),
+    /// The call has its effect, and its reply is lost.
+    LoseReply,
+}
+
+impl Default for FakeCloud {
+    fn default() -> FakeCloud {
+        let limits = Limits { payload_bytes_max: 65_536, tags: true, writes_per_second: 50 };
+        FakeCloud { limits, state: Mutex::default() }
+    }
+}
+
+impl FakeCloud {
+    /// A kind, `in-mem`, whose every destination is this one.
+    pub fn kind(self: &Arc<FakeCloud>) -> DestinationKind {
+        let cloud = self.clone();
+        DestinationKind {
+            name: "in-mem",
+            template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
+            names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
+            tags: Some(TagRule {
+                tags_max: 50,
+                key_characters_max: 127,
+                value_characters_max: 255,
+                punctuation: "_.:/=+-@",
+                reserved_prefix: "aws:",
+            }),
+            details: &[],
+            build: Arc::new(move |_| {
+                let cloud: Arc<dyn Destination> = Arc::new(Shared(cloud.clone()));
+                Box::pin(async move { Ok(cloud) })
+            }),
+        }
+    }
+
+    /// What goes wrong with the next calls that change something, one after another.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().faults.extend(faults);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.state.lock().faults.clear();
+    }
+
+    /// How long each call takes.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state.lock().latency = latency;
+    }
+
+    /// The current value of an object, as text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let state = self.state.lock();
+        let (_, bytes) = state.objects.get(name)?.versions.last()?;
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Names of all objects.
+    pub fn names(&self) -> Vec<String> {
+        self.state.lock().objects.keys().cloned().collect()
+    }
+
+    /// What arrived, in order: name, and text or a removal.
+    pub fn history(&self) -> Vec<(String, Option<String>)> {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let state = self.state.lock();
+        state.history.iter().map(|(name, value)| (name.clone(), value.as_ref().map(text))).collect()
+    }
+
+    /// Calls that tried to change something.
+    pub fn attempts(&self) -> usize {
+        self.state.lock().attempts
+    }
+
+    /// The most calls that ran at once.
+    pub fn most_running(&self) -> usize {
+        self.state.lock().most_running
+    }
+
+    /// Removes an object behind everyone's back.
+    pub fn lose(&self, name: &str) {
+        self.state.lock().objects.remove(name);
+    }
+
+    async fn change<T>(&self, effect: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
+        let latency = {
+            let mut state = self.state.lock();
+            state.attempts += 1;
+            state.running += 1;
+            state.most_running = state.most_running.max(state.running);
+            state.latency
+        };
+        let running = RunningCall(self);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        drop(running);
+        let mut state = self.state.lock();
+        match state.faults.pop_front().unwrap_or(Fault::None) {
+            Fault::None => Ok(effect(&mut state)),
+            Fault::Refuse(error) => Err(error),
+            Fault::LoseReply => {
+                effect(&mut state);
+                Err(Error::new(Failure::Unavailable, "the reply was lost").uncertain())
+            }
+        }
+    }
+}
+
+struct RunningCall<'a>(&'a FakeCloud);
+
+impl Drop for RunningCall<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().running -= 1;
+    }
+}
+
+struct Shared(Arc<FakeCloud>);
+
+#[async_trait]
+impl Destination for Shared {
+    fn limits(&self) -> &Limits {
+        self.0.limits()
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.0.check().await
+    }
+
+    async fn survey(&self, names: &Names, after: Option<Cursor>) -> Result<Survey, Error> {
+        self.0.survey(names, after).await
+    }
+
+    async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error> {
+        self.0.put(delivery).await
+    }
+
+    async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error> {
+        self.0.delete(entry, how).await
+    }
+}
+
+#[async_trait]
+impl Destination for FakeCloud {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn survey(&self, names: &Names, _after: Option<Cursor>) -> Result<Survey, Error> {
+        let state = self.state.lock();
+        let wanted = |name: &String, object: &Object| match names {
+            Names::Ours => object.tags.contains_key(OWNERSHIP_TAG),
+            Names::These(names) => names.contains(name),
+        };
+        let objects = state
+            .objects
+            .iter()
+            .filter(|(name, object)| wanted(name, object))
+            .map(|(name, object)| {
+                let remote = Remote {
+                    version_id: object.versions.last().map(|(id, _)| id.clone()),
+                    marked: object.tags.contains_key(OWNERSHIP_TAG),
+                    deleting: false,
+                };
+                (name.clone(), remote)
+            })
+            .collect();
+        Ok(Survey { objects, next: None })
+    }
+
+    async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error> {
+        let version_id = self
+            .change(|state| {
+                let bytes = delivery.payload.bytes.to_vec();
+                let object = state.objects.entry(delivery.name.clone()).or_default();
+                object.tags = delivery.tags.clone();
+                let current = object.versions.last().map(|(id, _)| id.clone());
+                if let Some(previous) = delivery.previous.as_ref().filter(|_| delivery.tags_only) {
+                    return previous.version_id.clone();
+                }
+                if current.as_ref() != Some(&delivery.token) {
+                    object.versions.push((delivery.token.clone(), bytes.clone()));
+                    state.history.push((delivery.name.clone(), Some(bytes)));
+                }
+                delivery.token.clone()
+            })
+            .await?;
+        Ok(Receipt { version_id, ..Receipt::default() })
+    }
+
+    async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error> {
+        match how {
+            Deletion::Forced => {
+                self.change(|state| {
+                    if state.objects.remove(&entry.name).is_some() {
+                        state.history.push((entry.name.clone(), None));
+                    }
+                })
+                .await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Look for FakeCloud {
+    async fn value(&self, name: &str) -> Option<Vec<u8>> {
+        self.text(name).map(String::into_bytes)
+    }
+
+    async fn versions(&self, name: &str) -> usize {
+        self.state.lock().objects.get(name).map_or(0, |object| object.versions.len())
+    }
+
+    async fn tags(&self, name: &str) -> BTreeMap<String, String> {
+        self.state.lock().objects.get(name).map(|object| object.tags.clone()).unwrap_or_default()
+    }
+}
+
+/// The contract of [`Destination`], run against every implementation on an empty destination.
+///
+/// # Panics
+/// When the contract is broken.
+pub async fn check_destination(destination: &dyn Destination, look: &dyn Look) {
+    destination.check().await.expect("good credentials are accepted");
+    same_delivery_twice_leaves_one_version(destination, look).await;
+    updates_replace_and_deletions_are_repeatable(destination, look).await;
+    tags_alone_make_no_version(destination, look).await;
+    unknown_state_is_overwritten(destination, look).await;
+    survey_shows_what_is_there(destination).await;
+}
+
+async fn same_delivery_twice_leaves_one_version(destination: &dyn Destination, look: &dyn Look) {
+    let name = "contract/twice";
+    let first = delivery(name, "{\"v\":1}", 1, None);
+    let receipt = destination.put(&first).await.expect("a new object is created");
+    assert_eq!(destination.put(&first).await.expect("it may be repeated"), receipt);
+    assert_eq!(look.versions(name).await, 1);
+    assert_eq!(look.tags(name).await, first.tags);
+    let second = delivery(name, "{\"v\":2}", 2, Some(delivered(&first, &receipt)));
+    let receipt = destination.put(&second).await.expect("an object is updated");
+    assert_eq!(destination.put(&second).await.expect("it may be repeated"), receipt);
+    assert_eq!(look.versions(name).await, 2);
+    assert_eq!(look.value(name).await, Some(b"{\"v\":2}".to_vec()));
+}
+
+async fn updates_replace_and_deletions_are_repeatable(
+    destination: &dyn Destination,
+    look: &dyn Look,
+) {
+    let name = "contract/gone";
+    let first = delivery(name, "{\"v\":3}", 3, None);
+    let receipt = destination.put(&first).await.expect("a new object is created");
+    let entry = LedgerEntry { name: name.to_owned(), delivered: Some(delivered(&first, &receipt)) };
+    for _ in 0..2 {
+        destination.delete(&entry, Deletion::Forced).await.expect("what is gone is removed");
+        assert_eq!(look.value(name).await, None);
+    }
+    // The ledger may believe in an object that somebody removed.
+    let again = delivery(name, "{\"v\":4}", 4, entry.delivered);
+    destination.put(&again).await.expect("a lost object is created again");
+    assert_eq!(look.value(name).await, Some(b"{\"v\":4}".to_vec()));
+}
+
+async fn tags_alone_make_no_version(destination: &dyn Destination, look: &dyn Look) {
+    if !destination.limits().tags {
+        return;
+    }
+    let name = "contract/tags";
+    let first = delivery(name, "{\"v\":5}", 5, None);
+    let receipt = destination.put(&first).await.expect("a new object is created");
+    let mut second = delivery(name, "{\"v\":5}", 6, Some(delivered(&first, &receipt)));
+    second.tags.insert("team".to_owned(), "blue".to_owned());
+    second.tags_only = true;
+    let receipt = destination.put(&second).await.expect("tags are added");
+    assert_eq!(look.tags(name).await, second.tags);
+    let mut third = delivery(name, "{\"v\":5}", 7, Some(delivered(&second, &receipt)));
+    third.tags_only = true;
+    destination.put(&third).await.expect("tags are removed");
+    assert_eq!(look.tags(name).await, third.tags);
+    assert_eq!(look.versions(name).await, 1);
+}
+
+async fn unknown_state_is_overwritten(destination: &dyn Destination, look: &dyn Look) {
+    let name = "contract/unknown";
+    destination.put(&delivery(name, "{\"v\":8}", 8, None)).await.expect("a new object is created");
+    let second = delivery(name, "{\"v\":9}", 9, None);
+    destination.put(&second).await.expect("what may or may not be there is overwritten");
+    assert_eq!(look.value(name).await, Some(b"{\"v\":9}".to_vec()));
+    assert_eq!(look.tags(name).await, second.tags);
+}
+
+async fn survey_shows_what_is_there(destination: &dyn Destination) {
+    let name = "contract/survey";
+    let put = delivery(name, "{\"v\":10}", 10, None);
+    let receipt = destination.put(&put).await.expect("a new object is created");
+    let names = Names::These(vec![name.to_owned(), "contract/absent".to_owned()]);
+    let survey = destination.survey(&names, None).await.expect("surveys are permitted");
+    let remote = Remote { version_id: Some(receipt.version_id), marked: true, deleting: false };
+    assert_eq!(survey.objects, BTreeMap::from([(name.to_owned(), remote)]));
+    let ours = destination.survey(&Names::Ours, None).await.expect("surveys are permitted");
+    assert!(ours.objects.contains_key(name));
+}
+
+fn delivery(name: &str, text: &str, number: u64, previous: Option<Delivered>) -> Delivery {
+    Delivery {
+        name: name.to_owned(),
+        payload: Payload {
+            bytes: Zeroizing::new(text.as_bytes().to_vec()),
+            version: number,
+            expires_at: None,
+        },
+        token: format!("00000000-0000-4000-8000-{number:012}"),
+        tags: marked(&BTreeMap::new()),
+        previous,
+        tags_only: false,
+    }
+}
+
+fn delivered(delivery: &Delivery, receipt: &Receipt) -> Delivered {
+    Delivered {
+        version_id: receipt.version_id.clone(),
+        source_version: delivery.payload.version,
+        generation: 1,
+        content_mark: String::new(),
+        tags: delivery.tags.clone(),
+        at: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn fake_cloud_keeps_the_destination_contract() {
+        let cloud = FakeCloud::default();
+        check_destination(&cloud, &cloud).await;
+    }
+}

@@ -41,3 +41,7 @@ pub(crate) fn draining(open: usize) {
 pub(crate) fn drain_ended() {
     tracing::warn!("some requests did not end in time and were cut off");
 }
+
+pub(crate) fn body_refused(error: &bailee_notation::json::Error) {
+    tracing::debug!(%error, "request body refused");
+}

@@ -1,7 +1,10 @@
 //! Body and query: what a request brings.
 
-use crate::limits::{BODY_BYTES_MAX, BODY_TIME_MAX};
-use bailee_notation::json;
+use crate::{
+    event,
+    limits::{BODY_BYTES_MAX, BODY_TIME_MAX},
+};
+use bailee_notation::json::{self, Rule};
 use bailee_sdk::{Code, Error, Operation};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
@@ -88,8 +91,25 @@ pub(crate) fn fields(
     match json::parse(body, &json::Limits::default()) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(Error::invalid("error parsing JSON: the body must be an object")),
-        Err(error) => Err(Error::invalid(format!("error parsing JSON: {error}"))),
+        Err(error) => Err(malformed(&error)),
     }
+}
+
+/// The texts that clients of this API know; where exactly it went wrong goes to the log.
+fn malformed(error: &json::Error) -> Error {
+    let text = match error.rule {
+        Rule::Syntax(_) | Rule::Unfinished => "error parsing JSON".to_owned(),
+        Rule::Depth(_)
+        | Rule::StringBytes(_)
+        | Rule::NumberBytes(_)
+        | Rule::ObjectEntries(_)
+        | Rule::ArrayElements(_)
+        | Rule::Values(_)
+        | Rule::DuplicateKey
+        | Rule::Trailing => error.to_string(),
+    };
+    event::body_refused(error);
+    Error::invalid(text)
 }
 
 fn check_patch(media: &str) -> Result<(), Error> {

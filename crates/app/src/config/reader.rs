@@ -35,23 +35,23 @@ impl fmt::Display for Faults {
 }
 
 /// A block that is being read.
-pub struct Block {
+pub(crate) struct Block {
     /// What it is called in messages, such as `listener "tcp"`.
-    pub name: String,
+    pub(crate) name: String,
     /// Where it starts.
-    pub line: u32,
+    pub(crate) line: u32,
     items: Vec<(Vec<Spanned<String>>, Spanned<Value>)>,
 }
 
 impl Block {
     /// A block with this body.
-    pub fn new(name: impl Into<String>, line: u32, body: Body) -> Block {
+    pub(crate) fn new(name: impl Into<String>, line: u32, body: Body) -> Block {
         let items = body.items.into_iter().map(|item| (item.keys, item.value)).collect();
         Block { name: name.into(), line, items }
     }
 
     /// All blocks called `name`, each with its label. The JSON form nests the label as a key.
-    pub fn blocks(&mut self, name: &str, faults: &mut Faults) -> Vec<(String, Block)> {
+    pub(crate) fn blocks(&mut self, name: &str, faults: &mut Faults) -> Vec<(String, Block)> {
         let mut found = Vec::new();
         for (keys, value) in self.take(name) {
             let line = value.line;
@@ -69,7 +69,7 @@ impl Block {
     }
 
     /// The one block called `name`, which has no label.
-    pub fn block(&mut self, name: &str, faults: &mut Faults) -> Option<Block> {
+    pub(crate) fn block(&mut self, name: &str, faults: &mut Faults) -> Option<Block> {
         let mut found = None;
         for (_, value) in self.take(name) {
             let line = value.line;
@@ -83,7 +83,7 @@ impl Block {
     }
 
     /// A text.
-    pub fn text(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
         self.one(name, faults, "a string", |value| match value {
             Value::String(text) => Some(text),
             Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Object(_) => None,
@@ -91,7 +91,7 @@ impl Block {
     }
 
     /// A boolean, also as text.
-    pub fn flag(&mut self, name: &str, faults: &mut Faults) -> Option<bool> {
+    pub(crate) fn flag(&mut self, name: &str, faults: &mut Faults) -> Option<bool> {
         self.one(name, faults, "true or false", |value| match value {
             Value::Bool(flag) => Some(flag),
             Value::String(text) | Value::Number(text) => match text.as_str() {
@@ -104,7 +104,7 @@ impl Block {
     }
 
     /// A time span, as seconds or text.
-    pub fn duration(&mut self, name: &str, faults: &mut Faults) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, name: &str, faults: &mut Faults) -> Option<Duration> {
         self.one(name, faults, "a duration such as \"30s\" or \"1h\"", |value| match value {
             Value::String(text) | Value::Number(text) => duration::parse(&text).ok(),
             Value::Bool(_) | Value::List(_) | Value::Object(_) => None,
@@ -112,7 +112,7 @@ impl Block {
     }
 
     /// An address with a port; a host name is resolved by nobody.
-    pub fn address(&mut self, name: &str, faults: &mut Faults) -> Option<SocketAddr> {
+    pub(crate) fn address(&mut self, name: &str, faults: &mut Faults) -> Option<SocketAddr> {
         self.one(name, faults, "an IP address with a port, such as \"127.0.0.1:8200\"", |value| {
             let Value::String(text) = value else { return None };
             let text = match text.strip_prefix("localhost:") {
@@ -126,7 +126,7 @@ impl Block {
 
     /// Keys that other servers know and this one has no use for: taken, whatever they hold. Gives
     /// their names with lines, for a warning.
-    pub fn ignored(&mut self, names: &[&str]) -> Vec<String> {
+    pub(crate) fn ignored(&mut self, names: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
         for name in names {
             for (_, value) in self.take(name) {
@@ -137,7 +137,7 @@ impl Block {
     }
 
     /// Ends the reading: what was not asked for is a fault.
-    pub fn finish(self, faults: &mut Faults) {
+    pub(crate) fn finish(self, faults: &mut Faults) {
         for (keys, value) in self.items {
             let key = keys.into_iter().next().map(|key| (key.line, key.value));
             let (line, key) = key.unwrap_or((value.line, String::new()));

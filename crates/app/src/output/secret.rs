@@ -97,6 +97,9 @@ impl Secret {
             ("warnings".to_owned(), or("warnings", Value::Null)),
         ]);
         document.extend(parts.map(|(name, part)| (name.to_owned(), part.clone())));
+        if let Some(Value::Object(auth)) = document.get_mut("auth") {
+            auth.retain(|name, _| AUTH.first.contains(&name.as_str()));
+        }
         Value::Object(document)
     }
 

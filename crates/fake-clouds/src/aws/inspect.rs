@@ -12,8 +12,8 @@ use super::secrets_manager::store::{CURRENT, Deletion, Payload, Place, Secret, V
 use super::world::World;
 use super::{FakeAws, RecordedCall, random};
 
-/// Credentials of a user or a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Credentials of a user or a session. Their debug form shows the identifier only.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// Identifier of the key.
     pub access_key_id: String,
@@ -21,6 +21,13 @@ pub struct Key {
     pub secret_access_key: String,
     /// Token of temporary credentials.
     pub session_token: Option<String>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Key");
+        shown.field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
 }
 
 /// A secret as it is stored.

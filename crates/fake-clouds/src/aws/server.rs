@@ -85,7 +85,7 @@ async fn answer(
     };
     let body = body.to_bytes();
     let Some(target) = Target::of(&parts, &body) else {
-        return Ok(plain(StatusCode::NOT_FOUND));
+        return Ok(unknown(&parts));
     };
     let verdict = shared.faults.judge(target.service, &target.operation);
     if !verdict.wait.is_zero() {
@@ -271,6 +271,16 @@ fn respond(
             headers.insert(name, value);
         }
     }
+    response
+}
+
+/// The refusal of a service that is not faked, in its protocol.
+fn unknown(parts: &Parts) -> Response<Full<Bytes>> {
+    let json = text(&parts.headers, "content-type").is_some_and(|kind| kind.contains("json"));
+    let service = if json { Service::SecretsManager } else { Service::Sts };
+    let failure = Failure::unknown_operation(service, "of a service that is not faked");
+    let mut response = plain(StatusCode::BAD_REQUEST);
+    *response.body_mut() = Full::new(Bytes::from(failure.body(service, &random::uuid())));
     response
 }
 

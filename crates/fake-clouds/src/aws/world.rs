@@ -175,11 +175,13 @@ impl World {
         if !self.settings.enforce_policies {
             return Ok(());
         }
-        call.describe(&mut ask.context, ask.account);
         let caller = call.caller;
         let mut policies = self.iam.policies_behind(&caller.access_key_id);
         policies.resource = ask.policy;
         policies.resource_decides = ask.policy_decides;
+        if policies.look_at_context() {
+            call.describe(&mut ask.context, ask.account);
+        }
         let decision = decide(
             &policies,
             &caller.principal,

@@ -90,11 +90,11 @@ async fn deleting_by_force_also_succeeds_on_nothing() {
 #[tokio::test]
 async fn a_name_deleted_by_force_may_still_be_occupied() {
     let (aws, client) = start().await;
-    aws.set_force_delete_delay(Duration::from_secs(30));
+    aws.set_force_delete_delay(Duration::from_secs(300));
     let body = json!({ "SecretId": "a", "ForceDeleteWithoutRecovery": true });
     client.secrets("DeleteSecret", body).await.ok();
     client.secrets("CreateSecret", creation()).await.refused("InvalidRequestException");
-    aws.advance(Duration::from_secs(31));
+    aws.advance(Duration::from_secs(301));
     client.secrets("CreateSecret", creation()).await.ok();
 }
 

@@ -146,6 +146,8 @@ async fn calls_are_recorded_without_values() {
         aws.last_call("secretsmanager:GetSecretValue"),
         Some(json!({ "SecretId": "missing" }))
     );
+    let shown = format!("{aws:?} {:?}", aws.administrator());
+    assert!(!shown.contains(aws.secret_access_key()) && !shown.contains("canary-1"));
     aws.clear_calls();
     assert!(aws.calls().is_empty());
 }

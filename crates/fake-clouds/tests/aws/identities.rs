@@ -63,12 +63,12 @@ async fn keys_are_limited_deactivated_and_deleted() {
 #[tokio::test]
 async fn a_new_key_may_be_unknown_for_a_while() {
     let (aws, client) = start().await;
-    aws.set_new_key_delay(Duration::from_secs(10));
+    aws.set_new_key_delay(Duration::from_secs(300));
     client.iam("CreateUser", &[("UserName", "bob")]).await;
     let bob = key(&client.iam("CreateAccessKey", &[("UserName", "bob")]).await);
     let user = Client::with_key(&aws, bob);
     user.sts("GetCallerIdentity", &[]).await.refused_with(403, "InvalidClientTokenId");
-    aws.advance(Duration::from_secs(11));
+    aws.advance(Duration::from_secs(301));
     assert_eq!(user.sts("GetCallerIdentity", &[]).await.status, 200);
 }
 

@@ -101,6 +101,44 @@ async fn a_customers_key_needs_permissions_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_new_key_that_may_not_encrypt_is_for_new_versions_only() {
+    let (aws, client) = start().await;
+    client.secrets("CreateSecret", creation("")).await.ok();
+    let key = aws.create_kms_key();
+    let writes = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}]}"#;
+    let user = Client::with_key(&aws, aws.create_user("sync", &[SECRETS_ONLY, writes]));
+    let body = json!({ "SecretId": "a", "KmsKeyId": key });
+    user.secrets("UpdateSecret", body).await.ok();
+    aws.set_kms_key_enabled(&key, false);
+    let read = json!({ "SecretId": "a" });
+    user.secrets("GetSecretValue", read).await.ok();
+    let write = json!({ "SecretId": "a", "SecretString": "w", "ClientRequestToken": token() });
+    user.secrets("PutSecretValue", write).await.refused("EncryptionFailure");
+}
+
+#[tokio::test]
+async fn a_replica_with_a_customers_key_needs_permission_to_encrypt() {
+    let (aws, client) = start().await;
+    aws.put_secret("a", "v");
+    let west = client.clone().region("eu-west-1");
+    let key = west.kms("CreateKey", json!({})).await.ok()["KeyMetadata"]["Arn"].clone();
+    let user = Client::with_key(&aws, aws.create_user("sync", &[SECRETS_ONLY]));
+    let replicas = json!([{ "Region": "eu-west-1", "KmsKeyId": key }]);
+    let mut made = creation("");
+    made["Name"] = json!("b");
+    made["AddReplicaRegions"] = replicas.clone();
+    user.secrets("CreateSecret", made).await.refused("AccessDeniedException");
+    assert!(aws.secret("b").is_none());
+    let body = json!({ "SecretId": "a", "AddReplicaRegions": replicas });
+    let reply = user.secrets("ReplicateSecretToRegions", body.clone()).await;
+    reply.refused("AccessDeniedException");
+    assert!(aws.secret("a").unwrap().replica_regions.is_empty());
+    client.secrets("ReplicateSecretToRegions", body).await.ok();
+    let replica = aws.secret_in("eu-west-1", "a").unwrap();
+    assert_eq!(replica.kms_key_arn.as_deref(), key.as_str());
+}
+
+#[tokio::test]
 async fn keys_are_found_by_alias_and_deleted_after_a_window() {
     let (aws, client) = start().await;
     let key = aws.create_kms_key();

@@ -141,11 +141,11 @@ async fn a_listing_may_lag_while_describing_does_not() {
 #[tokio::test]
 async fn a_new_secret_may_be_unknown_for_a_while() {
     let (aws, client) = start().await;
-    aws.set_read_lag(Duration::from_secs(5));
+    aws.set_read_lag(Duration::from_secs(300));
     let body = json!({ "Name": "vault/c", "SecretString": "v", "ClientRequestToken": token() });
     client.secrets("CreateSecret", body).await.ok();
     let read = json!({ "SecretId": "vault/c" });
     client.secrets("GetSecretValue", read.clone()).await.refused("ResourceNotFoundException");
-    aws.advance(Duration::from_secs(6));
+    aws.advance(Duration::from_secs(301));
     client.secrets("GetSecretValue", read).await.ok();
 }

@@ -77,9 +77,9 @@ async fn session_tokens_are_checked_and_expire() {
     wrong.secrets("ListSecrets", json!({})).await.refused("UnrecognizedClientException");
     let without = session.clone().key(|key| key.session_token = None);
     without.sts("GetCallerIdentity", &[]).await.refused_with(403, "InvalidClientTokenId");
-    aws.advance(Duration::from_secs(899));
+    aws.advance(Duration::from_secs(800));
     session.secrets("ListSecrets", json!({})).await.ok();
-    aws.advance(Duration::from_secs(2));
+    aws.advance(Duration::from_secs(200));
     session.secrets("ListSecrets", json!({})).await.refused("ExpiredTokenException");
     session.sts("GetCallerIdentity", &[]).await.refused_with(403, "ExpiredToken");
 }

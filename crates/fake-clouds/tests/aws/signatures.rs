@@ -132,6 +132,11 @@ async fn an_unknown_operation_is_refused() {
     let client = Client::new(&aws);
     client.secrets("InventSecret", json!({})).await.refused("UnknownOperationException");
     client.sts("InventToken", &[]).await.refused("InvalidAction");
+    let target = ("x-amz-target", "AmazonSSM.GetParameter".into());
+    let kind = ("content-type", "application/x-amz-json-1.1".into());
+    let other = Unsigned { service: "ssm", headers: vec![kind, target], body: "{}".into() };
+    let reply = client.send(client.sign(other)).await.unwrap();
+    reply.refused("UnknownOperationException");
 }
 
 #[tokio::test]

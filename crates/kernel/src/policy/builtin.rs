@@ -77,11 +77,13 @@ path "identity/oidc/provider/+/authorize" {
 "#;
 
 /// What a wrapping token may do: fetch what was wrapped for it.
-pub(crate) const RESPONSE_WRAPPING_POLICY: &str = r#"path "cubbyhole/response" {
-  capabilities = ["create", "read"]
+pub(crate) const RESPONSE_WRAPPING_POLICY: &str = r#"
+path "cubbyhole/response" {
+    capabilities = ["create", "read"]
 }
+
 path "sys/wrapping/unwrap" {
-  capabilities = ["update"]
+    capabilities = ["update"]
 }
 "#;
 

@@ -100,7 +100,9 @@ impl PolicyStore {
                 names.sort_unstable();
             }
         }
-        names.push("root".to_owned());
+        if namespace.is_root() {
+            names.push("root".to_owned());
+        }
         let start = match names.iter().position(|name| name == after) {
             Some(position) => position + 1,
             None => 0,

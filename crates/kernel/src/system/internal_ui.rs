@@ -193,9 +193,12 @@ impl System {
     /// A mount as this caller may see it; none when not at all.
     fn visible(&self, mounted: &Mounted, rights: Option<&Rights>) -> Option<Value> {
         let entry = &mounted.entry;
+        let is_public = entry.config.listing_visibility == "unauth";
         match rights {
-            Some(rights) => rights.touch(&entry.path).then(|| self.shown_to_user(mounted)),
-            None => (entry.config.listing_visibility == "unauth").then(|| {
+            Some(rights) => {
+                (is_public || rights.touch(&entry.path)).then(|| self.shown_to_user(mounted))
+            }
+            None => is_public.then(|| {
                 json!({
                     "description": entry.description,
                     "options": entry.options,

@@ -258,7 +258,7 @@ async fn mounts_are_listed_to_who_may_see_them() {
     let user = world.token_with(r#"path "boxes/box/a" { capabilities = ["read"] }"#).await;
     let shown = world.read_by(&user, "sys/internal/ui/mounts").await.unwrap();
     let names: Vec<_> = shown["secret"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(names, ["boxes/", "sys/"]);
+    assert_eq!(names, ["boxes/", "open/", "sys/"]);
     let rights = world.read_by(&user, "sys/internal/ui/resultant-acl").await.unwrap();
     assert_eq!(rights["root"], false);
     assert_eq!(rights["exact_paths"]["boxes/box/a"]["capabilities"], json!(["read"]));

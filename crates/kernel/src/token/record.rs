@@ -10,7 +10,10 @@ use bailee_barrier::{Error, Revision, View};
 use bailee_crypto::clock::{from_millis, to_millis};
 use bailee_sdk::{Namespace, Sensitive};
 use serde::{Deserialize, Serialize, Serializer};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 /// What of a token does not change.
 #[derive(Debug, Serialize, Deserialize)]
@@ -171,9 +174,10 @@ pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// When a span that begins at `start` ends.
-pub(crate) fn end_of(start: std::time::SystemTime, span: Duration) -> u64 {
-    to_millis(start).saturating_add(millis(span))
+/// When a span that begins at `start` ends, not before it has passed whole.
+pub(crate) fn end_of(start: SystemTime, span: Duration) -> u64 {
+    let begun = u64::from(from_millis(to_millis(start)) < start);
+    to_millis(start).saturating_add(begun).saturating_add(millis(span))
 }
 
 fn exposed<S: Serializer>(

@@ -64,7 +64,7 @@ impl Wishes {
         if !self.period.is_zero() {
             needs_sudo("create periodic token")?;
         }
-        let policies = self.policies(parent, has_sudo)?;
+        let policies = self.policies(parent, has_sudo, namespace)?;
         let is_root = policies.iter().any(|policy| policy == "root");
         let eternal = is_root
             && self.ttl.is_zero()
@@ -118,12 +118,19 @@ impl Wishes {
     }
 
     /// The policies of the token: sorted, each once, `root` alone.
-    fn policies(&self, parent: &Token, has_sudo: bool) -> Result<Vec<String>, Error> {
+    fn policies(
+        &self,
+        parent: &Token,
+        has_sudo: bool,
+        namespace: &Namespace,
+    ) -> Result<Vec<String>, Error> {
         let wished = clean(&self.policies);
-        let parents = clean(&parent.policies);
+        // The same name means another policy in another namespace: nothing is inherited there.
+        let is_own = parent.namespace.id == namespace.id;
+        let parents = if is_own { clean(&parent.policies) } else { Vec::new() };
         let parents_default = parents.iter().any(|policy| policy == "default");
         let (mut policies, with_default) = if wished.is_empty() {
-            (parents, parents_default)
+            (parents, parents_default || (has_sudo && !is_own))
         } else if has_sudo {
             (wished, true)
         } else if wished.iter().all(|policy| parents.contains(policy)) {
@@ -132,6 +139,11 @@ impl Wishes {
             return Err(Error::invalid("child policies must be subset of parent"));
         };
         if policies.iter().any(|policy| policy == "root") {
+            if !namespace.is_root() {
+                return Err(Error::invalid(
+                    "root tokens may not be created from a non-root namespace",
+                ));
+            }
             if !parent.is_root() {
                 return Err(Error::invalid(
                     "root tokens may not be created without parent token being root",

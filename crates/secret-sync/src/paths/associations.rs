@@ -399,10 +399,10 @@ async fn claim(
              secret_name_template so that names differ"
         )));
     }
-    if let Some(before) = before.filter(|before| before.external_name != name) {
-        if before.entry(&before.external_name).is_none() {
-            store.release_name(id, &before.external_name);
-        }
+    if let Some(before) = before.filter(|before| before.external_name != name)
+        && before.entry(&before.external_name).is_none()
+    {
+        store.release_name(id, &before.external_name);
     }
     store.claim_name(id, name, secret);
     Ok(())

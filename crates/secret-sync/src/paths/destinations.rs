@@ -69,8 +69,9 @@ pub(super) struct WriteDestination {
     identity_token_audience: Option<String>,
     /// Not supported yet.
     identity_token_key: Option<String>,
-    /// Not supported yet.
+    /// Without meaning as long as `identity_token_audience` is not supported.
     #[schemars(with = "Option<String>")]
+    #[expect(dead_code, reason = "clients send its default")]
     identity_token_ttl: Option<Value>,
     /// Only when a destination is deleted.
     #[expect(dead_code, reason = "clients send all fields with every operation")]

@@ -253,7 +253,8 @@ fn advice(entry: &Value, now: SystemTime) -> String {
     if parts.is_empty() {
         let plain = match text(entry, "sync_status") {
             "PENDING" => "wait: it is being delivered",
-            "SYNCED" | "UNSYNCED" => "-",
+            "SYNCED" => "-",
+            "UNSYNCED" => "nothing is there: the secret has no live version, or was dissociated",
             _ => "associate it again; if that fails, look into the server's log",
         };
         parts.push(plain.to_owned());

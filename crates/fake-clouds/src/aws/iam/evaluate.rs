@@ -72,6 +72,15 @@ pub(crate) struct Policies<'a> {
     pub(crate) resource_decides: bool,
 }
 
+impl Policies<'_> {
+    /// Whether any of them looks at more than principal, action and resource.
+    pub(crate) fn look_at_context(&self) -> bool {
+        let session = self.session.iter().flatten().copied();
+        let all = self.identity.iter().copied().chain(session);
+        all.chain(self.boundary).chain(self.resource).any(Policy::looks_at_context)
+    }
+}
+
 /// A kind of policy, as named in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {

@@ -4,6 +4,9 @@ use super::evaluate::Context;
 
 /// Whether `pattern` with `*` and `?` covers the whole of `text`.
 pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
     let pattern: Vec<Piece> = pattern.chars().map(Piece::of).collect();
     covers(&pattern, text)
 }

@@ -121,6 +121,14 @@ impl Policy {
             .unwrap_or(Grant::None)
     }
 
+    /// Whether conditions or variables look at more than principal, action and resource.
+    pub(crate) fn looks_at_context(&self) -> bool {
+        self.statements.iter().any(|statement| {
+            let variable = |pattern: &String| self.variables && pattern.contains("${");
+            !statement.conditions.is_empty() || statement.resources.patterns.iter().any(variable)
+        })
+    }
+
     /// Whether an allowing statement without conditions is open to everyone.
     pub(crate) fn is_public(&self) -> bool {
         self.statements.iter().any(|statement| {

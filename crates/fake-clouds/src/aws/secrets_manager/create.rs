@@ -107,7 +107,11 @@ pub(super) fn create(world: &mut World, call: &Call<'_>) -> Outcome {
         primary_region: None,
     });
     if !wanted.replicas.is_empty() {
-        replication::start(world, call, &place, &wanted.replicas, wanted.overwrite)?;
+        let started = replication::start(world, call, &place, &wanted.replicas, wanted.overwrite);
+        if let Err(failure) = started {
+            world.secrets.remove(&place);
+            return Err(failure);
+        }
         if let Some(members) = reply.as_object_mut() {
             members.insert("ReplicationStatus".to_owned(), replication::status(world, &place));
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::store::Deletion;
+use super::store::{Deletion, Secret};
 use super::{
     change, here, identity, not_found, open, open_for, open_to_change, refuse_deleted,
     required_token,
@@ -48,21 +48,7 @@ pub(super) fn delete(world: &mut World, call: &Call<'_>) -> Outcome {
         Err(failure) => return Err(failure),
     };
     let secret = world.secrets.at(&place).ok_or_else(not_found)?;
-    let synced: Vec<&str> = secret.replicas.keys().map(String::as_str).collect();
-    if !synced.is_empty() {
-        let message = format!(
-            "You can't delete secret {} that still has replica regions [{}].",
-            place.name,
-            synced.join(", ")
-        );
-        return Err(Failure::new("InvalidRequestException", message));
-    }
-    if secret.deletion.is_some() && !force {
-        return Err(Failure::new(
-            "InvalidRequestException",
-            "You tried to perform the operation on a secret that's currently marked deleted.",
-        ));
-    }
+    refuse_deletion(secret, force)?;
     let arn = secret.arn.clone();
     let primary = secret.primary_region.clone();
     let due = if force || primary.is_some() {
@@ -85,6 +71,26 @@ pub(super) fn delete(world: &mut World, call: &Call<'_>) -> Outcome {
         due
     };
     Ok(json!({ "ARN": arn, "Name": place.name, "DeletionDate": seconds(due) }))
+}
+
+/// Replicas go first, and a deletion is asked for once.
+fn refuse_deletion(secret: &Secret, force: bool) -> Result<(), Failure> {
+    let replicas: Vec<&str> = secret.replicas.keys().map(String::as_str).collect();
+    if !replicas.is_empty() {
+        let message = format!(
+            "You can't delete secret {} that still has replica regions [{}].",
+            secret.place.name,
+            replicas.join(", ")
+        );
+        return Err(Failure::new("InvalidRequestException", message));
+    }
+    if secret.deletion.is_some() && !force {
+        return Err(Failure::new(
+            "InvalidRequestException",
+            "You tried to perform the operation on a secret that's currently marked deleted.",
+        ));
+    }
+    Ok(())
 }
 
 fn missing_arn(call: &Call<'_>, id: &str) -> String {

@@ -1,5 +1,8 @@
 //! `ListSecrets`, and the filters and pages it shares with other calls.
 
+use std::cmp::Ordering;
+use std::ops::Bound;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -173,12 +176,46 @@ fn position(operation: &str, token: &str) -> Option<u64> {
     if made_by == operation { after.parse().ok() } else { None }
 }
 
-/// The caller's secrets that pass, as old as listings are, in order of creation.
+/// One page of the caller's secrets that pass, in order of creation, and the next page's token.
 pub(super) fn select<'w>(
     world: &'w World,
     call: &Call<'_>,
     filters: &Filters,
     deleted_too: bool,
+    page: &Page,
+) -> (Vec<&'w Secret>, Option<String>) {
+    if world.settings.list_lag_ms > 0 {
+        return page.cut(select_all(world, call, filters, deleted_too, page.descending), order);
+    }
+    let wanted =
+        |secret: &&Secret| (deleted_too || secret.deletion.is_none()) && filters.pass(secret);
+    let rest = match page.after {
+        None => (Bound::Included(0), Bound::Included(u64::MAX)),
+        Some(after) if page.descending => (Bound::Included(0), Bound::Excluded(after)),
+        Some(after) => (Bound::Excluded(after), Bound::Included(u64::MAX)),
+    };
+    let secrets = world.secrets.in_order(call.account(), call.region, rest).filter(wanted);
+    // One more than the page tells whether there is a next one.
+    let enough = page.limit + 1;
+    let found = if page.descending {
+        secrets.rev().take(enough).collect()
+    } else {
+        secrets.take(enough).collect()
+    };
+    page.cut(found, order)
+}
+
+fn order(secret: &&Secret) -> u64 {
+    secret.order
+}
+
+/// All of the caller's secrets that pass, as old as listings are, in order of creation.
+fn select_all<'w>(
+    world: &'w World,
+    call: &Call<'_>,
+    filters: &Filters,
+    deleted_too: bool,
+    descending: bool,
 ) -> Vec<&'w Secret> {
     let wanted = |secret: &&Secret| {
         secret.place.region == call.region
@@ -193,6 +230,9 @@ pub(super) fn select<'w>(
         world.secrets.all().filter(wanted).collect()
     };
     found.sort_unstable_by_key(|secret| secret.order);
+    if descending {
+        found.reverse();
+    }
     found
 }
 
@@ -213,25 +253,23 @@ pub(super) fn list(world: &mut World, call: &Call<'_>) -> Outcome {
     let mut page = Page::read(call, "ListSecrets", limit)?;
     world.authorize(call, Ask::new("secretsmanager:ListSecrets", "*", call.account()))?;
 
-    let mut found = select(world, call, &filters, deleted_too);
-    match sort_by {
-        "created-date" => {}
-        "name" => found.sort_by(|a, b| a.place.name.cmp(&b.place.name)),
-        "last-changed-date" => found.sort_by_key(|secret| secret.changed),
-        "last-accessed-date" => found.sort_by_key(|secret| secret.accessed),
+    page.descending = descending && sort_by == "created-date";
+    let by: fn(&Secret, &Secret) -> Ordering = match sort_by {
+        "created-date" => |a, b| a.order.cmp(&b.order),
+        "name" => |a, b| a.place.name.cmp(&b.place.name),
+        "last-changed-date" => |a, b| a.changed.cmp(&b.changed),
+        "last-accessed-date" => |a, b| a.accessed.cmp(&b.accessed),
         _ => {
             let must = "satisfy enum value set: [created-date, last-accessed-date, \
                         last-changed-date, name]";
             return Err(Failure::constraint(call.service, "sortBy", must));
         }
-    }
-    if descending {
-        found.reverse();
-    }
+    };
     let (entries, next) = if sort_by == "created-date" {
-        page.descending = descending;
-        page.cut(found, |secret| secret.order)
+        select(world, call, &filters, deleted_too, &page)
     } else {
+        let mut found = select_all(world, call, &filters, deleted_too, false);
+        found.sort_by(|a, b| if descending { by(b, a) } else { by(a, b) });
         let numbered = (1u64..).zip(found).collect();
         let (entries, next) = page.cut(numbered, |(number, _)| *number);
         (entries.into_iter().map(|(_, secret)| secret).collect(), next)

@@ -115,8 +115,7 @@ pub(super) fn batch(world: &mut World, call: &Call<'_>) -> Outcome {
     }
     let (ids, next) = if input.has("Filters") {
         let page = Page::read(call, "BatchGetSecretValue", limit)?;
-        let found = super::list::select(world, call, &filters, false);
-        let (found, next) = page.cut(found, |secret| secret.order);
+        let (found, next) = super::list::select(world, call, &filters, false, &page);
         (found.into_iter().map(|secret| secret.arn.clone()).collect(), next)
     } else {
         (ids.into_iter().map(str::to_owned).collect::<Vec<_>>(), None)

@@ -6,6 +6,7 @@ use super::store::{Place, Replica, Secret};
 use super::{Use, change, not_found, open, open_to_change, refuse_deleted, requested_key, use_key};
 use crate::aws::clock::Millis;
 use crate::aws::iam::evaluate::Context;
+use crate::aws::kms;
 use crate::aws::wire::{Failure, Outcome};
 use crate::aws::world::{Call, World};
 
@@ -90,8 +91,14 @@ pub(super) fn start(
     replicas: &[Wanted<'_>],
     overwrite: bool,
 ) -> Result<(), Failure> {
+    let mut started = Vec::new();
     for replica in replicas {
         let key_arn = requested_key(world, call, replica.key, replica.region)?.flatten();
+        if let (Some(key_arn), Some(secret)) = (&key_arn, world.secrets.at(place)) {
+            for action in ["kms:GenerateDataKey", "kms:Encrypt"] {
+                kms::permit_through_secrets_manager(world, call, action, key_arn, &secret.arn)?;
+            }
+        }
         let target = Place { region: replica.region.to_owned(), ..place.clone() };
         let taken = world.secrets.at(&target);
         let ours = taken.is_some_and(|taken| taken.primary_region.as_ref() == Some(&place.region));
@@ -101,10 +108,9 @@ pub(super) fn start(
                 place.name, replica.region
             )
         });
-        change(world, place, call.now, |secret| {
-            secret.replicas.insert(replica.region.to_owned(), Replica { key_arn, failure });
-        });
+        started.push((replica.region.to_owned(), Replica { key_arn, failure }));
     }
+    change(world, place, call.now, |secret| secret.replicas.extend(started));
     follow(world, place, call.now);
     Ok(())
 }

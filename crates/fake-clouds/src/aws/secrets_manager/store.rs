@@ -1,6 +1,7 @@
 //! What Secrets Manager remembers: secrets, their versions, and how each is found.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use serde_json::{Value, json};
 
@@ -175,6 +176,8 @@ impl Secret {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     secrets: BTreeMap<Place, Secret>,
+    /// Names by account, region and creation, so that a page of a listing costs a page.
+    by_creation: BTreeMap<(String, String, u64), String>,
     /// Scheduled deletions by date.
     due: BTreeSet<(Millis, Place)>,
     /// Names still occupied by a secret that was deleted by force, until when.
@@ -208,11 +211,29 @@ impl Store {
     }
 
     pub(crate) fn insert(&mut self, secret: Secret) {
+        self.remove(&secret.place);
+        self.by_creation.insert(created(&secret), secret.place.name.clone());
         self.secrets.insert(secret.place.clone(), secret);
+    }
+
+    /// The secrets of an account and region in order of creation, between two of them.
+    pub(crate) fn in_order(
+        &self,
+        account: &str,
+        region: &str,
+        between: (Bound<u64>, Bound<u64>),
+    ) -> impl DoubleEndedIterator<Item = &Secret> {
+        let key = |order: u64| (account.to_owned(), region.to_owned(), order);
+        let range = (between.0.map(key), between.1.map(key));
+        self.by_creation.range(range).filter_map(|((account, region, _), name)| {
+            let (account, region, name) = (account.clone(), region.clone(), name.clone());
+            self.secrets.get(&Place { account, region, name })
+        })
     }
 
     pub(crate) fn remove(&mut self, place: &Place) -> Option<Secret> {
         let secret = self.secrets.remove(place)?;
+        self.by_creation.remove(&created(&secret));
         if let Some(deletion) = secret.deletion {
             self.due.remove(&(deletion.due, place.clone()));
         }
@@ -320,6 +341,10 @@ impl Store {
         });
         unchanged.chain(past).collect()
     }
+}
+
+fn created(secret: &Secret) -> (String, String, u64) {
+    (secret.place.account.clone(), secret.place.region.clone(), secret.order)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     use_key,
 };
 use crate::aws::iam::evaluate::Context;
+use crate::aws::kms;
 use crate::aws::wire::{Failure, Outcome};
 use crate::aws::world::{Call, World};
 
@@ -129,24 +130,26 @@ pub(super) fn update(world: &mut World, call: &Call<'_>) -> Outcome {
     let new_key = requested_key(world, call, key_id, call.region)?;
     let key_changes = new_key.as_ref().is_some_and(|key| *key != secret.key_arn);
     let key_arn = new_key.unwrap_or_else(|| secret.key_arn.clone());
-    if key_changes {
+    // Without kms:Encrypt on a new key, the versions there are stay with the old one.
+    let re_encrypts = key_changes && may_encrypt(world, call, key_arn.as_deref(), &secret.arn);
+    if re_encrypts {
         for version in secret.versions.iter().filter(|version| is_live(version)) {
             use_key(world, call, version.key_arn.as_deref(), owner, Use::Decrypt)?;
         }
     }
-    if key_changes || payload.is_some() {
+    if re_encrypts || payload.is_some() {
         use_key(world, call, key_arn.as_deref(), owner, Use::Encrypt)?;
     }
     change(world, &place, call.now, |secret| {
         if let Some(description) = description {
             secret.description = Some(description.to_owned());
         }
-        if key_changes {
+        if re_encrypts {
             for version in secret.versions.iter_mut().filter(|version| is_live(version)) {
                 version.key_arn.clone_from(&key_arn);
             }
-            secret.key_arn = key_arn;
         }
+        secret.key_arn = key_arn;
     });
     let mut reply = identity(world, &place)?;
     if let (Some(payload), Some(token)) = (payload, token) {
@@ -157,6 +160,13 @@ pub(super) fn update(world: &mut World, call: &Call<'_>) -> Outcome {
         }
     }
     Ok(reply)
+}
+
+fn may_encrypt(world: &World, call: &Call<'_>, key_arn: Option<&str>, secret_arn: &str) -> bool {
+    key_arn.is_none_or(|key_arn| {
+        let action = "kms:Encrypt";
+        kms::permit_through_secrets_manager(world, call, action, key_arn, secret_arn).is_ok()
+    })
 }
 
 /// Versions that a new key re-encrypts.

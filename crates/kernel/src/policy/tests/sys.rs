@@ -151,6 +151,17 @@ async fn the_default_policy_grants_what_a_token_needs_for_itself() {
 }
 
 #[tokio::test]
+async fn a_wrapping_token_may_fetch_what_was_wrapped_and_no_more() {
+    let world = World::new().await;
+    let names = ["response-wrapping".to_owned()];
+    let acl = world.policies.acl(&Namespace::root(), &names, &Facts::default()).await.unwrap();
+    assert!(acl.may(Operation::Read, "cubbyhole/response"));
+    assert!(acl.may(Operation::Update, "sys/wrapping/unwrap"));
+    assert!(!acl.may(Operation::Update, "sys/wrapping/wrap"));
+    assert!(!acl.may(Operation::Read, "cubbyhole/other"));
+}
+
+#[tokio::test]
 async fn a_changed_policy_holds_from_the_next_request_on() {
     let world = World::new().await;
     let names = ["p".to_owned()];

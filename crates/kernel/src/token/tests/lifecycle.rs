@@ -30,6 +30,14 @@ async fn a_token_works_until_its_end_even_if_no_pass_runs() {
 }
 
 #[tokio::test]
+async fn a_new_token_has_its_whole_ttl() {
+    let world = World::new().await;
+    let now = world.clock.now() + Duration::from_nanos(123_456);
+    let made = world.made(NewToken { now, ..world.plain(HOUR) }).await;
+    assert_eq!(made.token.remaining(now).unwrap().as_secs(), 3600);
+}
+
+#[tokio::test]
 async fn a_clock_that_goes_back_revives_nothing() {
     let mut world = World::new().await;
     let made = world.made(world.plain(HOUR)).await;

@@ -1,7 +1,7 @@
 //! `auth/token/…` as clients see it.
 
 use super::{World, world::DAY};
-use bailee_sdk::{Body, Code, Error, Operation, Reply, Sensitive, request::Issued};
+use bailee_sdk::{Body, Code, Error, Namespace, Operation, Reply, Sensitive, request::Issued};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -304,4 +304,32 @@ async fn revocation_by_every_path() {
         let error = world.call(&child.client_token, operation, path, json!({})).await.unwrap_err();
         assert_eq!(error.code, Code::PermissionDenied);
     }
+}
+
+#[tokio::test]
+async fn rights_do_not_travel_between_namespaces_by_the_names_of_policies() {
+    let world = world().await;
+    let team = Namespace { id: "t1".to_owned(), path: "team/".to_owned() };
+    let text = r#"path "team/auth/token/create" { capabilities = ["update"] }"#;
+    world.write_policy("maker", text).await;
+    let maker = world.create(&world.root, json!({"policies": ["maker"]})).await.client_token;
+    let call = |secret: &Sensitive<String>, input: Value| {
+        let (world, team, secret) = (&world, &team, secret.clone());
+        async move { world.call_in(team, &secret, UPDATE, "auth/token/create", input).await }
+    };
+    let error = call(&maker, json!({"policies": ["maker"]})).await.unwrap_err();
+    assert_eq!(error.to_string(), "child policies must be subset of parent");
+    assert!(issued(call(&maker, json!({})).await.unwrap()).0.policies.is_empty());
+    let error = call(&world.root, json!({"policies": ["root"]})).await.unwrap_err();
+    assert_eq!(error.to_string(), "root tokens may not be created from a non-root namespace");
+    let (made, _) = issued(call(&world.root, json!({"policies": ["default"]})).await.unwrap());
+    assert!(made.client_token.expose().ends_with(".t1") && !made.ttl.is_zero());
+    // Not to be seen from beside, nor by its accessor.
+    let other = Namespace { id: "o1".to_owned(), path: "other/".to_owned() };
+    let input = json!({"accessor": made.accessor});
+    let path = "auth/token/lookup-accessor";
+    let error = world.call_in(&other, &world.root, UPDATE, path, input.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("invalid accessor"));
+    let shown = data(&world.call_in(&team, &world.root, UPDATE, path, input).await.unwrap());
+    assert_eq!(shown["namespace_path"], "team/");
 }

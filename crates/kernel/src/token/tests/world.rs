@@ -1,7 +1,7 @@
 //! A small server around the stores: storage that fails on demand, a clock that goes anywhere.
 
 use super::super::{Made, NewToken, TokenPaths, TokenStore, TtlLimits, complete_input};
-use crate::policy::{Facts, PolicyPaths, PolicyStore};
+use crate::policy::{PolicyPaths, PolicyStore, rights};
 use async_trait::async_trait;
 use bailee_barrier::{Barrier, RootKey};
 use bailee_crypto::{Clock, clock::from_millis};
@@ -120,7 +120,12 @@ impl Backend for Faulty {
         tokio::task::yield_now().await;
         let fault = (self.faults.lock())();
         match fault {
-            None => self.inner.commit(batch).await,
+            None => {
+                let revision = self.inner.commit(batch).await;
+                // Whoever waits may go away before it learns that the batch has landed.
+                tokio::task::yield_now().await;
+                revision
+            }
             Some(Fault::Before) => Err(StorageError::Unavailable("down".to_owned())),
             Some(Fault::After) => {
                 self.inner.commit(batch).await?;
@@ -230,9 +235,21 @@ impl World {
         self.policies.land(view, &Namespace::root(), name).await.unwrap();
     }
 
-    /// A request to `auth/token/…` or `sys/…`, as the kernel serves it.
+    /// A request to `auth/token/…` or `sys/…` of the root namespace.
     pub(crate) async fn call(
         &self,
+        secret: &Sensitive<String>,
+        operation: Operation,
+        path: &str,
+        input: Value,
+    ) -> Result<Reply, Error> {
+        self.call_in(&Namespace::root(), secret, operation, path, input).await
+    }
+
+    /// The same in any namespace, as the kernel serves it.
+    pub(crate) async fn call_in(
+        &self,
+        namespace: &Namespace,
         secret: &Sensitive<String>,
         operation: Operation,
         path: &str,
@@ -252,10 +269,9 @@ impl World {
             .iter()
             .find_map(|served| Some((served, served.matches(relative)?)))
             .ok_or_else(Error::not_found)?;
-        let namespace = token.namespace.clone();
-        let facts = Facts { entity_id: token.entity_id.clone(), ..Facts::default() };
-        let acl = self.policies.acl(&namespace, &token.policies, &facts).await?;
-        if !acl.check(operation, path, served.sudo, input.as_object(), None).allowed {
+        let (acl, prefix) = rights(&self.policies, &token, namespace).await?;
+        let full = format!("{prefix}{path}");
+        if !acl.check(operation, &full, served.sudo, input.as_object(), None).allowed {
             return Err(Error::permission_denied());
         }
         let mut input = input.as_object().cloned().unwrap_or_default();
@@ -284,7 +300,7 @@ impl World {
             path: relative.to_owned(),
             caller: Some(Arc::new(caller)),
             now: self.clock.now(),
-            namespace: Arc::new(namespace),
+            namespace: Arc::new(namespace.clone()),
             mount: Arc::new(mount),
             mounts: Default::default(),
             view: view.clone(),

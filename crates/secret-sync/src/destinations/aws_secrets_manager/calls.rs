@@ -12,15 +12,10 @@ use aws_sdk_secretsmanager::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bailee_cloud::{CloudError, Kind, classify};
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
 /// Objects on one page of a list.
 const PAGE: i32 = 100;
-/// A forced deletion is done in the background: until then the name cannot be used.
-const DELETION_WAIT: Duration = Duration::from_secs(5);
 
 /// The service as one account and region.
 pub(super) struct Calls(Client);
@@ -78,7 +73,7 @@ impl Calls {
         let cloud = classify(&error);
         match cloud.kind {
             Kind::NotFound => Ok(false),
-            // Nothing to restore: somebody did, or it is being deleted for good.
+            // A forced deletion, ours for example, is done in the background.
             Kind::InvalidRequest => Err(deleting(
                 "the secret is being deleted at the destination; it is written when that is done",
                 None,
@@ -225,7 +220,6 @@ fn deleting(message: &str, permission: Option<&str>) -> Error {
         missing_permission: permission.map(str::to_owned),
         ..Error::new(Failure::Deleting, message)
     }
-    .after(DELETION_WAIT)
 }
 
 fn failed(action: &str, error: CloudError) -> Error {

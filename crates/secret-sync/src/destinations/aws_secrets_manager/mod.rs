@@ -53,13 +53,7 @@ pub(crate) fn kind() -> DestinationKind {
 
 /// The bounds of the service.
 fn limits() -> Limits {
-    Limits {
-        payload_bytes_max: 65_536,
-        name_bytes_max: 512,
-        tags: true,
-        writes_per_second: 50,
-        concurrency_max: 16,
-    }
+    Limits { payload_bytes_max: 65_536, tags: true, writes_per_second: 50 }
 }
 
 async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {

@@ -1,0 +1,166 @@
+//! From an engine's reply to the answer; the token of a login.
+
+use crate::{
+    Answer, Auth, Call, Content, Leased,
+    handle::Admitted,
+    kernel::Kernel,
+    token::{self, NewToken},
+};
+use bailee_barrier::View;
+use bailee_sdk::{Body, Error, Login, Reply, request::Issued};
+
+/// How many answers in turn may wait for something after the commit.
+const WAITS_MAX: usize = 4;
+
+impl Kernel {
+    /// What the reply says, and what must still be waited for after the commit. A login's token is
+    /// made here, into the same batch.
+    pub(crate) async fn answer(
+        &self,
+        call: &Call,
+        admitted: &Admitted,
+        view: &View,
+        reply: Reply,
+    ) -> Result<(Answer, Option<Body>), Error> {
+        let target = &admitted.target;
+        let mut answer = Answer {
+            id: call.id.clone(),
+            content: Content::Empty,
+            leased: None,
+            auth: None,
+            warnings: reply.warnings,
+            missing: reply.missing,
+            mount_kind: target.shown_kind().to_owned(),
+            data_at_top: target.has_data_at_top(),
+        };
+        match reply.body {
+            Body::Login(login) => {
+                let auth = self.log_in(admitted, view, *login, &mut answer.warnings).await?;
+                answer.auth = Some(Box::new(auth));
+            }
+            body @ Body::After(_) => return Ok((answer, Some(body))),
+            body => fill(&mut answer, body)?,
+        }
+        Ok((answer, None))
+    }
+
+    async fn log_in(
+        &self,
+        admitted: &Admitted,
+        view: &View,
+        login: Login,
+        warnings: &mut Vec<String>,
+    ) -> Result<Auth, Error> {
+        let target = &admitted.target;
+        let mut policies: Vec<String> =
+            login.policies.iter().map(|policy| policy.to_lowercase()).collect();
+        if policies.iter().any(|policy| policy == "root") {
+            return Err(Error::invalid("auth methods cannot create root tokens"));
+        }
+        if !login.no_default_policy {
+            policies.push("default".to_owned());
+        }
+        policies.sort_unstable();
+        policies.dedup();
+        let (default, max) =
+            target.mounted.entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
+        let new = NewToken {
+            namespace: (*target.place.namespace).clone(),
+            parent: None,
+            policies: policies.clone(),
+            display_name: login.display_name,
+            path: format!("{}{}", target.mounted.mount.path, target.path),
+            meta: login.metadata.clone(),
+            ttl: login.ttl,
+            explicit_max_ttl: login.max_ttl,
+            period: login.period.unwrap_or_default(),
+            num_uses: login.num_uses,
+            renewable: login.renewable,
+            entity_id: None,
+            internal: login.internal,
+            id: None,
+            limits: Some(token::TtlLimits { default, max }),
+            eternal: false,
+            now: admitted.now,
+        };
+        let made = self.tokens.create(view, new).await?;
+        warnings.extend(made.warnings);
+        Ok(Auth {
+            ttl: made.token.creation_ttl,
+            client_token: made.secret,
+            accessor: made.token.accessor.clone(),
+            token_policies: policies.clone(),
+            policies,
+            identity_policies: Vec::new(),
+            metadata: login.metadata,
+            renewable: made.token.renewable,
+            entity_id: String::new(),
+            token_type: "service",
+            orphan: made.token.orphan,
+            num_uses: made.token.num_uses,
+        })
+    }
+}
+
+/// Waits for what the batch set off, then completes the answer.
+pub(crate) async fn finish(mut answer: Answer, mut after: Option<Body>) -> Result<Answer, Error> {
+    for _ in 0..WAITS_MAX {
+        let Some(Body::After(work)) = after else { return Ok(answer) };
+        let reply = work.await?;
+        answer.warnings.extend(reply.warnings);
+        answer.missing |= reply.missing;
+        after = match reply.body {
+            body @ Body::After(_) => Some(body),
+            body => {
+                fill(&mut answer, body)?;
+                None
+            }
+        };
+    }
+    match after {
+        None => Ok(answer),
+        Some(_) => Err(Error::internal("a reply waits for ever more")),
+    }
+}
+
+fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
+    match body {
+        Body::Empty => {}
+        Body::Data(data) => answer.content = Content::Data(data),
+        Body::Lease(data, lease) => {
+            if !lease.data.is_null() {
+                return Err(Error::internal("an engine gave a lease, and none are kept yet"));
+            }
+            answer.content = Content::Data(data);
+            let (ttl, renewable) = (lease.ttl, lease.renewable);
+            answer.leased = Some(Leased { id: String::new(), ttl, renewable });
+        }
+        Body::Token(issued) => answer.auth = Some(Box::new((*issued).into())),
+        Body::Raw { content_type, bytes } => {
+            answer.content = Content::Raw { content_type, bytes };
+        }
+        Body::Login(_) | Body::After(_) => {
+            return Err(Error::internal("a token cannot be made after the commit"));
+        }
+    }
+    Ok(())
+}
+
+impl From<Issued> for Auth {
+    fn from(issued: Issued) -> Auth {
+        Auth {
+            client_token: issued.client_token,
+            accessor: issued.accessor,
+            policies: issued.policies,
+            token_policies: issued.token_policies,
+            identity_policies: issued.identity_policies,
+            metadata: issued.metadata,
+            ttl: issued.ttl,
+            renewable: issued.renewable,
+            entity_id: issued.entity_id,
+            token_type: issued.token_type,
+            orphan: issued.orphan,
+            num_uses: issued.num_uses,
+        }
+    }
+}

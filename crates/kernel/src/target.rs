@@ -1,0 +1,122 @@
+//! What a path stands for: namespace, mount, engine, declared path.
+
+use crate::{
+    kernel::Kernel,
+    registry::{Mounted, Place, Served},
+};
+use bailee_sdk::{Code, Error, Operation, Path, path::Captures};
+use std::sync::Arc;
+
+/// Families below `sys/` whose old clients read the data at the top level as well.
+const DATA_AT_TOP: [&str; 13] = [
+    "audit",
+    "audit-hash",
+    "auth",
+    "config/cors",
+    "config/auditing/request-headers",
+    "capabilities",
+    "capabilities-self",
+    "capabilities-accessor",
+    "ha-status",
+    "key-status",
+    "mounts",
+    "policy",
+    "remount",
+];
+
+/// What a request is for: an operation of a path of an engine of a mount of a namespace.
+pub(crate) struct Target {
+    pub(crate) place: Arc<Place>,
+    pub(crate) mounted: Arc<Mounted>,
+    served: Arc<Served>,
+    /// Position of the path in the engine's table of contents.
+    index: usize,
+    pub(crate) captures: Captures,
+    /// The path within the mount.
+    pub(crate) path: String,
+}
+
+impl Target {
+    pub(crate) fn declared(&self) -> &Path {
+        self.served.paths.get(self.index).expect("the index came from this table")
+    }
+
+    fn is_system(&self) -> bool {
+        self.mounted.entry.kind == crate::mount::SYSTEM_KIND
+    }
+
+    /// Whether its writes change what requests are routed by.
+    pub(crate) fn changes_registry(&self) -> bool {
+        let family = self.path.split('/').next().unwrap_or_default();
+        self.is_system() && matches!(family, "mounts" | "auth" | "namespaces" | "remount")
+    }
+
+    pub(crate) fn has_data_at_top(&self) -> bool {
+        let family = |family: &&str| {
+            self.path
+                .strip_prefix(*family)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.is_system() && DATA_AT_TOP.iter().any(family)
+    }
+
+    /// The kind of the mount that answers; what the system tells to everyone names none.
+    pub(crate) fn shown_kind(&self) -> &str {
+        if self.is_system() && self.declared().unauthenticated {
+            return "";
+        }
+        &self.mounted.entry.kind
+    }
+
+    /// The path within the namespace.
+    pub(crate) fn full_path(&self) -> String {
+        format!("{}{}", self.mounted.mount.path, self.path)
+    }
+}
+
+impl Kernel {
+    /// What a path within a namespace stands for.
+    pub(crate) fn find(
+        &self,
+        place: &Arc<Place>,
+        path: &str,
+        operation: Operation,
+    ) -> Result<Target, Error> {
+        let (mounted, rest) = place.find(path).ok_or_else(|| no_handler(path))?;
+        let served = self.served(mounted)?;
+        let mut known = false;
+        for (index, declared) in served.paths.iter().enumerate() {
+            if declared.root_only && !place.namespace.is_root() {
+                continue;
+            }
+            let Some(captures) = declared.matches(&rest) else { continue };
+            let serves = declared.endpoints.contains_key(&operation);
+            let folder = rest.ends_with('/') && !declared.pattern.ends_with('}');
+            if folder && !(serves && operation == Operation::List) {
+                // What is not a folder has no name with a slash.
+                continue;
+            }
+            if serves {
+                let (place, mounted) = (place.clone(), mounted.clone());
+                return Ok(Target { place, mounted, served, index, captures, path: rest });
+            }
+            // The first that matches is meant: what comes behind it is more general.
+            known = true;
+            break;
+        }
+        Err(if known { unsupported_operation() } else { unsupported_path() })
+    }
+}
+
+pub(crate) fn no_handler(path: &str) -> Error {
+    let message = format!("no handler for route {path:?}. route entry not found.");
+    Error::new(Code::NotFound, message)
+}
+
+fn unsupported_path() -> Error {
+    Error::new(Code::NotFound, "1 error occurred:\n\t* unsupported path\n\n")
+}
+
+pub(crate) fn unsupported_operation() -> Error {
+    Error::new(Code::Unsupported, "1 error occurred:\n\t* unsupported operation\n\n")
+}

@@ -1,0 +1,519 @@
+//! AWS Secrets Manager against a strict fake with policies.
+
+use super::world::World;
+use crate::{
+    LocalSource as _, Settings,
+    destination::{Delivery, Destination},
+    registry::{Blueprint, Details, Surroundings},
+    source::Payload,
+    testing::{FakeCloud, Look, check_destination},
+};
+use async_trait::async_trait;
+use bailee_cloud::EgressRules;
+use bailee_crypto::SystemClock;
+use bailee_fake_clouds::{
+    FakeAws,
+    aws::{Fault, Key},
+};
+use bailee_sdk::{Clock, Sensitive};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use zeroize::Zeroizing;
+
+const NAME: &str = "vault/kv_1234/app/db";
+
+/// The policy that the documentation asks for, without a version of it.
+fn minimal(actions: &[&str]) -> String {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": actions.iter().map(|action| json!({
+            "Effect": "Allow",
+            "Action": format!("secretsmanager:{action}"),
+            "Resource": "arn:aws:secretsmanager:*:*:secret:vault*",
+        })).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+const MINIMAL: [&str; 4] = ["CreateSecret", "UpdateSecret", "DeleteSecret", "TagResource"];
+
+struct Aws {
+    fake: FakeAws,
+    world: World,
+}
+
+impl Aws {
+    /// A server with the destination `aws-sm/d1`, whose user has these policies.
+    async fn with(policies: &[&str]) -> Aws {
+        let fake = FakeAws::start().await;
+        fake.enforce_policies(true);
+        let key = fake.create_user("sync", policies);
+        let settings = Settings {
+            aws_endpoint_url: Some(fake.endpoint()),
+            aws_sts_endpoint_url: Some(fake.endpoint()),
+            ..Settings::default()
+        };
+        let barrier = super::world::barrier(Arc::new(bailee_storage::memory::Memory::default()))
+            .await
+            .unwrap();
+        let world = World::with(barrier, Arc::default(), settings, Arc::new(SystemClock));
+        world.post("activation-flags/secrets-sync/activate", json!({})).await.unwrap();
+        let aws = Aws { fake, world };
+        aws.destination(&key, json!({})).await;
+        aws
+    }
+
+    async fn minimal() -> Aws {
+        Aws::with(&[&minimal(&MINIMAL)]).await
+    }
+
+    /// A server whose user lacks one action of the minimal policy.
+    async fn without(action: &str) -> Aws {
+        let actions: Vec<&str> = MINIMAL.into_iter().filter(|allowed| *allowed != action).collect();
+        Aws::with(&[&minimal(&actions)]).await
+    }
+
+    async fn destination(&self, key: &Key, more: Value) {
+        let mut input = json!({
+            "access_key_id": key.access_key_id,
+            "secret_access_key": key.secret_access_key,
+            "region": "us-east-1",
+            "allowed_ipv4_addresses": "127.0.0.0/8",
+            "allowed_ports": [self.fake.port()],
+        });
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.world.post("sync/destinations/aws-sm/d1", input).await.unwrap();
+    }
+
+    fn allow(&self, actions: &[&str]) {
+        assert!(self.fake.set_user_policies("sync", &[&minimal(actions)]));
+    }
+
+    /// Pushes and waits for the outcome.
+    async fn set(&self) -> Value {
+        self.associate("set").await
+    }
+
+    async fn remove(&self) -> Value {
+        self.associate("remove").await
+    }
+
+    async fn associate(&self, what: &str) -> Value {
+        let path = format!("sync/destinations/aws-sm/d1/associations/{what}");
+        let input = json!({ "mount": "kv", "secret_name": "app/db" });
+        let data = self.world.post(&path, input).await.unwrap();
+        data["associated_secrets"]["kv_1234/app/db"].clone()
+    }
+
+    async fn entry(&self) -> Value {
+        let path = "sync/destinations/aws-sm/d1/associations";
+        self.world.get(path).await.unwrap()["associated_secrets"]["kv_1234/app/db"].clone()
+    }
+
+    async fn write(&self, value: u32) {
+        self.world.write("app/db", json!({ "v": value })).await.unwrap();
+    }
+
+    fn value(&self) -> Option<String> {
+        self.fake.secret(NAME).filter(|secret| secret.deleted_at.is_none())?.value
+    }
+
+    async fn until(&self, value: Option<String>) {
+        while self.value() != value {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn text(value: u32) -> Option<String> {
+    Some(json!({ "v": value }).to_string())
+}
+
+#[tokio::test]
+async fn the_minimal_policy_is_enough_for_a_whole_life() {
+    let aws = Aws::minimal().await;
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    assert_eq!(entry["external_name"], NAME);
+    assert_eq!(aws.value(), text(1));
+    let tags = BTreeMap::from([("hashicorp:vault".to_owned(), String::new())]);
+    assert_eq!(aws.fake.secret(NAME).unwrap().tags, tags);
+    aws.write(2).await;
+    aws.until(text(2)).await;
+    aws.world.delete_newest("app/db").await.unwrap();
+    aws.until(text(1)).await;
+    aws.world.delete_newest("app/db").await.unwrap();
+    aws.until(None).await;
+    assert!(aws.fake.secret(NAME).is_none(), "deleted without recovery");
+    aws.write(3).await;
+    aws.until(text(3)).await;
+    assert_eq!(aws.set().await["sync_status"], "SYNCED");
+    let entry = aws.remove().await;
+    assert_eq!(entry["sync_status"], "UNSYNCED", "{entry}");
+    assert!(aws.fake.secret(NAME).is_none());
+    aws.world.stop().await;
+    let minimal: Vec<String> =
+        MINIMAL.iter().map(|action| format!("secretsmanager:{action}")).collect();
+    for operation in aws.fake.call_counts().keys() {
+        // A survey is tried, and does without when it is refused.
+        let known = minimal.contains(operation) || operation == "secretsmanager:ListSecrets";
+        assert!(known, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_is_one_call() {
+    let aws = Aws::minimal().await;
+    aws.write(1).await;
+    aws.set().await;
+    aws.fake.clear_calls();
+    aws.write(2).await;
+    aws.until(text(2)).await;
+    while aws.entry().await["sync_status"] != "SYNCED" {
+        tokio::task::yield_now().await;
+    }
+    let counts = aws.fake.call_counts();
+    assert_eq!(counts.get("secretsmanager:UpdateSecret"), Some(&1), "{counts:?}");
+    assert_eq!(counts.len(), 1, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_missing_statement_is_named_by_the_status() {
+    for missing in ["CreateSecret", "TagResource"] {
+        let aws = Aws::without(missing).await;
+        aws.write(1).await;
+        let entry = aws.set().await;
+        let permission = format!("secretsmanager:{missing}");
+        assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+        assert_eq!(entry["error"]["missing_permission"], permission, "{entry}");
+        assert_eq!(entry["error"]["code"], "forbidden");
+        assert_eq!(aws.remove().await["sync_status"], "UNSYNCED", "nothing was delivered");
+        aws.world.stop().await;
+    }
+    let aws = Aws::minimal().await;
+    aws.write(1).await;
+    aws.set().await;
+    aws.allow(&["CreateSecret", "DeleteSecret", "TagResource"]);
+    aws.write(2).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["error"]["missing_permission"], "secretsmanager:UpdateSecret", "{entry}");
+    aws.allow(&["CreateSecret", "UpdateSecret", "TagResource"]);
+    let entry = aws.remove().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+    assert_eq!(entry["error"]["missing_permission"], "secretsmanager:DeleteSecret", "{entry}");
+    // The right is granted: asking again is enough.
+    aws.allow(&MINIMAL);
+    assert_eq!(aws.remove().await["sync_status"], "UNSYNCED");
+    assert!(aws.fake.secret(NAME).is_none());
+}
+
+#[tokio::test]
+async fn a_role_without_the_tag_condition_cannot_overwrite_a_synced_secret() {
+    let aws = Aws::minimal().await;
+    aws.write(1).await;
+    aws.set().await;
+    // The documented negative condition: others may write what does not carry the mark.
+    let others = json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            { "Effect": "Allow", "Action": "secretsmanager:*", "Resource": "*" },
+            {
+                "Effect": "Deny",
+                "Action": ["secretsmanager:Update*", "secretsmanager:Put*", "secretsmanager:Delete*"],
+                "Resource": "*",
+                "Condition": { "Null": { "secretsmanager:ResourceTag/hashicorp:vault": "false" } },
+            },
+        ],
+    });
+    let key = aws.fake.create_user("other", &[&others.to_string()]);
+    let other = destination(&aws.fake, &key).await;
+    let error = other.put(&delivery("{\"v\":99}")).await.unwrap_err();
+    assert_eq!(error.missing_permission.as_deref(), Some("secretsmanager:UpdateSecret"));
+    assert_eq!(aws.value(), text(1));
+}
+
+#[tokio::test]
+async fn a_name_scheduled_for_deletion_is_restored_then_written() {
+    let restore = [MINIMAL.as_slice(), &["RestoreSecret"]].concat();
+    let aws = Aws::with(&[&minimal(&restore)]).await;
+    aws.fake.put_secret(NAME, "old");
+    aws.fake.schedule_deletion(NAME, 7);
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    assert_eq!(aws.value(), text(1));
+    assert!(aws.fake.secret(NAME).unwrap().tags.contains_key("hashicorp:vault"));
+    aws.fake.schedule_deletion(NAME, 7);
+    aws.write(2).await;
+    assert_eq!(aws.set().await["sync_status"], "SYNCED");
+    assert_eq!(aws.value(), text(2));
+}
+
+#[tokio::test]
+async fn without_the_right_to_restore_the_status_names_it() {
+    let aws = Aws::minimal().await;
+    aws.fake.put_secret(NAME, "old");
+    aws.fake.schedule_deletion(NAME, 7);
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+    assert_eq!(entry["error"]["missing_permission"], "secretsmanager:RestoreSecret");
+    assert!(entry["error"]["next_attempt"].is_string(), "it may have been our own deletion");
+}
+
+#[tokio::test]
+async fn a_deletion_of_ours_that_is_not_done_yet_is_waited_out() {
+    let aws = Aws::minimal().await;
+    aws.fake.set_force_delete_delay(Duration::from_secs(600));
+    aws.write(1).await;
+    aws.set().await;
+    assert_eq!(aws.remove().await["sync_status"], "UNSYNCED");
+    assert_ne!(aws.set().await["sync_status"], "SYNCED");
+    aws.fake.advance(Duration::from_secs(601));
+    aws.until(text(1)).await;
+}
+
+#[tokio::test]
+async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
+    let survey = [MINIMAL.as_slice(), &["DescribeSecret"]].concat();
+    let list = json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            { "Effect": "Allow", "Action": "secretsmanager:ListSecrets", "Resource": "*" },
+        ],
+    });
+    let aws = Aws::with(&[&minimal(&survey), &list.to_string()]).await;
+    aws.write(1).await;
+    aws.set().await;
+    aws.fake.put_secret(NAME, "tampered");
+    aws.world.stop().await;
+    // The list is believed about deliveries of some age.
+    let store = crate::store::Store::open(&aws.world.barrier, &aws.world.namespace);
+    let id = store.destination_id("aws-sm", "d1");
+    let (secret, mut association) = store.associations(&id).await.unwrap().remove(0);
+    association.ledger[0].delivered.as_mut().unwrap().at = 0;
+    store.update_association(&id, &secret, &association, None);
+    store.view.commit().await.unwrap();
+    aws.world.start();
+    aws.until(text(1)).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_survey_the_destination_says_so() {
+    let aws = Aws::minimal().await;
+    aws.write(1).await;
+    aws.set().await;
+    aws.world.stop().await;
+    aws.world.start();
+    loop {
+        let shown = aws.world.get("sync/destinations/aws-sm/d1").await.unwrap();
+        if shown["notes"][0]["missing_permission"] == "secretsmanager:ListSecrets" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_with_its_external_id() {
+    let assume = json!({
+        "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*" }],
+    });
+    let aws = Aws::minimal().await;
+    let trust = json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:aws:iam::{}:root", aws.fake.account_id()) },
+            "Action": "sts:AssumeRole",
+            "Condition": { "StringEquals": { "sts:ExternalId": "tenant-7" } },
+        }],
+    });
+    let role = aws.fake.create_role("deliver", &trust.to_string(), &[&minimal(&MINIMAL)]);
+    let key = aws.fake.create_user("bare", &[&assume.to_string()]);
+    aws.write(1).await;
+    aws.destination(&key, json!({ "role_arn": role, "external_id": "tenant-7" })).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    aws.destination(&key, json!({ "role_arn": role, "external_id": "wrong" })).await;
+    aws.write(2).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+}
+
+#[tokio::test]
+async fn tags_that_cannot_be_removed_are_a_note() {
+    let aws = Aws::minimal().await;
+    let key = aws.fake.create_user("tagger", &[&minimal(&MINIMAL)]);
+    aws.destination(&key, json!({ "custom_tags": { "team": "blue", "app": "x" } })).await;
+    aws.write(1).await;
+    aws.set().await;
+    assert_eq!(aws.fake.secret(NAME).unwrap().tags.len(), 3);
+    aws.destination(&key, json!({ "custom_tags": { "team": "red" } })).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    assert_eq!(entry["notes"][0]["missing_permission"], "secretsmanager:UntagResource");
+    assert_eq!(aws.fake.secret(NAME).unwrap().tags["team"], "red");
+    let untag = [MINIMAL.as_slice(), &["UntagResource"]].concat();
+    assert!(aws.fake.set_user_policies("tagger", &[&minimal(&untag)]));
+    let versions = aws.fake.secret(NAME).unwrap().versions.len();
+    aws.destination(&key, json!({ "custom_tags": { "team": "red" } })).await;
+    while !aws.entry().await["notes"].is_null() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!aws.fake.secret(NAME).unwrap().tags.contains_key("app"));
+    assert_eq!(aws.fake.secret(NAME).unwrap().versions.len(), versions, "tags make no version");
+}
+
+#[tokio::test]
+async fn lost_replies_leave_one_version_and_throttling_is_waited_out() {
+    let aws = Aws::minimal().await;
+    aws.fake.inject(Fault::lose_reply("secretsmanager:CreateSecret").times(1));
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "EXTERNAL_SERVICE_ERROR", "{entry}");
+    while aws.entry().await["sync_status"] != "SYNCED" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(aws.fake.secret(NAME).unwrap().versions.len(), 1);
+    aws.fake.inject(Fault::lose_reply("secretsmanager:UpdateSecret").times(1));
+    aws.fake.inject(Fault::throttle("secretsmanager:UpdateSecret").after(1).times(1));
+    aws.write(2).await;
+    aws.until(text(2)).await;
+    while aws.entry().await["sync_status"] != "SYNCED" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(aws.fake.secret(NAME).unwrap().versions.len(), 2);
+}
+
+#[tokio::test]
+async fn a_guarded_address_is_a_client_error_that_names_the_rule() {
+    let aws = Aws::minimal().await;
+    let key = aws.fake.create_user("guarded", &[&minimal(&MINIMAL)]);
+    aws.destination(&key, json!({ "allowed_ipv4_addresses": [] })).await;
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+    assert_eq!(entry["error"]["code"], "refused");
+    let message = entry["error"]["message"].as_str().unwrap();
+    assert!(message.contains("prohibited IP address: 127.0.0.1"), "{message}");
+}
+
+#[tokio::test]
+async fn wrong_keys_are_a_client_error() {
+    let aws = Aws::minimal().await;
+    let mut key = aws.fake.create_user("wrong", &[]);
+    key.secret_access_key = "canary-wrong-key".to_owned();
+    aws.destination(&key, json!({})).await;
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+    assert_eq!(entry["error"]["code"], "unauthenticated");
+    assert!(!entry.to_string().contains("canary"));
+}
+
+#[tokio::test]
+async fn a_secret_appears_in_no_status_error_or_debug_text() {
+    let aws = Aws::minimal().await;
+    for (operation, code) in [
+        ("secretsmanager:CreateSecret", "InvalidParameterException"),
+        ("secretsmanager:UpdateSecret", "InternalServiceError"),
+    ] {
+        aws.fake.inject(Fault::error(operation, 400, code, "it went wrong").times(1));
+    }
+    aws.world.write("app/db", json!({ "password": "canary-7c1f" })).await.unwrap();
+    for _ in 0..3 {
+        let entry = aws.set().await;
+        assert!(!entry.to_string().contains("canary-7c1f"), "{entry}");
+    }
+    let mounts = aws.world.local.mounts(&aws.world.namespace);
+    let mount = mounts.at("kv").unwrap();
+    let payload = aws.world.local.read("t", &aws.world.namespace, mount, "app/db").await.unwrap();
+    let payload = payload.unwrap();
+    assert!(!format!("{payload:?}").contains("canary"));
+    let mut delivery = delivery("");
+    delivery.payload = payload;
+    assert!(!format!("{delivery:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn aws_secrets_manager_keeps_the_destination_contract() {
+    let fake = Arc::new(FakeAws::start().await);
+    let destination = destination(&fake, fake.administrator()).await;
+    check_destination(destination.as_ref(), &Looking(fake.clone())).await;
+}
+
+struct Looking(Arc<FakeAws>);
+
+#[async_trait]
+impl Look for Looking {
+    async fn value(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.secret(name)?.value.map(String::into_bytes)
+    }
+
+    async fn versions(&self, name: &str) -> usize {
+        self.0.secret(name).map_or(0, |secret| secret.versions.len())
+    }
+
+    async fn tags(&self, name: &str) -> BTreeMap<String, String> {
+        self.0.secret(name).map(|secret| secret.tags).unwrap_or_default()
+    }
+}
+
+/// A destination of its own, without a server around it.
+async fn destination(fake: &FakeAws, key: &Key) -> Arc<dyn Destination> {
+    let settings = Settings { aws_endpoint_url: Some(fake.endpoint()), ..Settings::default() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let details = [
+        ("access_key_id", key.access_key_id.clone()),
+        ("secret_access_key", key.secret_access_key.clone()),
+        ("region", "us-east-1".to_owned()),
+    ];
+    let details = details.into_iter().map(|(name, value)| (name.to_owned(), Sensitive::new(value)));
+    let blueprint = Blueprint {
+        details: Details(details.collect()),
+        rules: EgressRules { disable_strict_networking: true, ..EgressRules::default() },
+        in_root: true,
+        surroundings: Arc::new(Surroundings::new(settings, clock)),
+    };
+    let kinds = crate::destinations::all();
+    let kind = kinds.iter().find(|kind| kind.name == "aws-sm").unwrap();
+    (kind.build)(blueprint).await.unwrap()
+}
+
+fn delivery(text: &str) -> Delivery {
+    Delivery {
+        name: NAME.to_owned(),
+        payload: Payload {
+            bytes: Zeroizing::new(text.as_bytes().to_vec()),
+            version: 1,
+            expires_at: None,
+        },
+        token: bailee_crypto::random::uuid().to_string(),
+        tags: crate::tags::marked(&BTreeMap::new()),
+        previous: None,
+        tags_only: false,
+    }
+}
+
+#[tokio::test]
+async fn ambient_credentials_serve_only_where_they_are_allowed() {
+    let barrier =
+        super::world::barrier(Arc::new(bailee_storage::memory::Memory::default())).await.unwrap();
+    let settings = Settings { ambient_credentials: true, ..Settings::default() };
+    let cloud: Arc<FakeCloud> = Arc::default();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut world = World::with(barrier, cloud, settings, clock);
+    world.post("activation-flags/secrets-sync/activate", json!({})).await.unwrap();
+    let path = "sync/destinations/aws-sm/d1";
+    let input = json!({ "region": "eu-west-1" });
+    let shown = world.post(path, input.clone()).await.unwrap();
+    assert_eq!(shown["connection_details"], json!({ "region": "eu-west-1" }));
+    world.namespace =
+        Arc::new(bailee_sdk::Namespace { id: "team1".to_owned(), path: "team/".to_owned() });
+    let error = world.post(path, input).await.unwrap_err();
+    assert_eq!(error.code, bailee_sdk::Code::InvalidRequest);
+    assert!(error.to_string().contains("root namespace only"), "{error}");
+}

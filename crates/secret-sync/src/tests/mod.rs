@@ -1,0 +1,7 @@
+//! Sync as a whole, on storage that may fail and against destinations that may fail.
+
+mod api;
+mod aws;
+mod faults;
+mod passes;
+mod world;
