@@ -65,7 +65,7 @@ async fn provoke(api: &Api, watch: &mut Watch) {
         format!("{{\"data\":{{}},\"options\":\"{VALUE}\"}}"),
         format!("{{\"data\":{{}},\"options\":{{\"cas\":\"{VALUE}\"}}}}"),
         format!("{{\"unknown\":\"{VALUE}\",\"data\":{{\"a\":1}}}}"),
-        format!("{VALUE}"),
+        VALUE.to_owned(),
     ] {
         let ask = Ask::new("PUT", &secret).header("content-type", "application/json");
         watch.answer(&api.send(ask.body(body)).await, &words);
@@ -74,7 +74,6 @@ async fn provoke(api: &Api, watch: &mut Watch) {
     watch.answer(&api.send(ask.body(VALUE)).await, &words);
     watch.answer(&api.put(&format!("nowhere/{NAME}"), json!({ "v": VALUE })).await, &words);
     watch.answer(&api.put("sys/unseal", json!({ "key": VALUE })).await, &words);
-    watch.answer(&api.put("auth/token/create", json!({ "ttl": VALUE })).await, &words);
     watch.answer(&api.put("auth/token/lookup", json!({ "token": VALUE })).await, &words);
     watch.answer(&api.put("sys/policies/acl/p", json!({ "policy": VALUE })).await, &words);
     watch.answer(&api.with_token(VALUE).get("secret/data/x").await, &words);

@@ -1,14 +1,10 @@
 //! The server dies at any moment, AWS fails in every way: nothing acknowledged is lost, AWS ends at
 //! the newest value and never shows an older one after a newer.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_fake_clouds::{FakeAws, aws::Fault};
-use bailee_testkit::{Api, Dice, Options, Sync, TestServer, eventually, is_slow};
+use bailee_testkit::{Api, Ask, Dice, Sync, TestServer, eventually, is_slow};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -45,7 +41,7 @@ fn client(
         while !stop.load(Ordering::Relaxed) {
             turn += 1;
             let value = json!({ "client": number, "turn": turn });
-            let ask = bailee_testkit::Ask::new("PUT", &format!("secret/data/{secret}"));
+            let ask = Ask::new("PUT", &format!("secret/data/{secret}"));
             let answer = api.try_send(ask.json(&json!({ "data": value }))).await;
             match answer {
                 Ok(answer) if answer.status == 200 => {
@@ -131,7 +127,7 @@ async fn burst(seed: u64, kills: u64, mut breaks: impl FnMut(&mut TestServer, &m
     let mut server = TestServer::delivering_to(&aws).await;
     server.sync().destination_with("fake", Sync::fields(&aws)).await.done();
     for secret in SECRETS {
-        let keep_all = json!({ "max_versions": 100_000 });
+        let keep_all = json!({ "max_versions": 4096 });
         server.api().put(&format!("secret/metadata/{secret}"), keep_all).await.done();
         server.api().write(secret, json!({ "client": 0, "turn": 0 })).await;
         server.sync().set("fake", secret).await.done();
@@ -190,7 +186,7 @@ async fn what_a_full_disk_refuses_was_not_acknowledged() {
         for secret in SECRETS {
             server
                 .api()
-                .put(&format!("secret/metadata/{secret}"), json!({ "max_versions": 9999 }))
+                .put(&format!("secret/metadata/{secret}"), json!({ "max_versions": 4096 }))
                 .await
                 .done();
             let value = json!({ "client": 0, "turn": 0 });
@@ -207,7 +203,7 @@ async fn what_a_full_disk_refuses_was_not_acknowledged() {
         for turn in 1..400_u64 {
             let secret = SECRETS[usize::try_from(turn % 3).unwrap()];
             let value = json!({ "client": 1, "turn": turn, "filling": filling });
-            let ask = bailee_testkit::Ask::new("PUT", &format!("secret/data/{secret}"));
+            let ask = Ask::new("PUT", &format!("secret/data/{secret}"));
             let answer = server.api().try_send(ask.json(&json!({ "data": value }))).await;
             match answer {
                 Ok(answer) if answer.status == 200 => {

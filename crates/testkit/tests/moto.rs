@@ -1,10 +1,6 @@
 //! The same delivery, seen by AWS's own SDK in another fake that we did not write.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
 use serde_json::json;

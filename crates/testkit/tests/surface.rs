@@ -1,10 +1,6 @@
 //! What any client meets: health, seal, namespaces, verbs, media types, TLS, stopping, tokens.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_testkit::{Api, Ask, Options, Storage, TestServer, eventually};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

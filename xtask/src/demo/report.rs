@@ -7,6 +7,7 @@ use std::time::Instant;
 /// What came of each step.
 pub(super) struct Report {
     started: Instant,
+    steps: usize,
     rows: Vec<Row>,
 }
 
@@ -19,12 +20,13 @@ struct Row {
 
 impl Report {
     pub(super) fn new() -> Report {
-        Report { started: Instant::now(), rows: Vec::new() }
+        Report { started: Instant::now(), steps: 0, rows: Vec::new() }
     }
 
     /// The number and title of the next step, at the terminal.
-    pub(super) fn step(&self, title: &str) {
-        tools::say(&format!("\n{:>2}  {title}", self.rows.len() + 1));
+    pub(super) fn step(&mut self, title: &str) {
+        self.steps += 1;
+        tools::say(&format!("\n{:>2}  {title}", self.steps));
     }
 
     /// What came of it.
@@ -49,24 +51,22 @@ impl Report {
         };
         let (steps, outcomes) = (width(|row| &row.step), width(|row| &row.outcome));
         tools::say(&format!(
-            "\n{:<steps$}    {:<outcomes$}  latency (end of command to boto3 seeing it)",
+            "\n{:<steps$}    {:<outcomes$}  latency (from the end of the command to boto3 seeing it)",
             "step", "what AWS holds"
         ));
         for row in &self.rows {
             let mark = if row.good { "ok" } else { "NO" };
             let Row { step, outcome, latency, .. } = row;
-            tools::say(&format!("{step:<steps$} {mark} {outcome:<outcomes$}  {latency}"));
+            let line = format!("{step:<steps$} {mark} {outcome:<outcomes$}  {latency}");
+            tools::say(line.trim_end());
         }
         tools::say(&format!("\n{:.1} s in all", self.started.elapsed().as_secs_f64()));
     }
 }
 
-/// A latency for people; a negative one was there before the command had ended.
+/// A latency for people; what was there before the command had ended took no time.
 pub(super) fn milliseconds(seconds: f64) -> String {
-    match seconds {
-        early if early <= 0.0 => "before the command ended".to_owned(),
-        late => format!("{:.0} ms", late * 1000.0),
-    }
+    format!("{:.0} ms", seconds.max(0.0) * 1000.0)
 }
 
 /// The value below which this share of sorted values lies.

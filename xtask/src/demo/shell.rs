@@ -5,12 +5,14 @@ use anyhow::{Context, Result, bail};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 use tokio::{io::AsyncWriteExt, process::Command};
 
 /// What every line of the demo begins with, under its step.
 const INDENT: &str = "   ";
+/// Where the line of a command is broken.
+const LINE_WIDTH: usize = 96;
 
 /// A terminal in which `bailee` is on the path.
 #[derive(Clone)]
@@ -26,7 +28,6 @@ pub(super) struct Ran {
     pub(super) output: String,
     /// When it ended, in seconds since 1970: by then the write is acknowledged.
     pub(super) ended: f64,
-    pub(super) took: Duration,
 }
 
 impl Shell {
@@ -71,7 +72,6 @@ impl Shell {
 
     /// Runs a command without a word, unless it fails.
     pub(super) async fn quietly(&self, arguments: &[&str], input: &str) -> Result<Ran> {
-        let started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let mut command = Command::new(&self.bailee);
         command.args(arguments).kill_on_drop(true).process_group(0);
         command.env_remove("VAULT_TOKEN").env_remove("VAULT_NAMESPACE");
@@ -89,21 +89,25 @@ impl Shell {
             let name = arguments.iter().take(3).copied().collect::<Vec<_>>().join(" ");
             bail!("bailee {name}: {}\n{text}{errors}", output.status);
         }
-        let took = ended.saturating_sub(started);
-        Ok(Ran { output: text, ended: ended.as_secs_f64(), took })
+        Ok(Ran { output: text, ended: ended.as_secs_f64() })
     }
 
     /// Shows a command as it would be typed.
     pub(super) fn show(&self, arguments: &[&str], end: &str) {
         let mut line = format!("{INDENT}$ bailee");
+        let mut width = line.len();
         for argument in arguments {
             let argument = argument.replace(&self.folder, "");
             let plain =
                 |letter: char| letter.is_ascii_alphanumeric() || "-_=/.,:@+%".contains(letter);
-            match argument.chars().all(plain) {
-                true => line.push_str(&format!(" {argument}")),
-                false => line.push_str(&format!(" '{argument}'")),
+            let quote = if argument.chars().all(plain) { "" } else { "'" };
+            let word = format!("{quote}{argument}{quote}");
+            if width + word.len() > LINE_WIDTH {
+                line.push_str(&format!(" \\\n{INDENT}   "));
+                width = INDENT.len() + 3;
             }
+            line.push_str(&format!(" {word}"));
+            width += word.len() + 1;
         }
         tools::say(&format!("{line}{end}"));
     }

@@ -21,6 +21,9 @@ const POLL_AWS: Duration = Duration::from_millis(50);
 const LISTEN_STEP: Duration = Duration::from_millis(20);
 const LISTEN_STEPS_MAX: u32 = 1500;
 
+/// What moto is told; it takes any.
+const DEMO_KEY_ID: &str = "AKIADEMODEMODEMODEMO";
+
 /// The caller's own account, from the environment.
 pub(super) struct Account {
     key_id: String,
@@ -139,7 +142,7 @@ impl Stage {
             (None, Some((_, port))) => {
                 set("AWS_DEFAULT_REGION", "us-east-1");
                 set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{port}"));
-                set("AWS_ACCESS_KEY_ID", "AKIADEMODEMODEMODEMO");
+                set("AWS_ACCESS_KEY_ID", DEMO_KEY_ID);
                 set("AWS_SECRET_ACCESS_KEY", "made-up-for-the-demo");
             }
             (None, None) => {}
@@ -163,6 +166,8 @@ impl Stage {
         let secret =
             self.account.as_ref().map_or("made-up-for-the-demo", |account| &account.secret);
         self.write_private("aws-key.txt", secret)?;
+        let key_id = self.account.as_ref().map_or(DEMO_KEY_ID, |account| &account.key_id);
+        self.write_private("aws-key-id.txt", key_id)?;
         Ok(config)
     }
 
@@ -178,7 +183,7 @@ impl Stage {
             fields.push(format!("allowed_ports={port}"));
             fields.push("access_key_id=-".to_owned());
             fields.push(format!("secret_access_key=@{}", self.key_file().display()));
-            return (fields, "AKIADEMODEMODEMODEMO".to_owned());
+            return (fields, DEMO_KEY_ID.to_owned());
         };
         fields.push(format!("region={}", account.region));
         if account.session_token.is_some() {

@@ -64,11 +64,8 @@ async fn unseal(stage: &Stage, shell: &Shell) -> Result<()> {
     for number in 0..2 {
         let share = member(&made, &format!("/unseal_keys_b64/{number}"))?;
         let share = share.as_str().context("a share is a text")?;
-        shell.show(
-            &["operator", "unseal"],
-            &format!(" $(jq -r .unseal_keys_b64[{number}] init.json)"),
-        );
-        shell.quietly(&["operator", "unseal", share], "").await?;
+        note(&format!("$ jq -r '.unseal_keys_b64[{number}]' init.json | bailee operator unseal -"));
+        shell.quietly(&["operator", "unseal", "-"], share).await?;
     }
     let status = shell.quietly(&["status", "-format=json"], "").await?;
     ensure!(member(&status.output, "/sealed")? == false, "the server is still sealed");
@@ -125,11 +122,10 @@ async fn arrive(
     let latency = milliseconds(awaited.at - ran.ended);
     look(stage).await?;
     let shown = awaited.value.as_deref().unwrap_or("gone").to_owned();
-    if awaited.came {
-        note(&format!(
-            "       seen {latency} after the command ended (it took {:.0} ms)",
-            ran.took.as_secs_f64() * 1000.0
-        ));
+    if awaited.came && awaited.at <= ran.ended {
+        note("       seen before the command ended, which waits for the first delivery");
+    } else if awaited.came {
+        note(&format!("       seen {latency} after the command ended"));
     }
     report.add(step, awaited.came, &shown, &latency);
     ensure!(awaited.came, "{step}: AWS does not hold {}", wanted.unwrap_or("nothing"));
@@ -147,7 +143,8 @@ async fn look(stage: &mut Stage) -> Result<Vec<Held>> {
         let value = secret.value.as_deref().unwrap_or("(scheduled for deletion)");
         let tags = secret.tags.join(", ");
         let Held { name, versions, .. } = secret;
-        note(&format!("AWS    {name} = {value}   {versions} kept, tag {tags}"));
+        let versions = if *versions == 1 { "1 version" } else { &format!("{versions} versions") };
+        note(&format!("AWS    {name} = {value}   {versions}, tag {tags}"));
     }
     Ok(held)
 }
