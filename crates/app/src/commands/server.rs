@@ -14,7 +14,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Runs a server.
 #[derive(Args, Clone, Debug)]
@@ -163,14 +168,18 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 fn log(config: &Config) -> Result<()> {
     // A level, or directives such as `info,bailee_secret_sync=debug`.
-    let filter = EnvFilter::try_new(&config.log_level)
+    let chosen = EnvFilter::try_new(&config.log_level)
         .with_context(|| format!("log level {:?}", config.log_level))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr);
-    let started = if config.log_json { builder.json().try_init() } else { builder.try_init() };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+    // Libraries below us write requests and credentials at their finer levels.
+    let ours = filter_fn(|event| {
+        event.target().starts_with("bailee") || *event.level() <= tracing::Level::WARN
+    });
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
+    let lines = if config.log_json { lines.json().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(chosen.and(ours)))
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
 /// Holds the process id while the server runs.
