@@ -8,7 +8,7 @@
 
 use bailee_engines::secret::kv;
 use bailee_sdk::{
-    Code, Error, Operation, Reply,
+    Body, Code, Error, Operation, Reply,
     testing::{EngineHarness, data},
 };
 use bailee_storage::{memory::Memory, testing::Faulty};
@@ -750,5 +750,18 @@ async fn an_error_never_repeats_a_secret() {
     ] {
         let error = kv.update("data/a", input).await.err().unwrap();
         assert!(!format!("{error} {error:?}").contains("7c1f"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_as_deep_as_a_body_may_be_is_patched_and_its_names_are_shown() {
+    let kv = store().await;
+    let deep = (0..290).fold(json!("x"), |inner, _| json!({ "a": inner }));
+    kv.put("deep", deep).await;
+    kv.patch("data/deep", json!({"data": {"b": 1}})).await.unwrap();
+    for (path, shown) in [("data/deep", r#""b":1"#), ("subkeys/deep", r#""b":null"#)] {
+        let reply = kv.read(path, json!({})).await.unwrap();
+        let Body::Data(bytes) = reply.body else { panic!("{path}") };
+        assert!(String::from_utf8_lossy(bytes.bytes()).contains(shown), "{path}");
     }
 }

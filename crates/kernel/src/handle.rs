@@ -86,9 +86,15 @@ impl Kernel {
             let sudo = target.as_ref().is_ok_and(|target| target.declared().sudo);
             let verdict = acl.check(operation, &path, sudo, Some(&call.input), call.wrap_ttl);
             trace.judged(operation, &verdict);
-            if !verdict.allowed {
+            if !verdict.allowed || is_denied_without_slash(acl, operation, &path) {
                 return Err(denied());
             }
+        }
+        if call.wrap_ttl.is_some() {
+            // Whoever asks for a wrapped answer must not get the plain one.
+            return Err(Error::invalid(
+                "response wrapping is not supported yet; leave the X-Vault-Wrap-TTL header out",
+            ));
         }
         Ok(Admitted { target: target?, asker, now })
     }
@@ -290,6 +296,13 @@ pub(crate) fn within(token: &Token, place: &Place, path: &str) -> String {
     format!("{}{path}", below.unwrap_or_default())
 }
 
+/// Many endpoints serve a path with a slash at its end like the one without: a denial of that holds
+/// for both.
+fn is_denied_without_slash(acl: &Acl, operation: Operation, path: &str) -> bool {
+    let bare = if operation == Operation::List { None } else { path.strip_suffix('/') };
+    bare.is_some_and(|bare| acl.denies(bare))
+}
+
 fn check_path(call: &Call) -> Result<(), Error> {
     let writes = match call.operation {
         Operation::Create | Operation::Update | Operation::Patch => true,
@@ -304,6 +317,11 @@ fn check_path(call: &Call) -> Result<(), Error> {
     }
     if call.path.split('/').any(|segment| segment == "..") {
         return Err(Error::invalid("path cannot contain parent references"));
+    }
+    // Engines trim slashes: what policies are asked about must be the only name of a thing.
+    let inner = call.path.strip_suffix('/').unwrap_or(&call.path);
+    if !inner.is_empty() && inner.split('/').any(|segment| matches!(segment, "" | ".")) {
+        return Err(Error::invalid("path cannot contain empty or '.' segments"));
     }
     Ok(())
 }

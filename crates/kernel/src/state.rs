@@ -261,13 +261,15 @@ impl Core {
     }
 
     /// Seals, if the caller may; a sealed server is left as it is. `call` is for `sys/seal`.
-    pub async fn seal(&self, call: Call) -> Result<(), Error> {
+    pub async fn seal(self: &Arc<Self>, call: Call) -> Result<(), Error> {
         if self.active().is_none() {
             return Ok(());
         }
         self.handle(call).await?;
-        self.shut_down().await;
-        Ok(())
+        // A client that goes away must not keep the keys from being wiped.
+        let core = self.clone();
+        let work = tokio::spawn(async move { core.shut_down().await });
+        work.await.map_err(Error::internal)
     }
 
     /// Seals without asking: the end of the process.

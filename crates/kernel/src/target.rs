@@ -91,7 +91,8 @@ impl Kernel {
             }
             let Some(captures) = declared.matches(&rest) else { continue };
             let serves = declared.endpoints.contains_key(&operation);
-            let folder = rest.ends_with('/') && !declared.pattern.ends_with('}');
+            let takes_folders = ["...}", "...?}"].iter().any(|end| declared.pattern.ends_with(end));
+            let folder = rest.ends_with('/') && !takes_folders;
             if folder && !(serves && operation == Operation::List) {
                 // What is not a folder has no name with a slash.
                 continue;

@@ -25,6 +25,10 @@ pub const ARRAY_ELEMENTS_MAX: usize = 10_000;
 /// The most values in a body, all levels together.
 pub const VALUES_MAX: usize = 250_000;
 
+/// How keys begin that mean something else to the JSON library: an object with one of them reads as
+/// a number, or as the JSON in a text.
+const RESERVED_KEYS: &str = "$serde_json::private::";
+
 /// How much a body may hold. The default is the constants of this module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -40,6 +44,21 @@ pub struct Limits {
     pub array_elements: usize,
     /// Values of all levels together.
     pub values: usize,
+}
+
+impl Limits {
+    /// For what was read within limits before and is read again: as deep as several bodies, and
+    /// otherwise unbounded.
+    pub fn stored() -> Limits {
+        Limits {
+            depth: 4 * DEPTH_MAX,
+            string_bytes: usize::MAX,
+            number_bytes: usize::MAX,
+            object_entries: usize::MAX,
+            array_elements: usize::MAX,
+            values: usize::MAX,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -91,6 +110,10 @@ pub enum Rule {
     /// A key occurs once in an object.
     #[error("duplicate key in JSON object")]
     DuplicateKey,
+    /// No key is one that the JSON library keeps to itself: values below it would change their
+    /// meaning when they are read again.
+    #[error("reserved key in JSON object")]
+    ReservedKey,
     /// Nothing follows the value.
     #[error("JSON input has text after its top-level value")]
     Trailing,
@@ -261,6 +284,9 @@ impl Reader<'_> {
             return Err(self.expected("a key in quotes"));
         }
         let key = self.string()?;
+        if key.starts_with(RESERVED_KEYS) {
+            return Err(Broken { rule: Rule::ReservedKey, offset: start });
+        }
         if entries.contains_key(&key) {
             return Err(Broken { rule: Rule::DuplicateKey, offset: start });
         }
@@ -392,6 +418,17 @@ mod tests {
 
     fn rule(text: &str, limits: &Limits) -> Option<Rule> {
         parse(text.as_bytes(), limits).err().map(|error| error.rule)
+    }
+
+    #[test]
+    fn keys_that_the_library_reads_as_something_else_are_refused() {
+        for text in [
+            r#"{"a":{"$serde_json::private::Number":"5"}}"#,
+            r#"{"a":{"\u0024serde_json::private::RawValue":"[1]"}}"#,
+        ] {
+            let error = parse(text.as_bytes(), &Limits::default()).unwrap_err();
+            assert_eq!(error.rule, Rule::ReservedKey);
+        }
     }
 
     #[test]

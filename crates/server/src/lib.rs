@@ -13,6 +13,7 @@ mod listener;
 mod open;
 mod paths;
 mod routes;
+mod silence;
 mod status;
 pub mod tls;
 mod wire;

@@ -10,6 +10,9 @@ pub const HEADER_BYTES_MAX: usize = 64 << 10;
 pub const CONNECTIONS_MAX: usize = 8192;
 /// Time for a client to send its headers.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Time that a client may be silent between two requests, or leave an answer unread. More than a
+/// request may take.
+pub const SILENCE_TIME_MAX: Duration = Duration::from_secs(300);
 /// Time for a client to send its body.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time for a TLS handshake.

@@ -6,6 +6,7 @@ use crate::{
         CONNECTIONS_MAX, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX, HEADER_BYTES_MAX, HEADER_TIME_MAX,
     },
     routes,
+    silence::Attentive,
     tls::{Certificate, TlsError},
 };
 use bailee_kernel::Core;
@@ -119,9 +120,13 @@ async fn accept(
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = tokio::select! {
-            accepted = socket.listener.accept() => accepted,
+        // A full room must not keep it from stopping.
+        let next = async {
+            let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (permit, socket.listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         while connections.try_join_next().is_some() {}
@@ -187,7 +192,8 @@ where
         .header_read_timeout(HEADER_TIME_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_MAX as u32);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection =
+        builder.serve_connection(TokioIo::new(Attentive::new(stream)), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         event::connection_ended(remote, &error);
     }

@@ -32,6 +32,10 @@ pub(crate) fn read(raw: &str) -> Result<Target, Error> {
     if path.split('/').any(|segment| segment == "..") {
         return Err(Error::invalid("path cannot contain parent references"));
     }
+    let inner = path.strip_suffix('/').unwrap_or(&path);
+    if !inner.is_empty() && inner.split('/').any(|segment| matches!(segment, "" | ".")) {
+        return Err(Error::invalid("path cannot contain empty or '.' segments"));
+    }
     Ok(Target::Api(path.into_owned()))
 }
 
@@ -76,6 +80,11 @@ mod tests {
         assert!(read("/v1/kv/%2e%2e/a").is_err());
         assert!(read("/v1/kv/x%2f..%2fa").is_err());
         assert!(read("/v1/kv/%00").is_err());
+        assert!(read("/v1/sys/mounts/%2Fkv").is_err());
+        assert!(read("/v1/kv/a%2F/").is_err());
+        assert!(read("/v1/kv/%2e/a").is_err());
+        assert!(matches!(read("/v1/kv/a/"), Ok(Target::Api(path)) if path == "kv/a/"));
+        assert!(matches!(read("/v1/"), Ok(Target::Api(path)) if path.is_empty()));
         assert!(read("/v1/kv/%ff").is_err());
         assert!(matches!(read("/v1/kv/a%20b"), Ok(Target::Api(path)) if path == "kv/a b"));
     }

@@ -88,11 +88,11 @@ async fn api(
     }
     let call = Call {
         id: id.to_owned(),
-        namespace: header(&head.headers, "x-vault-namespace").unwrap_or_default().to_owned(),
+        namespace: header(&head.headers, "x-vault-namespace")?.unwrap_or_default().to_owned(),
         path,
         operation,
         input,
-        token: token(&head.headers),
+        token: token(&head.headers)?,
         wrap_ttl: wrap_ttl(&head.headers)?,
         remote: Some(remote),
     };
@@ -103,25 +103,29 @@ async fn api(
     core.handle(call).await.map(wire::answer)
 }
 
-fn token(headers: &HeaderMap) -> Option<Sensitive<String>> {
+fn token(headers: &HeaderMap) -> Result<Option<Sensitive<String>>, Error> {
     let bearer = || {
         let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     };
-    let token = header(headers, "x-vault-token").or_else(bearer)?;
-    (!token.is_empty()).then(|| Sensitive::from(token))
+    let token = header(headers, "x-vault-token")?.or_else(bearer);
+    Ok(token.filter(|token| !token.is_empty()).map(Sensitive::from))
 }
 
 fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
-    let Some(text) = header(headers, "x-vault-wrap-ttl") else { return Ok(None) };
+    let Some(text) = header(headers, "x-vault-wrap-ttl")? else { return Ok(None) };
     let ttl = bailee_notation::duration::parse(text)
         .map_err(|error| Error::invalid(format!("X-Vault-Wrap-TTL: {error}")))?;
     Ok((!ttl.is_zero()).then_some(ttl))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+/// A header as text. One that is not text is refused: to leave it out could mean another namespace,
+/// or an answer that is not wrapped.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Error> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(Some).map_err(|_| Error::invalid(format!("the header {name} is not valid UTF-8")))
 }
 
 fn redirect(to: &str, query: Option<&str>) -> Reply {
@@ -131,4 +135,22 @@ fn redirect(to: &str, query: Option<&str>) -> Reply {
         reply.headers_mut().insert(LOCATION, to);
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_is_not_text_is_refused_and_not_left_out() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(header(&headers, "x-vault-namespace").unwrap(), None);
+        let utf8 = HeaderValue::from_bytes("münchen/".as_bytes()).unwrap();
+        headers.insert("x-vault-namespace", utf8);
+        assert_eq!(header(&headers, "x-vault-namespace").unwrap(), Some("münchen/"));
+        headers.insert("x-vault-namespace", HeaderValue::from_bytes(&[0xff]).unwrap());
+        assert!(header(&headers, "x-vault-namespace").is_err());
+        headers.insert("x-vault-wrap-ttl", HeaderValue::from_bytes(&[0xff]).unwrap());
+        assert!(wrap_ttl(&headers).is_err());
+    }
 }

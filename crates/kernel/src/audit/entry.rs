@@ -2,9 +2,10 @@
 
 use super::{Hasher, Trace};
 use crate::{Answer, Auth, Call, Content};
+use bailee_notation::json;
 use bailee_sdk::{Error, engine::Class};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::SystemTime;
 
 /// The line before the effect.
@@ -70,8 +71,8 @@ fn caller(trace: &Trace, hasher: &Hasher) -> Value {
     } else if let Some(token) = &trace.token {
         auth.insert("accessor".to_owned(), hasher.text(&token.accessor).into());
         auth.insert("display_name".to_owned(), token.display_name.as_str().into());
-        auth.insert("policies".to_owned(), json!(token.policies));
-        auth.insert("token_policies".to_owned(), json!(token.policies));
+        auth.insert("policies".to_owned(), serde_json::json!(token.policies));
+        auth.insert("token_policies".to_owned(), serde_json::json!(token.policies));
         auth.insert("token_type".to_owned(), "service".into());
         auth.insert("token_issue_time".to_owned(), time(token.created).into());
         if !token.creation_ttl.is_zero() {
@@ -87,9 +88,9 @@ fn caller(trace: &Trace, hasher: &Hasher) -> Value {
         auth.insert("token_type".to_owned(), "default".into());
     }
     if let Some(verdict) = &trace.verdict {
-        let mut results = json!({ "allowed": verdict.allowed });
+        let mut results = serde_json::json!({ "allowed": verdict.allowed });
         if !verdict.granting.is_empty() {
-            let granting = |name: &String| json!({ "name": name, "namespace_id": trace.namespace.id, "type": "acl" });
+            let granting = |name: &String| serde_json::json!({ "name": name, "namespace_id": trace.namespace.id, "type": "acl" });
             let granting: Vec<Value> = verdict.granting.iter().map(granting).collect();
             results
                 .as_object_mut()
@@ -117,9 +118,9 @@ fn asked(trace: &Trace, call: &Call, hasher: &Hasher) -> Value {
     request.insert(
         "namespace".to_owned(),
         if namespace.is_root() {
-            json!({ "id": namespace.id })
+            serde_json::json!({ "id": namespace.id })
         } else {
-            json!({ "id": namespace.id, "path": namespace.path })
+            serde_json::json!({ "id": namespace.id, "path": namespace.path })
         },
     );
     request.insert("path".to_owned(), trace.path.as_str().into());
@@ -152,11 +153,14 @@ fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
                 .as_ref()
                 .map(|mounted| mounted.entry.config.audit_non_hmac_response_keys.as_slice());
             // An engine's reply is an object; anything else is not worth a line of its own.
-            let data: Map<String, Value> = serde_json::from_slice(data.bytes()).unwrap_or_default();
+            let data = match json::parse(data.bytes(), &json::Limits::stored()) {
+                Ok(Value::Object(data)) => data,
+                _ => Map::new(),
+            };
             response.insert("data".to_owned(), hasher.fields(&data, clear.unwrap_or_default()));
         }
         Content::Raw { content_type, .. } => {
-            response.insert("data".to_owned(), json!({ "content_type": content_type }));
+            response.insert("data".to_owned(), serde_json::json!({ "content_type": content_type }));
         }
     }
     if let Some(auth) = &answer.auth {
@@ -165,18 +169,18 @@ fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
     if let Some(leased) = &answer.leased
         && !leased.id.is_empty()
     {
-        response.insert("secret".to_owned(), json!({ "lease_id": leased.id }));
+        response.insert("secret".to_owned(), serde_json::json!({ "lease_id": leased.id }));
     }
     if !answer.warnings.is_empty() {
         let warnings: Vec<String> =
             answer.warnings.iter().map(|warning| hasher.text(warning)).collect();
-        response.insert("warnings".to_owned(), json!(warnings));
+        response.insert("warnings".to_owned(), serde_json::json!(warnings));
     }
     Value::Object(response)
 }
 
 fn issued(auth: &Auth, hasher: &Hasher) -> Value {
-    json!({
+    serde_json::json!({
         "client_token": hasher.text(auth.client_token.expose()),
         "accessor": hasher.text(&auth.accessor),
         "policies": auth.policies,

@@ -61,6 +61,11 @@ impl Acl {
         self.root || grant().is_some_and(|grant| grant.capabilities.has(capability(operation)))
     }
 
+    /// Whether a rule for the path says `deny`.
+    pub(crate) fn denies(&self, path: &str) -> bool {
+        !self.root && self.grant(path, false).is_some_and(Grant::denies)
+    }
+
     /// Whether `sudo` is given on a path.
     pub(crate) fn has_sudo(&self, path: &str) -> bool {
         let grant = || self.grant(path, false);

@@ -122,6 +122,7 @@ impl PolicyPaths {
     }
 
     async fn read_as(&self, request: Request<Named>, field: &str) -> Result<Reply, Error> {
+        check_lower(&request, &request.input.name)?;
         let name = request.input.name.to_lowercase();
         match self.policies.read(&request.namespace, &name).await? {
             Some(text) => Ok(Reply::data(&json!({ "name": name, field: text }))),
@@ -148,6 +149,7 @@ impl PolicyPaths {
         if text.is_empty() {
             return Err(Error::invalid("'policy' parameter not supplied or empty"));
         }
+        check_lower(request, name)?;
         let view = request.view.fresh();
         let text = decoded(text);
         self.policies.write(&view, &request.namespace, name, &text).await?;
@@ -160,6 +162,7 @@ impl PolicyPaths {
     }
 
     async fn delete(self: Arc<Self>, request: Request<Named>) -> Result<Reply, Error> {
+        check_lower(&request, &request.input.name)?;
         let view = request.view.fresh();
         let name = &request.input.name;
         self.policies.delete(&view, &request.namespace, name).await?;
@@ -234,6 +237,20 @@ pub(crate) async fn rights(
     };
     let facts = Facts { entity_id: token.entity_id.clone(), ..Facts::default() };
     Ok((policies.acl(&token.namespace, &token.policies, &facts).await?, prefix.to_owned()))
+}
+
+/// A name in capitals means the policy in lower case: the caller must have the right to that path,
+/// too, or a denial of it could be evaded.
+fn check_lower<I>(request: &Request<I>, name: &str) -> Result<(), Error> {
+    let lower = name.to_lowercase();
+    let Some(family) = request.path.strip_suffix(name).filter(|_| lower != name) else {
+        return Ok(());
+    };
+    let path = format!("{}{family}{lower}", request.mount.path);
+    match &request.caller {
+        Some(caller) if (caller.may)(request.operation, &path) => Ok(()),
+        _ => Err(Error::permission_denied()),
+    }
 }
 
 impl Asked {

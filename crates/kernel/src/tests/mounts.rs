@@ -70,7 +70,8 @@ async fn a_mount_that_cannot_be_is_refused_with_the_known_text() {
             r#"{"type":"kv","config":{"listing_visibility":"yes"}}"#,
             "invalid listing_visibility yes",
         ),
-        ("a//b", r#"{"type":"kv"}"#, "invalid mount path \"a//b\""),
+        ("a//b", r#"{"type":"kv"}"#, "path cannot contain empty or '.' segments"),
+        ("a/ b", r#"{"type":"kv"}"#, "invalid mount path \"a/ b\""),
     ] {
         let (code, error) = refused(world.write(&format!("sys/mounts/{path}"), input).await);
         assert_eq!((code, error.as_str()), (Code::InvalidRequest, text), "{path}");

@@ -263,3 +263,37 @@ async fn the_openapi_document_names_mounts_to_callers_only() {
     let document = data(&world.core.handle(call).await.unwrap());
     assert!(!document.as_str().unwrap().contains("boxes"));
 }
+
+#[tokio::test]
+async fn whoever_asks_for_a_wrapped_answer_never_gets_the_plain_one() {
+    let world = World::new().await;
+    world.write("boxes/box/a", r#"{"value":"secret"}"#).await.unwrap();
+    let mut call = call(Operation::Read, "boxes/box/a", "{}", Some(&world.root));
+    call.wrap_ttl = Some(std::time::Duration::from_secs(60));
+    let (code, text) = refused(world.core.handle(call).await);
+    assert_eq!(code, Code::InvalidRequest);
+    assert!(text.contains("X-Vault-Wrap-TTL"), "{text}");
+}
+
+#[tokio::test]
+async fn a_denial_is_not_evaded_by_another_spelling_of_the_path() {
+    let world = World::new().await;
+    world.write("sys/policies/acl/guarded", r#"{"policy":"path \"x\" {}"}"#).await.unwrap();
+    let token = world
+        .token_with(
+            r#"path "sys/*" { capabilities = ["read", "update", "delete", "sudo"] }
+               path "sys/mounts/boxes" { capabilities = ["deny"] }
+               path "sys/policies/acl/guarded" { capabilities = ["deny"] }"#,
+        )
+        .await;
+    for path in ["sys/mounts/boxes", "sys/mounts/boxes/", "sys/policies/acl/GUARDED"] {
+        let call = call(Operation::Delete, path, "{}", Some(&token));
+        assert_eq!(refused(world.core.handle(call).await).0, Code::PermissionDenied, "{path}");
+    }
+    for path in ["sys/mounts//boxes", "sys/./mounts/boxes", "/sys/mounts/boxes"] {
+        let call = call(Operation::Delete, path, "{}", Some(&token));
+        assert_eq!(refused(world.core.handle(call).await).0, Code::InvalidRequest, "{path}");
+    }
+    world.read("sys/mounts/boxes").await.unwrap();
+    world.read("sys/policies/acl/guarded").await.unwrap();
+}

@@ -7,6 +7,7 @@ use super::{
     store::{self, Entry, Place},
 };
 use bailee_crypto::clock::to_millis;
+use bailee_notation::json;
 use bailee_sdk::{Body, Error, Json, Reply, Request, field::Integer};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -87,8 +88,10 @@ pub(super) async fn patch(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
     may_write(&config, &found.entry, cas)?;
     let Some(value) = &found.value else { return Ok(Reply::data(&found.shown()).as_missing()) };
     let stored = |_| Error::internal("a stored version does not parse");
-    let mut merged: Value = serde_json::from_slice(value).map_err(stored)?;
-    let patch = serde_json::from_str(data.get()).map_err(|_| Error::invalid("data is not JSON"))?;
+    let limits = json::Limits::stored();
+    let mut merged = json::parse(value, &limits).map_err(stored)?;
+    let patch = json::parse(data.get().as_bytes(), &limits);
+    let patch = patch.map_err(|_| Error::invalid("data is not JSON"))?;
     merge(&mut merged, patch);
     let value = Zeroizing::new(merged.to_string().into_bytes());
     store_version(&request, &place, &config, found.entry, value).await

@@ -22,8 +22,6 @@ const CUSTOM_PAIRS_MAX: usize = 64;
 const CUSTOM_NAME_BYTES_MAX: usize = 128;
 /// Longest value of a pair, in bytes.
 const CUSTOM_VALUE_BYTES_MAX: usize = 512;
-/// Names looked at in one step when deleted secrets are left out.
-const LIST_STEP: usize = 256;
 
 /// The secret to look at or to remove.
 #[derive(Deserialize, JsonSchema)]
@@ -192,20 +190,16 @@ async fn list_alive(
     now: SystemTime,
 ) -> Result<Vec<String>, Error> {
     let mut alive = Vec::new();
-    let mut after = after.to_owned();
-    loop {
-        let step = names.list(folder, &after, LIST_STEP).await?;
-        let Some(last) = step.last() else { return Ok(alive) };
-        after.clone_from(last);
-        for name in step {
-            if name.ends_with('/') || is_alive(names, &format!("{folder}{name}"), now).await? {
-                alive.push(name);
-            }
-            if alive.len() == limit {
-                return Ok(alive);
-            }
+    // At once: a large folder is read whole each time it is asked for.
+    for name in names.list(folder, after, usize::MAX).await? {
+        if name.ends_with('/') || is_alive(names, &format!("{folder}{name}"), now).await? {
+            alive.push(name);
+        }
+        if alive.len() == limit {
+            break;
         }
     }
+    Ok(alive)
 }
 
 /// A secret without any version has nothing that was deleted.

@@ -4,10 +4,11 @@ use super::{
     Kv,
     store::{self, Place},
 };
+use bailee_notation::json;
 use bailee_sdk::{Error, Reply, Request, field::Integer};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Which version to look into, and how deep.
@@ -31,13 +32,13 @@ pub(super) async fn read(_: Arc<Kv>, request: Request<ReadSubkeys>) -> Result<Re
     let found = store::find(&place, version.0, request.now).await?;
     let found = found.ok_or_else(Error::not_found)?;
     let Some(value) = &found.value else {
-        let data = json!({ "subkeys": null, "metadata": found.shown() });
+        let data = serde_json::json!({ "subkeys": null, "metadata": found.shown() });
         return Ok(Reply::data(&data).as_missing());
     };
-    let secret: Value = serde_json::from_slice(value)
+    let secret = json::parse(value, &json::Limits::stored())
         .map_err(|_| Error::internal("a stored version does not parse"))?;
     let levels = if depth == 0 { u64::MAX } else { depth };
-    let data = json!({ "subkeys": names(&secret, levels), "metadata": found.shown() });
+    let data = serde_json::json!({ "subkeys": names(&secret, levels), "metadata": found.shown() });
     Ok(Reply::data(&data))
 }
 
