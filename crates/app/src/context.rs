@@ -159,6 +159,12 @@ impl Context {
         let settings = self.client.settings();
         let mut failure = Failure::request(attempt, &settings.namespace, error);
         let unset = self.common.address.is_none() && env::variable("VAULT_ADDR").is_none();
+        if settings.address.to_string().starts_with("https://")
+            && matches!(error, Error::Connection { reason, .. } if reason.contains("InvalidContentType"))
+        {
+            failure.message +=
+                "\n\nThe server does not speak TLS: its address begins with http://.";
+        }
         if matches!(error, Error::Connection { .. }) && unset {
             failure.message += "\n\nThe address of the server is not set: give -address or VAULT_ADDR \
                 (a development server is at http://127.0.0.1:8200).";
@@ -244,8 +250,9 @@ fn client(common: &Common) -> Result<Client, Failure> {
 }
 
 fn token() -> Result<Option<Sensitive<String>>, Failure> {
-    if let Some(token) = env::variable("VAULT_TOKEN") {
-        return Ok(Some(Sensitive::from(token.trim())));
+    let given = env::variable("VAULT_TOKEN").map(Sensitive::from);
+    if let Some(token) = given.filter(|token| !token.expose().trim().is_empty()) {
+        return Ok(Some(Sensitive::from(token.expose().trim())));
     }
     token_file::read().map_err(|error| Failure::usage(format!("the token file: {error}")))
 }

@@ -119,10 +119,12 @@ impl Names {
         }
         self.view.delete(&nodes.leaf.key);
         for folder in nodes.folders.iter().rev() {
+            // Read before its children are: what arrives after this makes the commit conflict.
+            let found = self.view.get_bytes_at(&folder.key).await?;
             if self.has_children(&folder.id).await? {
                 break;
             }
-            if let Some((_, Some(revision))) = self.view.get_bytes_at(&folder.key).await? {
+            if let Some((_, Some(revision))) = found {
                 self.view.expect(&folder.key, revision);
             }
             self.view.delete(&folder.key);

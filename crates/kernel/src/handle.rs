@@ -298,6 +298,10 @@ fn check_path(call: &Call) -> Result<(), Error> {
     if writes && call.path.ends_with('/') {
         return Err(Error::invalid("cannot write to a path ending in '/'"));
     }
+    if call.wrap_ttl.is_some_and(|ttl| !ttl.is_zero()) {
+        // An answer that was to be wrapped must not leave in clear.
+        return Err(Error::invalid("response wrapping is not there yet: ask without a wrap TTL"));
+    }
     if call.path.split('/').any(|segment| segment == "..") {
         return Err(Error::invalid("path cannot contain parent references"));
     }

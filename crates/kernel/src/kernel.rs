@@ -7,7 +7,7 @@ use crate::{
     purge,
     registry::{Kinds, Mounted, Registry, Served},
     state::{Parts, Settings},
-    system::System,
+    system::{System, keys},
     token::{TokenPaths, TokenStore, TtlLimits},
 };
 use bailee_barrier::{Barrier, RootKey, View};
@@ -28,6 +28,11 @@ const EXPIRY_PASS_MAX: Duration = Duration::from_secs(30);
 const EXPIRY_PASS_MIN: Duration = Duration::from_secs(1);
 /// Time between two passes over what is being removed, when nothing wakes them.
 const PURGE_PASS: Duration = Duration::from_secs(600);
+
+/// Time between two looks at how often the active key was used.
+const ROTATION_PASS: Duration = Duration::from_secs(60);
+/// Values that one key seals before the next one takes over: half of what random nonces allow.
+const SEALINGS_MAX: u64 = 1 << 31;
 
 /// What names this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +113,7 @@ impl Kernel {
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), expire(self.tokens.clone(), self.clock.clone())));
         tasks.spawn(until(stop.clone(), remove(self.barrier.clone(), self.registry.clone())));
+        tasks.spawn(until(stop.clone(), rotate(self.barrier.clone())));
         tasks
     }
 }
@@ -165,5 +171,16 @@ async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>) {
             event::pass_failed("removal of disabled mounts", &error);
         }
         tokio::time::sleep(PURGE_PASS).await;
+    }
+}
+
+async fn rotate(barrier: Arc<Barrier>) {
+    loop {
+        if barrier.key_status().encryptions >= SEALINGS_MAX
+            && let Err(error) = keys::rotate(&barrier).await
+        {
+            event::pass_failed("key rotation", &error);
+        }
+        tokio::time::sleep(ROTATION_PASS).await;
     }
 }

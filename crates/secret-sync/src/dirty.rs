@@ -15,7 +15,7 @@ use bailee_storage::Error;
 use std::{sync::Arc, time::SystemTime};
 
 /// Notes that are taken up in one batch.
-const NOTES_MAX: usize = 128;
+const NOTES_MAX: usize = 256;
 
 /// Takes up all waiting notes of a namespace; the objects that became dirty.
 pub(crate) async fn spread(
@@ -30,20 +30,18 @@ pub(crate) async fn spread(
         let notes = change::waiting(&view, namespace, &after, NOTES_MAX).await?;
         let Some(last) = notes.last() else { return Ok(dirty) };
         after = last.key.strip_prefix("note/").unwrap_or(&last.key).to_owned();
-        match take_up(barrier, namespace, &notes, now).await {
-            Ok(keys) => dirty.extend(keys),
-            // One of them was written anew: the others need not wait for it.
-            Err(Error::Conflict) => {
-                for note in &notes {
-                    match take_up(barrier, namespace, std::slice::from_ref(note), now).await {
-                        Ok(keys) => dirty.extend(keys),
-                        // The newer note is waiting, and a wake-up for it is on its way.
-                        Err(Error::Conflict) => {}
-                        Err(error) => return Err(error),
-                    }
+        let mut parts = vec![notes.as_slice()];
+        while let Some(part) = parts.pop() {
+            match take_up(barrier, namespace, part, now).await {
+                Ok(keys) => dirty.extend(keys),
+                // One of them was written anew: the others need not wait for it. The newer note is
+                // waiting, and a wake-up for it is on its way.
+                Err(Error::Conflict) if part.len() > 1 => {
+                    parts.extend(<[_; 2]>::from(part.split_at(part.len() / 2)));
                 }
+                Err(Error::Conflict) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
     }
 }

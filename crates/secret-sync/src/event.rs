@@ -14,7 +14,7 @@ pub(crate) fn delivered(kind: &str, destination: &str, key: &Key, took: Duration
         "secret delivered"
     );
     count(kind, "delivered");
-    metrics::histogram!("bailee.sync.call.seconds", "type" => kind.to_owned())
+    metrics::histogram!("vault_secrets_sync_call_seconds", "type" => kind.to_owned())
         .record(took.as_secs_f64());
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn removed(kind: &str, destination: &str, key: &Key, took: Duration) 
         "secret removed from destination"
     );
     count(kind, "removed");
-    metrics::histogram!("bailee.sync.call.seconds", "type" => kind.to_owned())
+    metrics::histogram!("vault_secrets_sync_call_seconds", "type" => kind.to_owned())
         .record(took.as_secs_f64());
 }
 
@@ -49,13 +49,13 @@ pub(crate) fn failed(kind: &str, destination: &str, key: &Key, error: &Error, at
 
 /// From the change to the end of its delivery.
 pub(crate) fn lag(kind: &str, lag: Duration) {
-    metrics::histogram!("bailee.sync.lag.seconds", "type" => kind.to_owned())
+    metrics::histogram!("vault_secrets_sync_lag_seconds", "type" => kind.to_owned())
         .record(lag.as_secs_f64());
 }
 
 pub(crate) fn storage_failed(what: &str, error: &bailee_storage::Error) {
     tracing::error!(%error, what, "sync cannot work: storage failed");
-    metrics::counter!("bailee.sync.storage.failures").increment(1);
+    metrics::counter!("vault_secrets_sync_storage_failures").increment(1);
 }
 
 pub(crate) fn source_failed(what: &str, error: &Error) {
@@ -69,7 +69,7 @@ pub(crate) fn audit_failed(key: &Key) {
 pub(crate) fn reconciled(associations: usize, suspects: usize) {
     tracing::debug!(associations, suspects, "every association is compared again");
     #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
-    metrics::gauge!("vault.secrets-sync.associations.count").set(associations as f64);
+    metrics::gauge!("vault_secrets_sync_associations_count").set(associations as f64);
 }
 
 pub(crate) fn survey_failed(kind: &str, destination: &str, error: &Error) {
@@ -78,7 +78,7 @@ pub(crate) fn survey_failed(kind: &str, destination: &str, error: &Error) {
 
 pub(crate) fn depth(objects: usize) {
     #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
-    metrics::gauge!("bailee.sync.queue.depth").set(objects as f64);
+    metrics::gauge!("vault_secrets_sync_queue_depth").set(objects as f64);
 }
 
 pub(crate) fn purge_ended(kind: &str, destination: &str, failed: bool) {
@@ -87,7 +87,7 @@ pub(crate) fn purge_ended(kind: &str, destination: &str, failed: bool) {
 
 fn count(kind: &str, outcome: &str) {
     metrics::counter!(
-        "bailee.sync.operations",
+        "vault_secrets_sync_operations",
         "type" => kind.to_owned(),
         "outcome" => outcome.to_owned()
     )

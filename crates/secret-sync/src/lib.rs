@@ -1,11 +1,11 @@
 //! Secrets leaving: what is associated with a destination is kept there at its newest value.
 //!
-//! A batch that changes a secret holds a change note; [`dirty`] turns notes into dirty marks,
-//! [`board`] says what is next, [`work`] reads the newest value, asks [`plan`] and acts. The mark
+//! A batch that changes a secret holds a change note; `dirty` turns notes into dirty marks,
+//! `board` says what is next, `work` reads the newest value, asks `plan` and acts. The mark
 //! goes only at the revision that was read, so a change during a delivery stays dirty.
 //!
 //! *Invariant:* nothing here knows the kernel or an engine; the binary adapts this server as a
-//! [`LocalSource`]. *Invariant:* whether something is tried again is decided in [`failure`] alone.
+//! [`LocalSource`]. *Invariant:* whether something is tried again is decided in `failure` alone.
 
 mod association;
 mod board;

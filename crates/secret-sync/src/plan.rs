@@ -154,6 +154,22 @@ mod tests {
         ledger.iter().map(remote).collect()
     }
 
+    #[test]
+    fn a_new_name_is_delivered_before_the_old_one_goes() {
+        let mut desired = vec![Desired {
+            name: "old".to_owned(),
+            source_version: 1,
+            generation: 1,
+            content_mark: "mark".to_owned(),
+            tags: BTreeMap::new(),
+        }];
+        let mut ledger = Vec::new();
+        act(&plan(&desired, &ledger, None)[0], &desired, &mut ledger, 1);
+        desired[0].name = "new".to_owned();
+        let put = Step::Put { name: "new".to_owned(), why: Reason::New };
+        assert_eq!(plan(&desired, &ledger, None), [put, Step::Delete { name: "old".to_owned() }]);
+    }
+
     proptest! {
         #[test]
         fn acting_on_a_plan_leaves_nothing_to_plan(first in desired(), second in desired()) {

@@ -232,7 +232,7 @@ impl Configured {
         self.wishes.lock().clear();
     }
 
-    pub(crate) fn wishes(&self) -> Vec<Note> {
+    fn wishes(&self) -> Vec<Note> {
         self.wishes.lock().values().cloned().collect()
     }
 }
@@ -282,10 +282,11 @@ impl Registry {
         Ok(Some(configured))
     }
 
-    /// What was built and is still configured so, without building anything.
-    pub(crate) fn built(&self, namespace: &Namespace, id: &str) -> Option<Arc<Configured>> {
+    /// Permissions that a destination would use beside those it has, as far as it tried.
+    pub(crate) fn wishes(&self, namespace: &Namespace, id: &str) -> Vec<Note> {
         let key = (namespace.id.clone(), id.to_owned());
-        self.built.lock().get(&key).map(|(_, configured)| configured.clone())
+        let built = self.built.lock().get(&key).map(|(_, configured)| configured.clone());
+        built.map(|configured| configured.wishes()).unwrap_or_default()
     }
 
     /// Forgets what was built, credentials included.

@@ -227,17 +227,23 @@ impl Worker {
             return Ok((None, None));
         }
         let namespace = &task.key.namespace;
-        let mounts = self.local.mounts(namespace);
-        let Some(mount) = mounts.with_uuid(&association.mount) else {
+        let gone = || {
             let message = format!(
                 "mount {} does not exist any more; what was delivered stays until the association \
                  is removed",
                 association.mount_path
             );
-            return Err(Error::new(Failure::SourceGone, message));
+            Error::new(Failure::SourceGone, message)
         };
+        let mounts = self.local.mounts(namespace);
+        let mount = mounts.with_uuid(&association.mount).ok_or_else(gone)?;
         let path = &association.secret_name;
         let payload = self.local.read(&task.caller, namespace, mount, path).await?;
+        // A mount that went, or moved, while it was read says nothing about the secret.
+        let mounts = self.local.mounts(namespace);
+        if mounts.with_uuid(&association.mount).is_none_or(|now| now.path != mount.path) {
+            return Err(gone());
+        }
         let Some(payload) = payload else { return Ok((None, None)) };
         let desired = Desired {
             name: association.external_name.clone(),

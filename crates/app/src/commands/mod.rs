@@ -1,5 +1,6 @@
 //! The commands, one file or folder for each family.
 
+mod auth;
 mod kv;
 mod logical;
 mod login;
@@ -43,6 +44,8 @@ enum Command {
     Delete(logical::Delete),
     Unwrap(logical::Unwrap),
     #[command(subcommand)]
+    Auth(auth::Auth),
+    #[command(subcommand)]
     Secrets(secrets::Secrets),
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -84,6 +87,7 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::List(arguments) => arguments.run(context).await,
         Command::Delete(arguments) => arguments.run(context).await,
         Command::Unwrap(arguments) => arguments.run(context).await,
+        Command::Auth(arguments) => arguments.run(context).await,
         Command::Secrets(arguments) => arguments.run(context).await,
         Command::Policy(arguments) => arguments.run(context).await,
         Command::Token(arguments) => arguments.run(context).await,

@@ -5,19 +5,21 @@ use crate::{
     arguments,
     context::Context,
     failure::{Failure, REFUSED, USAGE},
-    output::Order,
+    output::{Order, cell},
 };
 use bailee_client::{Method, Outgoing};
 use bailee_crypto::Sensitive;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-/// Initializes, unseals and seals the server.
+/// Initializes, unseals and seals the server, and rotates its keys.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Operator {
     Init(Init),
     Unseal(Unseal),
     Seal(Seal),
+    KeyStatus(KeyStatus),
+    Rotate(Rotate),
 }
 
 /// Initializes the server: makes its keys and the first root token, and shows them once.
@@ -54,6 +56,20 @@ pub(crate) struct Seal {
     rest: Vec<String>,
 }
 
+/// Shows since when the newest encryption key is in use, and how often it was used.
+#[derive(Args, Debug)]
+pub(crate) struct KeyStatus {
+    #[arg(value_name = "")]
+    rest: Vec<String>,
+}
+
+/// Makes a new encryption key for what is written from now on.
+#[derive(Args, Debug)]
+pub(crate) struct Rotate {
+    #[arg(value_name = "")]
+    rest: Vec<String>,
+}
+
 impl Operator {
     /// Runs the command.
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
@@ -62,6 +78,19 @@ impl Operator {
             Operator::Init(arguments) => arguments.run(context).await,
             Operator::Unseal(arguments) => arguments.run(context).await,
             Operator::Seal(arguments) => arguments.run(context).await,
+            Operator::KeyStatus(KeyStatus { rest }) => {
+                let [] = arguments::exactly::<0>(&rest)?;
+                show_key_status(context).await
+            }
+            Operator::Rotate(Rotate { rest }) => {
+                let [] = arguments::exactly::<0>(&rest)?;
+                let outgoing = Outgoing::new(Method::Put, "sys/rotate");
+                context.send("Error rotating key", outgoing).await?;
+                if context.output.is_table() {
+                    context.output.line("Success! Rotated key\n")?;
+                }
+                show_key_status(context).await
+            }
         }
     }
 }
@@ -179,6 +208,20 @@ impl Seal {
     }
 }
 
+async fn show_key_status(context: &mut Context) -> Result<(), Failure> {
+    let outgoing = Outgoing::new(Method::Get, "sys/key-status");
+    let found = context.send("Error reading key status", outgoing).await?;
+    let data = found.data().cloned().unwrap_or_default();
+    if !context.output.is_table() {
+        const ORDER: Order = Order { first: &["term", "install_time", "encryptions"], inside: &[] };
+        return context.output.document(&Value::Object(data), &ORDER);
+    }
+    let text = |name: &str| cell(name, data.get(name).unwrap_or(&Value::Null));
+    context.output.line(&format!("Key Term            {}", text("term")))?;
+    context.output.line(&format!("Install Time        {}", text("install_time")))?;
+    context.output.line(&format!("Encryption Count    {}", text("encryptions")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +245,18 @@ mod tests {
         let document: Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(document["unseal_keys_b64"], json!(["qg=="]));
         assert_eq!(document["root_token"], "hvs.r");
+    }
+
+    #[tokio::test]
+    async fn a_rotation_shows_the_new_key() {
+        let status = json!({"data": {"term": 2, "install_time": "t", "encryptions": 7}});
+        let answers = vec![(204, Value::Null), (200, status)];
+        let (mut context, out, _, asked) = testing::context(Format::Table, answers).await;
+        Operator::Rotate(Rotate { rest: Vec::new() }).run(&mut context).await.unwrap();
+        assert_eq!(asked.text(), "PUT /v1/sys/rotate\nGET /v1/sys/key-status\n");
+        let expected = "Success! Rotated key\n\nKey Term            2\n\
+            Install Time        t\nEncryption Count    7\n";
+        assert_eq!(out.text(), expected);
     }
 
     #[tokio::test]

@@ -52,11 +52,12 @@ pub(crate) struct Tune {
     arguments: Vec<String>,
 }
 
+/// Settings of a mount, which auth methods have, too.
 #[derive(Args, Debug)]
-struct Settings {
+pub(super) struct Settings {
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     /// How long a lease lasts when nobody says.
     #[arg(long, value_name = "DURATION", value_parser = value::ttl)]
     default_lease_ttl: Option<String>,
@@ -65,10 +66,10 @@ struct Settings {
     max_lease_ttl: Option<String>,
     /// An option of the engine; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = value::pair)]
-    options: Vec<(String, String)>,
+    pub(super) options: Vec<(String, String)>,
     /// Whether those who may not read it see it: hidden or unauth.
     #[arg(long, value_name = "WORD")]
-    listing_visibility: Option<String>,
+    pub(super) listing_visibility: Option<String>,
 }
 
 /// Lists the secrets engines.
@@ -160,7 +161,7 @@ pub(super) async fn tune(
     context.output.line(&format!("Success! Tuned the secrets engine at: {path}/"))
 }
 
-fn lease_times(settings: &Settings) -> Map<String, Value> {
+pub(super) fn lease_times(settings: &Settings) -> Map<String, Value> {
     let times = [
         ("default_lease_ttl", &settings.default_lease_ttl),
         ("max_lease_ttl", &settings.max_lease_ttl),
@@ -172,7 +173,7 @@ fn lease_times(settings: &Settings) -> Map<String, Value> {
     given.collect()
 }
 
-fn options(given: &[(String, String)], version: Option<u32>) -> Map<String, Value> {
+pub(super) fn options(given: &[(String, String)], version: Option<u32>) -> Map<String, Value> {
     let mut options: Map<String, Value> =
         given.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     if let Some(version) = version {
@@ -181,8 +182,10 @@ fn options(given: &[(String, String)], version: Option<u32>) -> Map<String, Valu
     options
 }
 
-const CONFIG: Order =
-    Order { first: &["default_lease_ttl", "max_lease_ttl", "force_no_cache"], inside: &[] };
+const CONFIG: Order = Order {
+    first: &["default_lease_ttl", "max_lease_ttl", "force_no_cache", "token_type"],
+    inside: &[],
+};
 const MOUNT: Order = Order {
     first: &[
         "uuid",
@@ -201,7 +204,7 @@ const MOUNT: Order = Order {
     ],
     inside: &[("config", &CONFIG)],
 };
-const MOUNTS: Order = Order { first: &[], inside: &[("*", &MOUNT)] };
+pub(super) const MOUNTS: Order = Order { first: &[], inside: &[("*", &MOUNT)] };
 
 impl List {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
@@ -212,11 +215,20 @@ impl List {
         if !context.output.is_table() {
             return context.output.document(&Value::Object(mounts), &MOUNTS);
         }
-        let mut mounts: Vec<(String, Value)> = mounts.into_iter().collect();
-        mounts.sort_by(|left, right| left.0.cmp(&right.0));
-        let table = if self.detailed { detailed(&mounts) } else { simple(&mounts) };
+        let mounts = sorted(mounts);
+        let table = if self.detailed {
+            detailed(&mounts, ("Force No Cache", "force_no_cache"))
+        } else {
+            simple(&mounts)
+        };
         context.output.table(&table)
     }
+}
+
+pub(super) fn sorted(mounts: Map<String, Value>) -> Vec<(String, Value)> {
+    let mut mounts: Vec<(String, Value)> = mounts.into_iter().collect();
+    mounts.sort_by(|left, right| left.0.cmp(&right.0));
+    mounts
 }
 
 fn simple(mounts: &[(String, Value)]) -> Table {
@@ -228,14 +240,15 @@ fn simple(mounts: &[(String, Value)]) -> Table {
     table
 }
 
-fn detailed(mounts: &[(String, Value)]) -> Table {
+/// All settings of mounts; the sixth column, with its field, differs between engines and methods.
+pub(super) fn detailed(mounts: &[(String, Value)], sixth: (&str, &str)) -> Table {
     let mut table = Table::new(&[
         "Path",
         "Plugin",
         "Accessor",
         "Default TTL",
         "Max TTL",
-        "Force No Cache",
+        sixth.0,
         "Replication",
         "Seal Wrap",
         "External Entropy Access",
@@ -264,7 +277,7 @@ fn detailed(mounts: &[(String, Value)]) -> Table {
             text(mount, "accessor"),
             time("default_lease_ttl"),
             time("max_lease_ttl"),
-            flag(config, "force_no_cache"),
+            config.get(sixth.1).map_or_else(|| "false".to_owned(), |value| cell(sixth.1, value)),
             if local { "local" } else { "replicated" }.to_owned(),
             flag(mount, "seal_wrap"),
             flag(mount, "external_entropy_access"),
@@ -280,7 +293,7 @@ fn detailed(mounts: &[(String, Value)]) -> Table {
     table
 }
 
-fn text(document: &Value, name: &str) -> String {
+pub(super) fn text(document: &Value, name: &str) -> String {
     document.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 

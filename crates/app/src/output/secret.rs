@@ -219,6 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wrapped_answer_shows_its_token_only() {
+        let wrapped = secret(json!({"wrap_info": {"token": "w", "accessor": "a", "ttl": 60,
+            "creation_time": "t", "creation_path": "secret/data/j", "wrapped_accessor": ""}}));
+        let expected = "Key                              Value\n---                              -----\n\
+            wrapping_token:                  w\nwrapping_accessor:               a\n\
+            wrapping_token_ttl:              1m\nwrapping_token_creation_time:    t\n\
+            wrapping_token_creation_path:    secret/data/j\n";
+        assert_eq!(wrapped.table().to_string(), expected);
+        assert_eq!(wrapped.field("wrapping_token"), Some("w".into()));
+    }
+
+    #[test]
     fn data_follows_its_refresh_interval() {
         let read =
             secret(json!({"lease_id": "", "lease_duration": 2_764_800, "data": {"b": 2, "a": ""}}));

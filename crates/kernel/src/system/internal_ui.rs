@@ -58,14 +58,14 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
 }
 
 /// The rights of a caller, and where the request's namespace is as its policies name it.
-struct Rights {
+pub(super) struct Rights {
     acl: Arc<Acl>,
     prefix: String,
 }
 
 impl Rights {
     /// Whether some right concerns something at or below a path of the namespace.
-    fn touch(&self, path: &str) -> bool {
+    pub(super) fn touch(&self, path: &str) -> bool {
         let folder = format!("{}{path}", self.prefix);
         let grants = |pattern: &Pattern| self.acl.capabilities(pattern_start(pattern)) != ["deny"];
         let mut patterns = self.acl.rules.iter().map(|(pattern, _)| pattern);
@@ -217,7 +217,8 @@ impl System {
         shown
     }
 
-    async fn rights<I>(&self, request: &Request<I>) -> Result<Option<Rights>, Error> {
+    /// The rights of the caller, if there is one.
+    pub(super) async fn rights<I>(&self, request: &Request<I>) -> Result<Option<Rights>, Error> {
         let Some(caller) = &request.caller else { return Ok(None) };
         let token = self.tokens.find(&TokenId::from_text(&caller.token_id)).await?;
         let token = token.ok_or_else(Error::permission_denied)?;

@@ -2,7 +2,7 @@
 
 use super::{Nothing, System};
 use crate::kernel::ROOT_KEY;
-use bailee_barrier::RootKey;
+use bailee_barrier::{Barrier, RootKey};
 use bailee_crypto::clock;
 use bailee_sdk::{Error, Operation, Path, Reply, Request};
 use jiff::Timestamp;
@@ -65,10 +65,16 @@ impl System {
     }
 
     async fn rotate(self: Arc<Self>, _request: Request<Nothing>) -> Result<Reply, Error> {
-        let bytes = self.barrier.view("").get_bytes(ROOT_KEY).await?;
-        let root = bytes.as_deref().and_then(|bytes| RootKey::from_bytes(bytes));
-        let root = root.ok_or_else(|| Error::internal("storage does not hold its root key"))?;
-        self.barrier.rotate(&root).await?;
+        rotate(&self.barrier).await?;
         Ok(Reply::empty())
     }
+}
+
+/// Makes a new key for new values, with the root key that the storage keeps for that.
+pub(crate) async fn rotate(barrier: &Arc<Barrier>) -> Result<(), Error> {
+    let bytes = barrier.view("").get_bytes(ROOT_KEY).await?;
+    let root = bytes.as_deref().and_then(|bytes| RootKey::from_bytes(bytes));
+    let root = root.ok_or_else(|| Error::internal("storage does not hold its root key"))?;
+    barrier.rotate(&root).await?;
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 mod auth;
 mod internal_ui;
-mod keys;
+pub(crate) mod keys;
 mod mounts;
 mod namespaces;
 mod openapi;

@@ -40,18 +40,12 @@ impl System {
             ("sys/".to_owned(), self.clone().paths()),
             ("auth/token/".to_owned(), self.token.paths.clone()),
         ];
-        if request.caller.is_some() {
+        if let Some(rights) = self.rights(&request).await? {
             let places = self.registry.places();
             let place = places.with_id(&request.namespace.id).ok_or_else(Error::not_found)?;
             for mounted in place.mounts.values() {
-                let may = request.caller.as_ref().map(|caller| caller.may.clone());
                 let path = &mounted.entry.path;
-                let visible = may.is_some_and(|may| {
-                    [Operation::Read, Operation::List, Operation::Update]
-                        .into_iter()
-                        .any(|operation| may(operation, path))
-                });
-                if let (Some(served), true) = (&mounted.served, visible) {
+                if let (Some(served), true) = (&mounted.served, rights.touch(path)) {
                     mounts.push((path.clone(), served.paths.clone()));
                 }
             }

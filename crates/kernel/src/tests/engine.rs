@@ -1,8 +1,9 @@
 //! Small engines that do what the pipeline must handle.
 
 use bailee_sdk::{
-    Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request, engine::Class,
-    field::Flag,
+    Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request,
+    engine::Class,
+    field::{Flag, Integer},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,6 +45,9 @@ struct Put {
     /// Answered after the commit.
     #[serde(default)]
     wait: Flag,
+    /// Lets others go first that often, before it ends.
+    #[serde(default)]
+    pause: Integer,
 }
 
 impl Boxes {
@@ -62,6 +66,9 @@ impl Boxes {
         request.view.names("box").put(&input.path, &input.value).await?;
         if input.tell.0 {
             request.changed(&input.path);
+        }
+        for _ in 0..input.pause.0 {
+            tokio::task::yield_now().await;
         }
         if input.refuse.0 {
             return Err(Error::invalid("refused after the write"));

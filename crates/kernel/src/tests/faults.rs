@@ -144,6 +144,39 @@ async fn a_namespace_is_made_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_namespace_whose_deletion_is_cut_short_is_gone_after_the_next_unseal() {
+    for (commits, last) in (0..6).flat_map(|commits| FATES.map(|last| (commits, last))) {
+        let (world, faulty) = breakable().await;
+        world.write("sys/namespaces/a", "{}").await.unwrap();
+        world.write("a/sys/mounts/boxes", r#"{"type":"boxes"}"#).await.unwrap();
+        for number in 0..120 {
+            world.write(&format!("a/boxes/box/{number}"), r#"{"value":1}"#).await.unwrap();
+        }
+        let id = world.read("sys/namespaces/a").await.unwrap()["id"].clone();
+        let inside = format!("n/{}/", id.as_str().unwrap());
+        faulty.go_down_after(commits, last);
+        let answered = world.delete("sys/namespaces/a").await.is_ok();
+        faulty.heal();
+        let world = world.restart().await;
+        let there = world.read("sys/namespaces/a").await.is_ok();
+        assert!(!(answered && there));
+        assert_eq!(there, commits == 0 && last == LastCommit::Lost);
+        if there {
+            world.read("a/boxes/box/7").await.unwrap();
+            continue;
+        }
+        for round in 0.. {
+            if world.backend.scan(&inside, "").count().await == 0 {
+                break;
+            }
+            assert!(round < 100_000, "what the namespace held is still there");
+            tokio::task::yield_now().await;
+        }
+        world.write("sys/namespaces/a", "{}").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn unsealing_on_broken_storage_fails_and_can_be_repeated() {
     let (world, faulty) = breakable().await;
     world.core.shut_down().await;

@@ -128,6 +128,33 @@ async fn unmounting_removes_all_data_and_the_path_is_free_again() {
 }
 
 #[tokio::test]
+async fn a_write_that_is_under_way_does_not_land_in_a_mount_that_goes_away() {
+    for again in [false, true] {
+        let world = std::sync::Arc::new(World::new().await);
+        let shown = world.read("sys/mounts/boxes").await.unwrap();
+        let uuid = shown["uuid"].as_str().unwrap();
+        let late = world.clone();
+        let late = tokio::spawn(async move {
+            late.write("boxes/box/late", r#"{"value":1,"pause":2000,"tell":true}"#).await
+        });
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        world.delete("sys/mounts/boxes").await.unwrap();
+        if again {
+            world.write("sys/mounts/boxes", r#"{"type":"boxes"}"#).await.unwrap();
+        }
+        assert!(!late.is_finished());
+        let outcome = late.await.unwrap();
+        // It is run anew, and finds nothing, or what is at its path now.
+        assert_eq!(outcome.is_ok(), again);
+        assert_eq!(world.read("boxes/box/late").await.is_ok(), again);
+        let all = world.backend.scan("", "").collect::<Vec<_>>().await;
+        assert!(all.iter().all(|entry| !entry.as_ref().unwrap().0.contains(uuid)));
+    }
+}
+
+#[tokio::test]
 async fn auth_methods_have_a_table_of_their_own() {
     let world = World::new().await;
     world.write("sys/auth/door", r#"{"type":"door","description":"in"}"#).await.unwrap();

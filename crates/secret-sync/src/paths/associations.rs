@@ -5,8 +5,10 @@ use super::{
     destinations::{purging, time},
 };
 use crate::{
+    SecretSync,
     association::{Association, Problem, State},
     board::Key,
+    destination::Note,
     failure::Status,
     naming::{Subject, external_name},
     registry::StoredDestination,
@@ -23,6 +25,9 @@ use std::{
     sync::Arc,
     time::SystemTime,
 };
+
+/// Names at a destination that wait to be removed because the template was changed.
+const FORMER_NAMES_MAX: usize = 16;
 
 /// A secret at a destination.
 #[derive(Deserialize, JsonSchema)]
@@ -66,7 +71,8 @@ impl Paths {
         if store.destination(kind, name).await?.is_none() {
             return Err(Error::not_found());
         }
-        Ok(Reply::data(&listed(&store, kind, name, None, request.now).await?))
+        let wishes = self.wishes(&store, &request.namespace, kind, name);
+        Ok(Reply::data(&listed(&store, kind, name, &wishes, None, request.now).await?))
     }
 
     pub(super) async fn set_association(
@@ -123,12 +129,11 @@ impl Paths {
         self.destination(&store, &request.input).await?;
         let Associate { kind, name, mount, secret_name } = &request.input;
         let secret_name = secret_name.trim_start_matches('/');
-        let Some(secret) = found(&store, &request, &id, mount, secret_name).await? else {
-            return Ok(Reply::data(&listed(&store, kind, name, None, request.now).await?));
-        };
+        let secret = found(&store, &request, &id, mount, secret_name).await?.unwrap_or_default();
         store.lock_association(&id, &secret).await;
         let Some((mut association, read_at)) = store.association(&id, &secret).await? else {
-            return Ok(Reply::data(&listed(&store, kind, name, None, request.now).await?));
+            let wishes = self.wishes(&store, &request.namespace, kind, name);
+            return Ok(Reply::data(&listed(&store, kind, name, &wishes, None, request.now).await?));
         };
         let now = to_millis(request.now);
         association.removing = true;
@@ -183,7 +188,8 @@ impl Paths {
             };
             let dirty = store.dirty_at(&destination, &secret).await?.is_some();
             let (kind, name) = (&association.destination_type, &association.destination_name);
-            let mut entry = progress(&association, dirty);
+            let wishes = self.sync.registry.wishes(&request.namespace, &destination);
+            let mut entry = progress(&association, dirty, &wishes);
             entry.insert("type".to_owned(), json!(kind));
             entry.insert("name".to_owned(), json!(name));
             shown.insert(format!("{kind}/{name}"), Value::Object(entry));
@@ -192,6 +198,11 @@ impl Paths {
             return Err(Error::not_found());
         }
         Ok(Reply::data(&json!({ "associated_destinations": shown })))
+    }
+
+    /// Permissions that a destination would use beside those it has.
+    fn wishes(&self, store: &Store, namespace: &Namespace, kind: &str, name: &str) -> Vec<Note> {
+        self.sync.registry.wishes(namespace, &store.destination_id(kind, name))
     }
 
     /// The code of the destination, which nobody else changes until the request has ended.
@@ -222,20 +233,20 @@ impl Paths {
         let wait = self.sync.settings.set_wait;
         let barrier = request.view.barrier().clone();
         let namespace = request.namespace.clone();
-        let clock = self.sync.clock.clone();
+        let sync = self.sync.clone();
         Body::After(Box::pin(async move {
             after.first_outcome(wait).await;
-            answer(&barrier, &namespace, subject, clock.now()).await
+            answer(&sync, &barrier, &namespace, subject).await
         }))
         .into()
     }
 }
 
 async fn answer(
+    sync: &SecretSync,
     barrier: &Arc<Barrier>,
     namespace: &Namespace,
     subject: Subjected,
-    now: SystemTime,
 ) -> Result<Reply, Error> {
     let store = Store::open(barrier, namespace);
     let (kind, name) = (
@@ -247,7 +258,9 @@ async fn answer(
     let empty =
         !subject.removed && current.is_some_and(|current| current.state.status == Status::Unsynced);
     let secret = format!("{}{}", subject.association.mount_path, subject.association.secret_name);
-    let reply = Reply::data(&listed(&store, &kind, &name, Some(&subject), now).await?);
+    let wishes = sync.registry.wishes(namespace, &id);
+    let now = sync.clock.now();
+    let reply = Reply::data(&listed(&store, &kind, &name, &wishes, Some(&subject), now).await?);
     if !empty {
         return Ok(reply);
     }
@@ -261,6 +274,7 @@ async fn listed(
     store: &Store,
     kind: &str,
     name: &str,
+    wishes: &[Note],
     subject: Option<&Subjected>,
     now: SystemTime,
 ) -> Result<Value, Error> {
@@ -273,14 +287,14 @@ async fn listed(
         there |= subject.is_some_and(|subject| subject.secret == secret);
         let is_dirty = dirty.contains(&secret);
         *counters.entry(status(&association, is_dirty).name()).or_default() += 1;
-        let (key, entry) = shown(&association, is_dirty);
+        let (key, entry) = shown(&association, is_dirty, wishes);
         secrets.insert(key, entry);
     }
     if let Some(subject) = subject.filter(|subject| subject.removed && !there) {
         let mut association = subject.association.clone();
         association.state = State::done(Status::Unsynced, now, Vec::new());
         *counters.entry(Status::Unsynced.name()).or_default() += 1;
-        let (key, entry) = shown(&association, false);
+        let (key, entry) = shown(&association, false, wishes);
         secrets.insert(key, entry);
     }
     let mut data = Map::from_iter([
@@ -294,15 +308,15 @@ async fn listed(
     Ok(Value::Object(data))
 }
 
-fn shown(association: &Association, dirty: bool) -> (String, Value) {
-    let mut entry = progress(association, dirty);
+fn shown(association: &Association, dirty: bool, wishes: &[Note]) -> (String, Value) {
+    let mut entry = progress(association, dirty, wishes);
     entry.insert("accessor".to_owned(), json!(association.accessor));
     entry.insert("secret_name".to_owned(), json!(association.secret_name));
     entry.insert("external_name".to_owned(), json!(association.external_name));
     (format!("{}/{}", association.accessor, association.secret_name), Value::Object(entry))
 }
 
-fn progress(association: &Association, dirty: bool) -> Map<String, Value> {
+fn progress(association: &Association, dirty: bool, wishes: &[Note]) -> Map<String, Value> {
     let state = &association.state;
     let mut entry = Map::from_iter([
         ("sync_status".to_owned(), json!(status(association, dirty).name())),
@@ -311,8 +325,9 @@ fn progress(association: &Association, dirty: bool) -> Map<String, Value> {
     if let Some(problem) = &state.problem {
         entry.insert("error".to_owned(), error(problem));
     }
-    if !state.notes.is_empty() {
-        entry.insert("notes".to_owned(), json!(state.notes));
+    let notes: Vec<&Note> = state.notes.iter().chain(wishes).collect();
+    if !notes.is_empty() {
+        entry.insert("notes".to_owned(), json!(notes));
     }
     entry
 }
@@ -397,6 +412,12 @@ async fn claim(
         return Err(Error::invalid(format!(
             "another secret of this destination has the name {name:?} there already: change \
              secret_name_template so that names differ"
+        )));
+    }
+    if before.is_some_and(|before| before.ledger.len() >= FORMER_NAMES_MAX) {
+        return Err(Error::invalid(format!(
+            "the secret has {FORMER_NAMES_MAX} former names at the destination that could not be \
+             removed yet: its status says why"
         )));
     }
     if let Some(before) = before.filter(|before| before.external_name != name)

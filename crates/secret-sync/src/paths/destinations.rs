@@ -317,8 +317,7 @@ impl Paths {
             }
         }
         let id = store.destination_id(&destination.kind, &destination.name);
-        let built = self.sync.registry.built(namespace, &id);
-        let wishes = built.map(|configured| configured.wishes()).unwrap_or_default();
+        let wishes = self.sync.registry.wishes(namespace, &id);
         if !wishes.is_empty() {
             shown.insert("notes".to_owned(), json!(wishes));
         }

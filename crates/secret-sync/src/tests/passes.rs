@@ -113,6 +113,41 @@ async fn dissociation_works_after_the_mount_has_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mount_that_goes_while_it_is_read_removes_nothing() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    *world.local.unmounts.lock() = true;
+    world.write("app/db", json!({ "v": 2 })).await.unwrap();
+    sleep(MOMENT).await;
+    assert_eq!(world.cloud.text(NAME), text(1));
+    assert_eq!(world.entry("app/db").await["sync_status"], "UNKNOWN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_many_secrets_and_of_a_hot_one_are_all_taken_up() {
+    let world = World::new().await;
+    for number in 0..40 {
+        world.set(&format!("app/{number}")).await.unwrap();
+    }
+    for round in 1..=3 {
+        for number in 0..80 {
+            world.write(&format!("app/{number}"), json!({ "v": round })).await.unwrap();
+            world.write("app/7", json!({ "v": round * 1000 + number })).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    }
+    sleep(Duration::from_secs(60)).await;
+    for number in 0..40 {
+        let held = world.held(&format!("app/{number}")).await;
+        assert_eq!(world.cloud.text(&format!("vault/kv_1234/app/{number}")), held, "{number}");
+    }
+    let view = world.barrier.view("n/root/");
+    let waiting = bailee_sdk::change::waiting(&view, &world.namespace, "", 9).await.unwrap();
+    assert_eq!(waiting, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_is_waited_out_with_backoff_and_the_newest_value_arrives() {
     let world = World::new().await;
     world.write("app/db", json!({ "v": 1 })).await.unwrap();
@@ -329,6 +364,29 @@ async fn purge_removes_everything_and_then_the_destination() {
     assert_eq!(world.cloud.names(), Vec::<String>::new());
     assert!(world.get("sync/destinations/in-mem/d1").await.is_err());
     delete(json!({})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_goes_on_after_a_crash() {
+    let world = World::new().await;
+    for secret in ["a", "b", "c"] {
+        world.write(secret, json!({ "v": 1 })).await.unwrap();
+        world.set(secret).await.unwrap();
+    }
+    world.cloud.set_latency(Duration::from_secs(60));
+    let path = "sync/destinations/in-mem/d1";
+    let purge = json!({ "purge": true });
+    world.call(bailee_sdk::Operation::Delete, path, purge).await.unwrap();
+    let input = json!({ "mount": "kv", "secret_name": "a" });
+    let refused = world.post(&format!("{path}/associations/set"), input).await.unwrap_err();
+    assert!(refused.to_string().contains("purge in progress"));
+    world.kill().await;
+    assert!(world.get(path).await.unwrap()["purge_initiated_at"].is_string());
+    world.cloud.set_latency(Duration::ZERO);
+    world.start();
+    sleep(MOMENT).await;
+    assert!(world.get(path).await.is_err());
+    assert_eq!(world.cloud.names(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

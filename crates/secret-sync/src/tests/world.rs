@@ -53,6 +53,8 @@ pub(super) struct Local {
     /// Audit lines: what, caller, path.
     pub(super) lines: Mutex<Vec<(String, String, String)>>,
     pub(super) audit_fails: Mutex<bool>,
+    /// The mounts go while a secret is read.
+    pub(super) unmounts: Mutex<bool>,
 }
 
 type Versions = Vec<Option<Stored>>;
@@ -121,6 +123,7 @@ impl World {
             namespaces: vec![Namespace::root(), team],
             lines: Mutex::default(),
             audit_fails: Mutex::default(),
+            unmounts: Mutex::default(),
         });
         let world = World {
             barrier,
@@ -341,6 +344,10 @@ impl LocalSource for Local {
         mount: &Mount,
         path: &str,
     ) -> Result<Option<Payload>, SyncError> {
+        if *self.unmounts.lock() {
+            *self.mounts.lock() = Mounts::default();
+            return Ok(None);
+        }
         let full = format!("{}{path}", mount.path);
         self.lines.lock().push(("read".to_owned(), name.to_owned(), full));
         let view = self.barrier.view(&mount.prefix(namespace));

@@ -120,6 +120,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn mounts_without_versions_show_data_alone_and_take_no_version() {
+        let answers = vec![mount("1"), (200, json!({"data": {"a": "1"}})), mount("1")];
+        let (mut context, out, _, asked) = testing::context(Format::Table, answers).await;
+        get(None, "secret/x").run(&mut context).await.unwrap();
+        assert_eq!(out.text(), "== Data ==\nKey    Value\n---    -----\na      1\n");
+        assert!(asked.text().ends_with("GET /v1/secret/x\n"));
+        let get = Get { version: Some(1), ..get(None, "secret/x") };
+        assert_eq!(get.run(&mut context).await.unwrap_err().exit, 1);
+    }
+
+    #[tokio::test]
     async fn a_deleted_version_shows_its_metadata_and_exits_with_0() {
         let deleted = json!({"data": {"data": null, "metadata": {"version": 5}}});
         let (mut context, out, ..) =
