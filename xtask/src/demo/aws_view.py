@@ -7,7 +7,7 @@ One JSON object a line in, one a line out:
                                                   waits until N holds V (null: until it is gone);
                                                   answers when that was first seen
   {"do": "unwatch"}                               ends the polling, answers all that was seen
-  {"do": "erase", "prefix": P}                    deletes every secret below P
+  {"do": "erase", "prefix": P, "names": [N, ...]} deletes these, and every secret below P
 Times are seconds since 1970. Nothing here shares code with the server.
 """
 import json
@@ -112,11 +112,17 @@ def list_below(prefix):
     return {"secrets": sorted(found, key=lambda secret: secret["name"])}
 
 
-def erase(prefix):
-    left = all_below(prefix)
-    for secret in left:
-        aws.delete_secret(SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True)
-    return {"erased": len(left)}
+def erase(prefix, names):
+    # Lists lag behind: what is known by name is deleted by name.
+    erased = set()
+    for name in names + [secret["Name"] for secret in all_below(prefix)]:
+        try:
+            if value_of(name) is not None:
+                aws.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+                erased.add(name)
+        except aws.exceptions.ResourceNotFoundException:
+            pass
+    return {"erased": len(erased)}
 
 
 ACTIONS = {
@@ -124,7 +130,7 @@ ACTIONS = {
     "watch": lambda ask: watch(ask["names"]),
     "await": lambda ask: await_value(ask["name"], ask["value"], ask["seconds"]),
     "unwatch": lambda ask: unwatch(),
-    "erase": lambda ask: erase(ask["prefix"]),
+    "erase": lambda ask: erase(ask["prefix"], ask["names"]),
 }
 
 for line in sys.stdin:

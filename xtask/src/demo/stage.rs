@@ -1,6 +1,6 @@
 //! The processes and files of a demo, and their end on every way out.
 
-use super::view::View;
+use super::view::{ENDPOINTS, View};
 use crate::tools;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -218,6 +218,9 @@ impl Stage {
                 command.env_remove(name);
             }
         }
+        for name in ENDPOINTS {
+            command.env_remove(name);
+        }
         if let Some((_, port)) = &self.moto {
             let endpoint = format!("http://127.0.0.1:{port}");
             command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint);
@@ -264,13 +267,13 @@ impl Stage {
     pub(super) async fn end(mut self) -> Result<()> {
         let mut outcome = Ok(());
         self.stop_server();
+        let environment = self.aws_environment();
         if let (Some(account), Some(view)) = (&self.account, &mut self.view) {
             // A stopped story may have left a question open: ask in a fresh process.
-            let environment = Vec::new();
-            if let Ok(fresh) = View::open(&self.python, &environment, POLL_AWS) {
-                *view = fresh;
-            }
-            match view.erase(&account.prefix).await {
+            *view = View::open(&self.python, &environment, POLL_AWS)?;
+            let name = |path: &&str| format!("{}/{path}", account.prefix);
+            let names: Vec<String> = super::story::BURST.iter().map(name).collect();
+            match view.erase(&account.prefix, &names).await {
                 Ok(count) => {
                     tools::say(&format!("   {count} secrets were left in AWS and are deleted"))
                 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const DESTINATION: &str = "aws-sm/demo";
 const SECRET: &str = "secret/app/db";
 /// Secrets of the burst.
-const BURST: [&str; 3] = ["app/db", "app/api", "app/web"];
+pub(super) const BURST: [&str; 3] = ["app/db", "app/api", "app/web"];
 /// Acknowledged writes after which the server is killed, and those that follow its return.
 const WRITES_BEFORE_KILL: u64 = 40;
 const WRITES_AFTER_KILL: u64 = 25;

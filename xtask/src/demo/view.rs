@@ -13,6 +13,9 @@ const PROGRAM: &str = include_str!("aws_view.py");
 /// Longest wait for AWS to show what it should.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Variables that would lead somewhere else than the demo says.
+pub(super) const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+
 /// The eyes on AWS.
 pub(super) struct View {
     input: ChildStdin,
@@ -50,6 +53,9 @@ impl View {
     ) -> Result<View> {
         let mut command = Command::new(python);
         command.arg("-c").arg(PROGRAM).arg(poll.as_secs_f64().to_string());
+        for name in ENDPOINTS {
+            command.env_remove(name);
+        }
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).process_group(0);
         let mut process = command.spawn().context("the Python with boto3 does not start")?;
@@ -92,9 +98,9 @@ impl View {
         part(self.ask(json!({ "do": "unwatch" })).await?, "seen")
     }
 
-    /// Deletes every secret below a prefix; how many there were.
-    pub(super) async fn erase(&mut self, prefix: &str) -> Result<u64> {
-        part(self.ask(json!({ "do": "erase", "prefix": prefix })).await?, "erased")
+    /// Deletes these names, and every secret below a prefix; how many there were.
+    pub(super) async fn erase(&mut self, prefix: &str, names: &[String]) -> Result<u64> {
+        part(self.ask(json!({ "do": "erase", "prefix": prefix, "names": names })).await?, "erased")
     }
 }
 
