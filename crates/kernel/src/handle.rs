@@ -3,9 +3,9 @@
 use crate::{
     Answer, Call, answer,
     audit::Trace,
-    event,
+    event, help,
     kernel::Kernel,
-    policy::{self, Acl},
+    policy::{self, Acl, Verdict},
     registry::Place,
     target::{Target, no_handler, unsupported_operation},
     token::{self, Token},
@@ -28,6 +28,14 @@ pub(crate) enum Asker {
     System(Arc<Caller>),
 }
 
+/// What a request that may go on is to get.
+enum Admission {
+    /// What its path stands for.
+    Run(Admitted),
+    /// Only to be told about its path.
+    Help(Answer),
+}
+
 /// A request that may go on.
 pub(crate) struct Admitted {
     pub(crate) target: Target,
@@ -43,7 +51,8 @@ impl Kernel {
         let admitted = self.admit(&call, &mut trace).await;
         self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
         let outcome = match admitted {
-            Ok(admitted) => self.run(&call, admitted).await,
+            Ok(Admission::Run(admitted)) => self.run(&call, admitted).await,
+            Ok(Admission::Help(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
         if let Some(token) = trace.last_use_of() {
@@ -57,7 +66,7 @@ impl Kernel {
 
     /// Namespace, mount, token, right. The order is the security: who may not ask learns nothing
     /// about what is there.
-    async fn admit(&self, call: &Call, trace: &mut Trace) -> Result<Admitted, Error> {
+    async fn admit(&self, call: &Call, trace: &mut Trace) -> Result<Admission, Error> {
         check_path(call)?;
         self.registry.refresh().await?;
         let places = self.registry.places();
@@ -68,7 +77,9 @@ impl Kernel {
         if let Some((mounted, _)) = place.find(&path) {
             trace.mounted(mounted);
         }
-        let needs_token = !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
+        let asks_help = help::is_asked(call);
+        let needs_token =
+            asks_help || !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
         let asker = match self.authenticate(call, place, needs_token).await? {
             None => Asker::Nobody,
             Some(token) => {
@@ -81,7 +92,16 @@ impl Kernel {
         let now = self.clock.now();
         if needs_token {
             let Asker::Token(token, acl) = &asker else { return Err(Error::permission_denied()) };
-            let path = within(token, place, &path);
+            let here = &path;
+            let path = within(token, place, here);
+            if asks_help {
+                let allowed = help::is_allowed(acl, &path);
+                trace.judged(call.operation, &Verdict { allowed, granting: Vec::new() });
+                if !allowed {
+                    return Err(denied());
+                }
+                return Ok(Admission::Help(self.help(call, place, here)?));
+            }
             let operation = self.operation(call, &target, &asker, &path, now).await?;
             let sudo = target.as_ref().is_ok_and(|target| target.declared().sudo);
             let verdict = acl.check(operation, &path, sudo, Some(&call.input), call.wrap_ttl);
@@ -96,7 +116,7 @@ impl Kernel {
                 "response wrapping is not supported yet; leave the X-Vault-Wrap-TTL header out",
             ));
         }
-        Ok(Admitted { target: target?, asker, now })
+        Ok(Admission::Run(Admitted { target: target?, asker, now }))
     }
 
     /// Runs the engine and commits all it did at once, anew when others were faster.

@@ -297,3 +297,35 @@ async fn a_denial_is_not_evaded_by_another_spelling_of_the_path() {
     world.read("sys/mounts/boxes").await.unwrap();
     world.read("sys/policies/acl/guarded").await.unwrap();
 }
+
+#[tokio::test]
+async fn help_tells_about_a_path_and_never_reads_it() {
+    let world = World::new().await;
+    world.write("boxes/box/a", r#"{"value":"canary"}"#).await.unwrap();
+    let ask = async |path: &str, token: &str| {
+        let asked = call(Operation::Read, path, r#"{"help":"1"}"#, Some(token));
+        let answer = world.core.handle(asked).await?;
+        let text = data(&answer).as_str().unwrap().to_owned();
+        assert!(!text.contains("canary"));
+        Ok::<serde_json::Value, bailee_sdk::Error>(serde_json::from_str(&text).unwrap())
+    };
+    let told = ask("boxes/box/a", &world.root).await.unwrap();
+    assert!(told["help"].as_str().unwrap().contains("Look into a box"), "{told}");
+    assert_eq!(told["see_also"], json!(null));
+    let paths: Vec<_> = told["openapi"]["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(paths, ["/boxes/box/{path}"]);
+    // The mount itself tells of all it serves; a path that only lists has help, too.
+    for path in ["boxes", "boxes/"] {
+        let told = ask(path, &world.root).await.unwrap();
+        assert!(told["help"].as_str().unwrap().contains("List boxes"), "{told}");
+    }
+    assert!(ask("boxes/boxes/x", &world.root).await.is_ok());
+    assert_eq!(refused(ask("boxes/nothing", &world.root).await).0, Code::NotFound);
+    let writer = r#"path "boxes/box/*" { capabilities = ["update"] }"#;
+    let writer = world.token_with(writer).await;
+    assert!(ask("boxes/box/a", &writer).await.is_ok());
+    for path in ["boxes/count/a", "nope/at/all"] {
+        assert_eq!(refused(ask(path, &writer).await).1, DENIED);
+    }
+    assert_eq!(refused(ask("sys/internal/specs/openapi", "").await).0, Code::PermissionDenied);
+}
