@@ -357,3 +357,26 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn kept_names_are_bounded_in_bytes() {
+    use super::{LISTING_BYTES_MAX, LISTINGS_BYTES_MAX, Listings};
+    let listings = Listings::default();
+    let keep = |place: &str, bytes: usize| {
+        let ticket = listings.look_up(place).unwrap_err();
+        listings.keep(place, ticket, &Arc::new(vec!["x".repeat(bytes)]));
+    };
+    keep("wide/", LISTING_BYTES_MAX);
+    assert!(listings.look_up("wide/").is_err());
+    for number in 0..40 {
+        keep(&format!("{number}/"), LISTING_BYTES_MAX - 1000);
+        let kept = listings.0.lock();
+        let sum: usize = kept.listings.iter().map(|(_, listing)| listing.bytes()).sum();
+        assert_eq!(kept.bytes, sum);
+        assert!(sum <= LISTINGS_BYTES_MAX);
+    }
+    assert!(listings.look_up("39/").is_ok());
+    assert!(listings.look_up("0/").is_err());
+    listings.clear();
+    assert_eq!(listings.0.lock().bytes, 0);
+}
