@@ -330,6 +330,11 @@ async fn rights_do_not_travel_between_namespaces_by_the_names_of_policies() {
     let path = "auth/token/lookup-accessor";
     let error = world.call_in(&other, &world.root, UPDATE, path, input.clone()).await.unwrap_err();
     assert!(error.to_string().contains("invalid accessor"));
+    let asked = json!({"accessor": made.accessor, "paths": ["a"]});
+    let rights = "sys/capabilities-accessor";
+    let error = world.call_in(&other, &world.root, UPDATE, rights, asked.clone()).await;
+    assert!(error.unwrap_err().to_string().contains("invalid accessor"));
+    world.call_in(&team, &world.root, UPDATE, rights, asked).await.unwrap();
     let shown = data(&world.call_in(&team, &world.root, UPDATE, path, input).await.unwrap());
     assert_eq!(shown["namespace_path"], "team/");
 }
