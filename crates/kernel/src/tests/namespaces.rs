@@ -1,4 +1,8 @@
 use super::world::{World, call, data, refused};
+use crate::{
+    mount,
+    registry::{self, NamespaceEntry},
+};
 use bailee_sdk::{Code, Namespace, Operation};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -165,4 +169,27 @@ async fn the_system_reads_exactly_one_path() {
         Code::NotFound
     );
     assert!(session.mounts(&gone).0.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_mounted_over_a_namespace_that_is_not_routed_yet() {
+    let world = World::new().await;
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let view = session.barrier().view("");
+    let entry = NamespaceEntry {
+        id: "abc123".to_owned(),
+        path: "new/".to_owned(),
+        uuid: "u".to_owned(),
+        custom_metadata: Default::default(),
+        deleting: false,
+    };
+    registry::put_namespace(&view, &entry);
+    mount::put_builtin(&view, &Namespace { id: entry.id.clone(), path: entry.path.clone() });
+    view.commit().await.unwrap();
+    for path in ["new", "new/below"] {
+        let text =
+            refused(world.write(&format!("sys/mounts/{path}"), r#"{"type":"boxes"}"#).await).1;
+        assert_eq!(text, "path is already in use at new/");
+    }
+    world.write("sys/mounts/newer", r#"{"type":"boxes"}"#).await.unwrap();
 }
