@@ -4,6 +4,7 @@ use super::{
     Acl, Facts, builtin,
     parse::{self, Policy},
 };
+use crate::registry;
 use bailee_barrier::{Barrier, Names, View};
 use bailee_sdk::{Error, Namespace};
 use lru::LruCache;
@@ -159,6 +160,8 @@ impl PolicyStore {
         namespace: &Namespace,
         name: &str,
     ) -> Result<(), Error> {
+        // What is written into a namespace that is being removed could never be reached again.
+        registry::guard_namespace(&view, namespace).await?;
         let (caches, namespace_id) = (self.caches.clone(), namespace.id.clone());
         let name = name.to_lowercase();
         let task = tokio::spawn(async move {

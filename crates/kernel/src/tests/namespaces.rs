@@ -193,3 +193,20 @@ async fn nothing_is_mounted_over_a_namespace_that_is_not_routed_yet() {
     }
     world.write("sys/mounts/newer", r#"{"type":"boxes"}"#).await.unwrap();
 }
+
+#[tokio::test]
+async fn no_policy_is_written_into_a_namespace_that_is_being_removed() {
+    let world = with_tenants().await;
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let view = session.barrier().view("");
+    let id = world.read("sys/namespaces/b").await.unwrap()["id"].as_str().unwrap().to_owned();
+    let entry = registry::namespace_entry(&view, &id).await.unwrap().unwrap();
+    let entry = NamespaceEntry { deleting: true, ..entry };
+    registry::put_namespace(&view, &entry);
+    view.commit().await.unwrap();
+    let stored = async || world.backend.scan(&format!("n/{id}/policy/"), "").count().await;
+    let policy = r#"{"policy":"path \"x\" {}"}"#;
+    assert!(world.write("b/sys/policies/acl/p", policy).await.is_err());
+    assert_eq!(stored().await, 0);
+    world.write("a/sys/policies/acl/p", policy).await.unwrap();
+}
