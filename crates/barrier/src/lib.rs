@@ -29,14 +29,15 @@ use std::{
 };
 use tokio::sync::OwnedMutexGuard;
 
-/// Keys of places whose name key is kept ready.
+/// Places whose name key is kept ready; when there are more, it begins anew.
 const NAME_KEYS_MAX: usize = 4096;
 
 /// The open barrier. Dropping the last reference wipes its keys.
 pub struct Barrier {
     backend: Arc<dyn Backend>,
     keyring: RwLock<Keyring>,
-    name_keys: Mutex<lru::LruCache<String, Arc<MacKey>>>,
+    /// Read on every request: looking one up waits for nobody.
+    name_keys: RwLock<HashMap<String, Arc<MacKey>>>,
     listings: Listings,
     locks: Locks,
     /// Held while the stored keyring changes: two changes at once would lose one's keys.
@@ -87,11 +88,10 @@ impl Barrier {
     }
 
     fn with(backend: Arc<dyn Backend>, keyring: Keyring) -> Arc<Barrier> {
-        let size = std::num::NonZeroUsize::new(NAME_KEYS_MAX).expect("not zero");
         Arc::new(Barrier {
             backend,
             keyring: RwLock::new(keyring),
-            name_keys: Mutex::new(lru::LruCache::new(size)),
+            name_keys: RwLock::default(),
             listings: Listings::default(),
             locks: Locks::default(),
             rekeying: tokio::sync::Mutex::default(),
@@ -151,7 +151,7 @@ impl Barrier {
     /// with it fails from here on.
     pub fn wipe(&self) {
         self.keyring.write().wipe();
-        self.name_keys.lock().clear();
+        self.name_keys.write().clear();
         self.listings.clear();
     }
 
@@ -172,13 +172,17 @@ impl Barrier {
     }
 
     fn name_key(&self, place: &str) -> Arc<MacKey> {
-        if let Some(key) = self.name_keys.lock().get(place) {
+        if let Some(key) = self.name_keys.read().get(place) {
             return key.clone();
         }
         let keyring = self.keyring.read();
         let key = Arc::new(keyring.name_key(place));
         // Kept under the lock of the ring: a wipe must not be followed by a key it missed.
-        self.name_keys.lock().put(place.to_owned(), key.clone());
+        let mut kept = self.name_keys.write();
+        if kept.len() >= NAME_KEYS_MAX {
+            kept.clear();
+        }
+        kept.insert(place.to_owned(), key.clone());
         key
     }
 }

@@ -380,3 +380,17 @@ fn kept_names_are_bounded_in_bytes() {
     listings.clear();
     assert_eq!(listings.0.lock().bytes, 0);
 }
+
+#[tokio::test]
+async fn keys_of_names_are_kept_for_so_many_places_and_made_again_for_others() {
+    let (_, barrier) = fresh().await;
+    let id = |place: usize| barrier.view(&format!("{place}/")).names("n").id("a");
+    let first = id(0);
+    for place in 0..2 * crate::NAME_KEYS_MAX {
+        id(place);
+        assert!(barrier.name_keys.read().len() <= crate::NAME_KEYS_MAX);
+    }
+    assert_eq!(id(0), first);
+    barrier.wipe();
+    assert!(barrier.name_keys.read().is_empty());
+}
