@@ -14,7 +14,11 @@ use bailee_barrier::{Barrier, RootKey, View};
 use bailee_crypto::{Clock, random};
 use bailee_sdk::{Engine, Error, Namespace};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{sync::watch, task::JoinSet};
 use zeroize::Zeroizing;
 
@@ -82,6 +86,7 @@ impl Kernel {
             settings: settings.clone(),
             token: token.clone(),
             more,
+            public_document: OnceLock::new(),
         });
         Ok(Kernel {
             clock: parts.clock.clone(),
