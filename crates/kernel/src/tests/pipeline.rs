@@ -94,20 +94,19 @@ async fn create_and_update_are_told_apart_when_the_policy_does() {
 async fn a_right_to_create_does_not_change_what_was_created_meanwhile() {
     let world = Arc::new(World::new().await);
     let rights = |right: &str| format!(r#"path "boxes/box/*" {{ capabilities = ["{right}"] }}"#);
-    let slow = async |right: &str| {
-        let token = world.token_with(&rights(right)).await;
+    let slow = |token: String| {
         let world = world.clone();
         tokio::spawn(async move {
             let input = r#"{"value":"slow","pause":50}"#;
             world.core.handle(call(Operation::Update, "boxes/box/a", input, Some(&token))).await
         })
     };
-    let creating = slow("create").await;
+    let creating = slow(world.token_with(&rights("create")).await);
     tokio::task::yield_now().await;
     world.write("boxes/box/a", r#"{"value":"fast"}"#).await.unwrap();
     assert_eq!(refused(creating.await.unwrap()).1, DENIED);
     assert_eq!(world.read("boxes/box/a").await.unwrap()["value"], "fast");
-    let updating = slow("update").await;
+    let updating = slow(world.token_with(&rights("update")).await);
     tokio::task::yield_now().await;
     world.delete("boxes/box/a").await.unwrap();
     assert_eq!(refused(updating.await.unwrap()).1, DENIED);
