@@ -19,11 +19,12 @@ pub(crate) fn run() -> Result<()> {
 fn deny() -> Result<()> {
     let program = tools::deny()?;
     let mut check = Command::new(&program);
-    check.current_dir(tools::root()).arg("--offline").arg("check").arg("--hide-inclusion-graph");
+    check.current_dir(tools::root()).arg("--offline");
+    let options = ["check", "--hide-inclusion-graph"];
     match tools::advisories()? {
         None => {
             tools::say("deny: no offline advisory database here, advisories are NOT checked");
-            tools::step("deny", check.args(["bans", "licenses", "sources"]))
+            tools::step("deny", check.args(options).args(["bans", "licenses", "sources"]))
         }
         Some(database) => {
             let config = fs::read_to_string(tools::root().join("deny.toml"))?;
@@ -35,7 +36,7 @@ fn deny() -> Result<()> {
             let file = tools::target().join("deny-offline.toml");
             fs::create_dir_all(tools::target())?;
             fs::write(&file, with_place)?;
-            check.arg("--config").arg(&file);
+            check.arg("--config").arg(&file).args(options);
             tools::step("deny", check.args(["advisories", "bans", "licenses", "sources"]))
         }
     }
