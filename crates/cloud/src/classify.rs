@@ -71,6 +71,8 @@ pub struct CloudError {
     pub request_id: Option<String>,
     /// How long the service asks to wait.
     pub retry_after: Option<Duration>,
+    /// Whether the call may have reached the service; `false` when it certainly did not.
+    pub sent: bool,
 }
 
 impl fmt::Display for CloudError {
@@ -110,13 +112,19 @@ impl CloudError {
             message: printable(&message),
             request_id: None,
             retry_after: None,
+            sent: true,
         }
     }
 
-    /// The same failure, told as part of something larger: "cannot do x: …".
+    /// The same failure of a call that certainly did not reach the service.
+    fn unsent(self) -> CloudError {
+        CloudError { sent: false, ..self }
+    }
+
+    /// The same failure, told as part of something larger that was not begun: "cannot do x: …".
     pub(crate) fn within(mut self, what: &str) -> CloudError {
         self.message = format!("{what}: {}", self.message);
-        self
+        self.unsent()
     }
 }
 
@@ -132,7 +140,15 @@ impl From<&HttpError> for CloudError {
             HttpError::TooLarge { .. } => ("TooLarge", Kind::Other),
             HttpError::Invalid(_) => ("InvalidEndpoint", Kind::InvalidRequest),
         };
-        CloudError::unanswered(code, kind, error.to_string())
+        let unanswered = CloudError::unanswered(code, kind, error.to_string());
+        match error {
+            HttpError::Timeout(_) | HttpError::Io(_) | HttpError::TooLarge { .. } => unanswered,
+            HttpError::Refused(_)
+            | HttpError::Dns(_)
+            | HttpError::Connect(_)
+            | HttpError::Tls(_)
+            | HttpError::Invalid(_) => unanswered.unsent(),
+        }
     }
 }
 
@@ -140,12 +156,15 @@ fn without_response<E>(error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: Error + 'static,
 {
+    // Without credentials there is nothing to sign, and nothing was sent.
+    let unsigned = find::<CredentialsError>(error).is_some();
     if let Some(http) = find::<HttpError>(error) {
-        return CloudError::from(http);
+        let http = CloudError::from(http);
+        return if unsigned { http.unsent() } else { http };
     }
     let message = lowest(error).to_string();
-    if find::<CredentialsError>(error).is_some() {
-        return CloudError::unanswered("Credentials", Kind::Credentials, message);
+    if unsigned {
+        return CloudError::unanswered("Credentials", Kind::Credentials, message).unsent();
     }
     match error {
         SdkError::TimeoutError(_) => CloudError::unanswered("Timeout", Kind::Timeout, message),
@@ -156,7 +175,7 @@ where
             CloudError::unanswered("Io", Kind::Io, message)
         }
         SdkError::ConstructionFailure(_) => {
-            CloudError::unanswered("InvalidRequest", Kind::InvalidRequest, message)
+            CloudError::unanswered("InvalidRequest", Kind::InvalidRequest, message).unsent()
         }
         _ => CloudError::unanswered("Other", Kind::Other, message),
     }
@@ -206,6 +225,7 @@ where
         retry_after: header("retry-after")
             .and_then(|seconds| seconds.trim().parse().ok())
             .map(Duration::from_secs),
+        sent: true,
     }
 }
 
