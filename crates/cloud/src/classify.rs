@@ -560,16 +560,17 @@ mod tests {
         let failed = |error: HttpError| -> Failure {
             SdkError::dispatch_failure(ConnectorError::io(error.into()))
         };
-        for (error, kind) in [
-            (HttpError::Dns("cannot resolve".into()), Kind::Dns),
-            (HttpError::Timeout("late".into()), Kind::Timeout),
-            (HttpError::Connect("closed".into()), Kind::Io),
-            (HttpError::Tls("unknown issuer".into()), Kind::Io),
-            (HttpError::Io("broke".into()), Kind::Io),
-            (HttpError::Invalid("no host".into()), Kind::InvalidRequest),
+        for (error, kind, sent) in [
+            (HttpError::Dns("cannot resolve".into()), Kind::Dns, false),
+            (HttpError::Timeout("late".into()), Kind::Timeout, true),
+            (HttpError::Connect("closed".into()), Kind::Io, false),
+            (HttpError::Tls("unknown issuer".into()), Kind::Io, false),
+            (HttpError::Io("broke".into()), Kind::Io, true),
+            (HttpError::Invalid("no host".into()), Kind::InvalidRequest, false),
         ] {
             let text = error.to_string();
             let classified = classify(&failed(error));
+            assert_eq!(classified.sent, sent, "{text}");
             assert_eq!((&classified.kind, classified.to_string()), (&kind, text));
         }
         let credentials = CredentialsError::not_loaded("no source of credentials is set");
