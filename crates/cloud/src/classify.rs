@@ -199,7 +199,7 @@ where
     let message = meta
         .message()
         .or_else(|| element(&body, "Message"))
-        .map(printable)
+        .map(|text| printable(without_request(text)))
         .unwrap_or_else(|| format!("the service answered with status {status}"));
     let kind = match code {
         // An answer of success that could not be read says nothing about the request.
@@ -396,6 +396,13 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     Some(text.trim())
 }
 
+/// What is said of a wrong signature, without the request it repeats: session tokens are in there.
+fn without_request(text: &str) -> &str {
+    let starts = ["The Canonical String", "The String-to-Sign"].map(|lead| text.find(lead));
+    let end = starts.into_iter().flatten().min().unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
+}
+
 /// One bounded line without control characters, as it goes into statuses and logs.
 fn printable(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -580,6 +587,17 @@ mod tests {
         assert_eq!(error.kind, Kind::Credentials);
         assert_eq!(error.message, "no source of credentials is set");
         assert_eq!(classify(&Failure::timeout_error("late")).kind, Kind::Timeout);
+    }
+
+    #[test]
+    fn a_wrong_signature_does_not_repeat_the_request() {
+        let told = "The request signature we calculated does not match the signature you provided. \
+                    Check your key.\n\nThe Canonical String for this request should have been\n\
+                    'POST\n/\n\nx-amz-security-token:canary\n'\n\nThe String-to-Sign should \
+                    have been\n'AWS4-HMAC-SHA256'";
+        let error = classify(&answered(400, Some("InvalidSignatureException"), Some(told), ""));
+        assert_eq!(error.kind, Kind::Credentials);
+        assert!(error.message.ends_with("Check your key."), "{}", error.message);
     }
 
     #[test]
