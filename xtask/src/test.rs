@@ -1,17 +1,63 @@
 //! All tests, with what they need.
 
 use crate::tools;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 pub(crate) fn run(options: &[String]) -> Result<()> {
-    let slow = options.iter().any(|option| option == "--all");
+    let mut slow = false;
+    for option in options {
+        match option.as_str() {
+            "--all" => slow = true,
+            other => bail!("unknown option {other}; known is --all"),
+        }
+    }
     let python = tools::python()?;
     let mut build = tools::cargo(&["build", "--workspace", "--bins", "--locked"]);
     tools::step("programs that tests start", &mut build)?;
+    probe_fake_aws(&python)?;
     let mut tests = tools::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     tests.env("BAILEE_TEST_PYTHON", &python);
     if slow {
         tests.env("BAILEE_TEST_SLOW", "1");
     }
-    tools::step("tests", &mut tests)
+    tools::step("tests", &mut tests)?;
+    if slow {
+        let crash = ["test", "-p", "bailee-storage", "--features", "slow-tests", "--test", "crash"];
+        tools::step("1500 power cuts", &mut tools::cargo(&crash))?;
+    }
+    Ok(())
+}
+
+/// AWS's own SDK against our fake: a fake is trusted as far as the SDK accepts it.
+fn probe_fake_aws(python: &Path) -> Result<()> {
+    // A pair of the fake's own, good for nothing else.
+    const KEY: (&str, &str) = ("AKIAPROBE", "probe-secret");
+    let mut start = Command::new(tools::target().join("debug/fake-aws"));
+    start.arg("--access-key").arg(format!("{}:{}", KEY.0, KEY.1));
+    start.args(["--require-signatures", "--enforce-policies"]).stdout(Stdio::piped());
+    let mut fake = Killed(start.spawn().context("fake-aws")?);
+    let stdout = fake.0.stdout.take().context("fake-aws has no output")?;
+    let mut ready = String::new();
+    BufReader::new(stdout).read_line(&mut ready).context("fake-aws")?;
+    let ready: serde_json::Value = serde_json::from_str(&ready).context("fake-aws is not ready")?;
+    let endpoint = ready.get("endpoint").and_then(serde_json::Value::as_str);
+    let endpoint = endpoint.context("fake-aws names no endpoint")?;
+    let mut probe = Command::new(python);
+    probe.arg(tools::root().join("tests/clouds/aws_boto3.py")).args([endpoint, KEY.0, KEY.1]);
+    tools::step("boto3 against the fake AWS", &mut probe)
+}
+
+/// A program that ends with this value.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }

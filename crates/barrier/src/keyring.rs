@@ -18,6 +18,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// Where the keyring is kept, sealed under the root key.
 pub(crate) const KEYRING_KEY: &str = "core/keyring";
 
+/// Where it is kept how much the active key has sealed.
+pub(crate) const USAGE_KEY: &str = "core/key-usage";
+/// Sealings that are counted in storage before they happen: so many a crash may count twice.
+pub(crate) const USAGE_STEP: u64 = 1 << 20;
+
 /// First byte of everything sealed: the format of what follows it.
 const FORMAT: u8 = 1;
 /// Format byte and term.
@@ -57,21 +62,41 @@ pub struct KeyStatus {
     pub term: u32,
     /// When it was made, in milliseconds since 1970.
     pub installed_at: u64,
-    /// Values this process sealed with it.
+    /// Values it has sealed, as far as is known.
     pub encryptions: u64,
+    /// Values it has sealed at most, those counted that a process may not have come to.
+    pub encryptions_max: u64,
+}
+
+/// How much a key has sealed, as it is stored: coarse, and never too little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) term: u32,
+    /// Values it had sealed when this was written.
+    pub(crate) sealed: u64,
+    /// Values it may have sealed when this is read.
+    pub(crate) reserved: u64,
 }
 
 struct Term {
     bytes: Zeroizing<[u8; 32]>,
     key: AeadKey,
     installed_at: u64,
+    /// Values this process sealed with it.
     encryptions: AtomicU64,
+    /// What was sealed with it before.
+    before: Usage,
 }
 
 impl Term {
     fn new(bytes: [u8; 32], installed_at: u64) -> Term {
         let key = AeadKey::new(&bytes);
-        Term { bytes: Zeroizing::new(bytes), key, installed_at, encryptions: AtomicU64::new(0) }
+        let (encryptions, before) = (AtomicU64::new(0), Usage::default());
+        Term { bytes: Zeroizing::new(bytes), key, installed_at, encryptions, before }
+    }
+
+    fn total(&self, before: u64) -> u64 {
+        self.encryptions.load(Ordering::Relaxed).saturating_add(before)
     }
 }
 
@@ -165,8 +190,24 @@ impl Keyring {
         KeyStatus {
             term: self.active,
             installed_at: term.map_or(0, |term| term.installed_at),
-            encryptions: term.map_or(0, |term| term.encryptions.load(Ordering::Relaxed)),
+            encryptions: term.map_or(0, |term| term.total(term.before.sealed)),
+            encryptions_max: term.map_or(0, |term| term.total(term.before.reserved)),
         }
+    }
+
+    /// Takes over what earlier processes sealed with the active key.
+    pub(crate) fn take_over(&mut self, usage: Usage) {
+        let term = self.terms.get_mut(&self.active).filter(|_| usage.term == self.active);
+        if let Some(term) = term {
+            term.before = usage;
+        }
+    }
+
+    /// What to store now, so that the next process knows enough.
+    pub(crate) fn usage(&self) -> Usage {
+        let status = self.status();
+        let reserved = status.encryptions_max.saturating_add(USAGE_STEP);
+        Usage { term: status.term, sealed: status.encryptions, reserved }
     }
 
     pub(crate) fn name_key(&self, place: &str) -> MacKey {

@@ -16,24 +16,34 @@ pub use view::{Opened, View};
 
 use bailee_crypto::mac::MacKey;
 use bailee_storage::{Backend, Batch, Write};
-use keyring::{KEYRING_KEY, Keyring};
+use keyring::{KEYRING_KEY, Keyring, USAGE_KEY, USAGE_STEP, Usage};
 use names::Listings;
 use parking_lot::{Mutex, RwLock};
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::sync::OwnedMutexGuard;
 
-/// Keys of places whose name key is kept ready.
+/// Places whose name key is kept ready; when there are more, it begins anew.
 const NAME_KEYS_MAX: usize = 4096;
 
 /// The open barrier. Dropping the last reference wipes its keys.
 pub struct Barrier {
     backend: Arc<dyn Backend>,
     keyring: RwLock<Keyring>,
-    name_keys: Mutex<lru::LruCache<String, Arc<MacKey>>>,
+    /// Read on every request: looking one up waits for nobody.
+    name_keys: RwLock<HashMap<String, Arc<MacKey>>>,
     listings: Listings,
     locks: Locks,
     /// Held while the stored keyring changes: two changes at once would lose one's keys.
     rekeying: tokio::sync::Mutex<()>,
+    /// Sealings of the active key that storage counts already.
+    reserved: AtomicU64,
 }
 
 impl Barrier {
@@ -70,21 +80,22 @@ impl Barrier {
         let Some(entry) = backend.get(KEYRING_KEY).await? else {
             return Err(Error::Corrupt("storage has no keyring".to_owned()));
         };
-        match Keyring::open(root, &entry.bytes)? {
-            Some(keyring) => Ok(Some(Barrier::with(backend, keyring))),
-            None => Ok(None),
+        let Some(mut keyring) = Keyring::open(root, &entry.bytes)? else { return Ok(None) };
+        if let Some(usage) = backend.get(USAGE_KEY).await? {
+            keyring.take_over(read_usage(&keyring, &usage.bytes));
         }
+        Ok(Some(Barrier::with(backend, keyring)))
     }
 
     fn with(backend: Arc<dyn Backend>, keyring: Keyring) -> Arc<Barrier> {
-        let size = std::num::NonZeroUsize::new(NAME_KEYS_MAX).expect("not zero");
         Arc::new(Barrier {
             backend,
             keyring: RwLock::new(keyring),
-            name_keys: Mutex::new(lru::LruCache::new(size)),
+            name_keys: RwLock::default(),
             listings: Listings::default(),
             locks: Locks::default(),
             rekeying: tokio::sync::Mutex::default(),
+            reserved: AtomicU64::new(0),
         })
     }
 
@@ -92,8 +103,13 @@ impl Barrier {
     pub async fn rotate(&self, root: &RootKey) -> Result<KeyStatus, Error> {
         let _alone = self.rekeying.lock().await;
         let rotated = self.keyring.read().rotated();
-        let write = Write::Put(KEYRING_KEY.to_owned(), rotated.sealed(root));
-        self.backend.commit(&Batch { expects: Vec::new(), writes: vec![write] }).await?;
+        let usage = rotated.usage();
+        let writes = vec![
+            Write::Put(KEYRING_KEY.to_owned(), rotated.sealed(root)),
+            Write::Put(USAGE_KEY.to_owned(), rotated.seal(USAGE_KEY, &view::encode(&usage))?),
+        ];
+        self.backend.commit(&Batch { expects: Vec::new(), writes }).await?;
+        self.reserved.store(usage.reserved, Ordering::Relaxed);
         let status = rotated.status();
         *self.keyring.write() = rotated;
         Ok(status)
@@ -112,11 +128,30 @@ impl Barrier {
         self.keyring.read().status()
     }
 
+    /// Stores how much the active key has sealed and may seal until the next time, if what is stored
+    /// is nearly used up: no restart forgets it. To be called once a minute or so.
+    pub async fn note_usage(&self) -> Result<(), Error> {
+        let _alone = self.rekeying.lock().await;
+        let (usage, sealed) = {
+            let keyring = self.keyring.read();
+            let most = keyring.status().encryptions_max;
+            if most.saturating_add(USAGE_STEP / 2) < self.reserved.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let usage = keyring.usage();
+            (usage, keyring.seal(USAGE_KEY, &view::encode(&usage))?)
+        };
+        let write = Write::Put(USAGE_KEY.to_owned(), sealed);
+        self.backend.commit(&Batch { expects: Vec::new(), writes: vec![write] }).await?;
+        self.reserved.store(usage.reserved, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Wipes the keys and the names at hand while others still hold the barrier: whatever they do
     /// with it fails from here on.
     pub fn wipe(&self) {
         self.keyring.write().wipe();
-        self.name_keys.lock().clear();
+        self.name_keys.write().clear();
         self.listings.clear();
     }
 
@@ -137,13 +172,17 @@ impl Barrier {
     }
 
     fn name_key(&self, place: &str) -> Arc<MacKey> {
-        if let Some(key) = self.name_keys.lock().get(place) {
+        if let Some(key) = self.name_keys.read().get(place) {
             return key.clone();
         }
         let keyring = self.keyring.read();
         let key = Arc::new(keyring.name_key(place));
         // Kept under the lock of the ring: a wipe must not be followed by a key it missed.
-        self.name_keys.lock().put(place.to_owned(), key.clone());
+        let mut kept = self.name_keys.write();
+        if kept.len() >= NAME_KEYS_MAX {
+            kept.clear();
+        }
+        kept.insert(place.to_owned(), key.clone());
         key
     }
 }
@@ -152,6 +191,13 @@ impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Barrier(..)")
     }
+}
+
+/// A count that cannot be read counts as used up: then there is soon a new key.
+fn read_usage(keyring: &Keyring, sealed: &[u8]) -> Usage {
+    let read = keyring.unseal(USAGE_KEY, sealed).and_then(|text| view::decode(USAGE_KEY, &text));
+    let term = keyring.status().term;
+    read.unwrap_or(Usage { term, sealed: 0, reserved: u64::MAX })
 }
 
 /// One lock per key, while someone holds or wants it.

@@ -22,8 +22,10 @@ pub const NAMED_DEPTH_MAX: usize = 256;
 
 /// Folders whose sorted names are kept.
 const LISTINGS_MAX: usize = 512;
-/// A folder with more names than this is read anew each time.
-const LISTING_NAMES_MAX: usize = 20_000;
+/// A folder whose names take more bytes than this is read anew each time.
+const LISTING_BYTES_MAX: usize = 2 << 20;
+/// Bytes that all kept names take together.
+const LISTINGS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of an id: enough that no two names of a folder ever share one.
 const ID_BYTES: usize = 16;
 const LEAF: u8 = 1;
@@ -228,17 +230,55 @@ impl Names {
 }
 
 /// Sorted names of folders that were listed, until something in them changes.
-pub(crate) struct Listings(Mutex<lru::LruCache<String, Listing>>);
+#[derive(Default)]
+pub(crate) struct Listings(Mutex<Kept>);
+
+struct Kept {
+    listings: lru::LruCache<String, Listing>,
+    /// What the names take together.
+    bytes: usize,
+}
 
 enum Listing {
     /// Someone reads the folder; what it reads counts only while the ticket is here.
     Reading(u64),
-    Known(Arc<Vec<String>>),
+    /// The names, and the bytes they take.
+    Known(Arc<Vec<String>>, usize),
 }
 
-impl Default for Listings {
-    fn default() -> Listings {
-        Listings(Mutex::new(lru::LruCache::new(NonZeroUsize::new(LISTINGS_MAX).expect("not zero"))))
+impl Default for Kept {
+    fn default() -> Kept {
+        let size = NonZeroUsize::new(LISTINGS_MAX).expect("not zero");
+        Kept { listings: lru::LruCache::new(size), bytes: 0 }
+    }
+}
+
+impl Kept {
+    fn put(&mut self, place: &str, listing: Listing) {
+        self.bytes += listing.bytes();
+        if let Some((_, gone)) = self.listings.push(place.to_owned(), listing) {
+            self.bytes -= gone.bytes();
+        }
+        while self.bytes > LISTINGS_BYTES_MAX
+            && let Some((_, gone)) = self.listings.pop_lru()
+        {
+            self.bytes -= gone.bytes();
+        }
+    }
+
+    fn pop(&mut self, place: &str) {
+        if let Some(gone) = self.listings.pop(place) {
+            self.bytes -= gone.bytes();
+        }
+    }
+}
+
+impl Listing {
+    fn bytes(&self) -> usize {
+        match self {
+            Listing::Reading(_) => 0,
+            Listing::Known(_, bytes) => *bytes,
+        }
     }
 }
 
@@ -246,35 +286,36 @@ impl Listings {
     /// The names, or a ticket under which they may be kept once read.
     fn look_up(&self, place: &str) -> Result<Arc<Vec<String>>, u64> {
         let mut kept = self.0.lock();
-        if let Some(Listing::Known(names)) = kept.get(place) {
+        if let Some(Listing::Known(names, _)) = kept.listings.get(place) {
             return Ok(names.clone());
         }
         let ticket = u64::from_le_bytes(random::array());
-        kept.put(place.to_owned(), Listing::Reading(ticket));
+        kept.put(place, Listing::Reading(ticket));
         Err(ticket)
     }
 
     fn keep(&self, place: &str, ticket: u64, names: &Arc<Vec<String>>) {
+        let bytes = names.iter().map(|name| name.len() + size_of::<String>()).sum();
         let mut kept = self.0.lock();
-        match kept.peek(place) {
+        match kept.listings.peek(place) {
             Some(Listing::Reading(current)) if *current == ticket => {}
             _ => return,
         }
-        if names.len() > LISTING_NAMES_MAX {
+        if bytes > LISTING_BYTES_MAX {
             kept.pop(place);
         } else {
-            kept.put(place.to_owned(), Listing::Known(names.clone()));
+            kept.put(place, Listing::Known(names.clone(), bytes));
         }
     }
 
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        *self.0.lock() = Kept::default();
     }
 
     /// Forgets the folders in which these writes put or removed something.
     pub(crate) fn forget(&self, writes: &[Write]) {
         let mut kept = self.0.lock();
-        if kept.is_empty() {
+        if kept.listings.is_empty() {
             return;
         }
         for write in writes {

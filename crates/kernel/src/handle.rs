@@ -3,9 +3,9 @@
 use crate::{
     Answer, Call, answer,
     audit::Trace,
-    event,
+    event, help,
     kernel::Kernel,
-    policy::{self, Acl},
+    policy::{self, Acl, Verdict},
     registry::Place,
     target::{Target, no_handler, unsupported_operation},
     token::{self, Token},
@@ -28,11 +28,21 @@ pub(crate) enum Asker {
     System(Arc<Caller>),
 }
 
+/// What a request that may go on is to get.
+enum Admission {
+    /// What its path stands for.
+    Run(Admitted),
+    /// Only to be told about its path.
+    Help(Answer),
+}
+
 /// A request that may go on.
 pub(crate) struct Admitted {
     pub(crate) target: Target,
     pub(crate) asker: Asker,
     pub(crate) now: SystemTime,
+    /// Whether what the path names was found there, if the caller's right depends on it.
+    pub(crate) existed: Option<bool>,
 }
 
 impl Kernel {
@@ -43,7 +53,8 @@ impl Kernel {
         let admitted = self.admit(&call, &mut trace).await;
         self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
         let outcome = match admitted {
-            Ok(admitted) => self.run(&call, admitted).await,
+            Ok(Admission::Run(admitted)) => self.run(&call, admitted).await,
+            Ok(Admission::Help(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
         if let Some(token) = trace.last_use_of() {
@@ -57,7 +68,7 @@ impl Kernel {
 
     /// Namespace, mount, token, right. The order is the security: who may not ask learns nothing
     /// about what is there.
-    async fn admit(&self, call: &Call, trace: &mut Trace) -> Result<Admitted, Error> {
+    async fn admit(&self, call: &Call, trace: &mut Trace) -> Result<Admission, Error> {
         check_path(call)?;
         self.registry.refresh().await?;
         let places = self.registry.places();
@@ -68,7 +79,9 @@ impl Kernel {
         if let Some((mounted, _)) = place.find(&path) {
             trace.mounted(mounted);
         }
-        let needs_token = !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
+        let asks_help = help::is_asked(call);
+        let needs_token =
+            asks_help || !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
         let asker = match self.authenticate(call, place, needs_token).await? {
             None => Asker::Nobody,
             Some(token) => {
@@ -79,10 +92,21 @@ impl Kernel {
         };
         trace.asked_by(&asker);
         let now = self.clock.now();
+        let mut existed = None;
         if needs_token {
             let Asker::Token(token, acl) = &asker else { return Err(Error::permission_denied()) };
-            let path = within(token, place, &path);
-            let operation = self.operation(call, &target, &asker, &path, now).await?;
+            let here = &path;
+            let path = within(token, place, here);
+            if asks_help {
+                let allowed = help::is_allowed(acl, &path);
+                trace.judged(call.operation, &Verdict { allowed, granting: Vec::new() });
+                if !allowed {
+                    return Err(denied());
+                }
+                return Ok(Admission::Help(self.help(call, place, here)?));
+            }
+            existed = self.existence(call, &target, &asker, &path, now).await?;
+            let operation = operation(call, existed);
             let sudo = target.as_ref().is_ok_and(|target| target.declared().sudo);
             let verdict = acl.check(operation, &path, sudo, Some(&call.input), call.wrap_ttl);
             trace.judged(operation, &verdict);
@@ -90,13 +114,7 @@ impl Kernel {
                 return Err(denied());
             }
         }
-        if call.wrap_ttl.is_some() {
-            // Whoever asks for a wrapped answer must not get the plain one.
-            return Err(Error::invalid(
-                "response wrapping is not supported yet; leave the X-Vault-Wrap-TTL header out",
-            ));
-        }
-        Ok(Admitted { target: target?, asker, now })
+        Ok(Admission::Run(Admitted { target: target?, asker, now, existed }))
     }
 
     /// Runs the engine and commits all it did at once, anew when others were faster.
@@ -114,6 +132,7 @@ impl Kernel {
             let place = places.with_id(&place.namespace.id);
             let place = place.ok_or_else(|| no_handler(&call.path))?;
             admitted.target = self.find(place, &admitted.target.full_path(), call.operation)?;
+            self.judge_again(call, &mut admitted).await?;
         }
         Err(bailee_barrier::Error::Conflict.into())
     }
@@ -136,6 +155,11 @@ impl Kernel {
         let endpoint = endpoint.ok_or_else(unsupported_operation)?;
         let reply = endpoint.call(request, target.captures.clone()).await?;
         let answer = self.answer(call, admitted, &view, reply).await?;
+        // What the engine has read is guarded by the commit; what the right rests on, here.
+        if admitted.existed.is_some() && self.exists_now(call, admitted).await? != admitted.existed
+        {
+            return Err(bailee_barrier::Error::Conflict.into());
+        }
         self.commit(target, &view, &changes).await?;
         Ok(answer)
     }
@@ -199,29 +223,48 @@ impl Kernel {
         Ok(spent.token)
     }
 
-    /// A write creates when nothing is there. Whether it is, is asked only when the caller's rights
-    /// depend on it.
-    async fn operation(
+    /// Whether what a write names is there; asked only when the caller's rights depend on it.
+    async fn existence(
         &self,
         call: &Call,
         target: &Result<Target, Error>,
         asker: &Asker,
         path: &str,
         now: SystemTime,
-    ) -> Result<Operation, Error> {
+    ) -> Result<Option<bool>, Error> {
         let (Operation::Update, Asker::Token(_, acl), Ok(target)) = (call.operation, asker, target)
         else {
-            return Ok(call.operation);
+            return Ok(None);
         };
         if acl.may(Operation::Create, path) == acl.may(Operation::Update, path) {
-            return Ok(Operation::Update);
+            return Ok(None);
         }
         let request = self.request_for(call, target, asker, now, Changes::default());
-        match target.declared().check_exists(request, target.captures.clone()).await {
-            Some(Ok(false)) => Ok(Operation::Create),
-            Some(Ok(true)) | None => Ok(Operation::Update),
-            Some(Err(error)) => Err(error),
+        target.declared().check_exists(request, target.captures.clone()).await.transpose()
+    }
+
+    async fn exists_now(&self, call: &Call, admitted: &Admitted) -> Result<Option<bool>, Error> {
+        let target = &admitted.target;
+        let request = self.request(call, admitted, Changes::default());
+        target.declared().check_exists(request, target.captures.clone()).await.transpose()
+    }
+
+    /// Another one may have made or removed what the right to this write depended on.
+    async fn judge_again(&self, call: &Call, admitted: &mut Admitted) -> Result<(), Error> {
+        let (Some(_), Asker::Token(token, acl)) = (admitted.existed, &admitted.asker) else {
+            return Ok(());
+        };
+        let target = &admitted.target;
+        let path = within(token, &target.place, &target.full_path());
+        let existed = self.exists_now(call, admitted).await?;
+        let sudo = target.declared().sudo;
+        let verdict =
+            acl.check(operation(call, existed), &path, sudo, Some(&call.input), call.wrap_ttl);
+        if !verdict.allowed {
+            return Err(denied());
         }
+        admitted.existed = existed;
+        Ok(())
     }
 
     fn request(
@@ -290,6 +333,14 @@ impl Asker {
     }
 }
 
+/// A write creates when nothing is there.
+fn operation(call: &Call, existed: Option<bool>) -> Operation {
+    match existed {
+        Some(false) => Operation::Create,
+        Some(true) | None => call.operation,
+    }
+}
+
 /// A path of a namespace as policies of the token's own namespace name it.
 pub(crate) fn within(token: &Token, place: &Place, path: &str) -> String {
     let below = place.namespace.path.strip_prefix(token.namespace.path.as_str());
@@ -312,8 +363,10 @@ fn check_path(call: &Call) -> Result<(), Error> {
         return Err(Error::invalid("cannot write to a path ending in '/'"));
     }
     if call.wrap_ttl.is_some_and(|ttl| !ttl.is_zero()) {
-        // An answer that was to be wrapped must not leave in clear.
-        return Err(Error::invalid("response wrapping is not there yet: ask without a wrap TTL"));
+        // Whoever asks for a wrapped answer must not get the plain one.
+        return Err(Error::invalid(
+            "response wrapping is not supported yet; leave the X-Vault-Wrap-TTL header out",
+        ));
     }
     if call.path.split('/').any(|segment| segment == "..") {
         return Err(Error::invalid("path cannot contain parent references"));

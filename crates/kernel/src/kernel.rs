@@ -14,7 +14,11 @@ use bailee_barrier::{Barrier, RootKey, View};
 use bailee_crypto::{Clock, random};
 use bailee_sdk::{Engine, Error, Namespace};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{sync::watch, task::JoinSet};
 use zeroize::Zeroizing;
 
@@ -82,6 +86,7 @@ impl Kernel {
             settings: settings.clone(),
             token: token.clone(),
             more,
+            public_document: OnceLock::new(),
         });
         Ok(Kernel {
             clock: parts.clock.clone(),
@@ -176,11 +181,17 @@ async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>) {
 
 async fn rotate(barrier: Arc<Barrier>) {
     loop {
-        if barrier.key_status().encryptions >= SEALINGS_MAX
-            && let Err(error) = keys::rotate(&barrier).await
-        {
+        if let Err(error) = rotation_pass(&barrier, SEALINGS_MAX).await {
             event::pass_failed("key rotation", &error);
         }
         tokio::time::sleep(ROTATION_PASS).await;
     }
+}
+
+/// Makes a new key when the active one has sealed `max` values; what it has sealed is noted.
+pub(crate) async fn rotation_pass(barrier: &Arc<Barrier>, max: u64) -> Result<(), Error> {
+    if barrier.key_status().encryptions_max >= max {
+        keys::rotate(barrier).await?;
+    }
+    Ok(barrier.note_usage().await?)
 }

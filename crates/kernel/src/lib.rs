@@ -11,6 +11,7 @@ mod audit;
 mod call;
 mod event;
 mod handle;
+mod help;
 mod kernel;
 mod mount;
 mod policy;

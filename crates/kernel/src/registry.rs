@@ -369,6 +369,21 @@ pub(crate) async fn namespace_entry(
     Ok(view.at(NAMESPACES).get(id).await?)
 }
 
+/// The unit of `view` commits only while the namespace is there, unchanged and not being removed.
+pub(crate) async fn guard_namespace(view: &View, namespace: &Namespace) -> Result<(), Error> {
+    if namespace.is_root() {
+        return Ok(());
+    }
+    let view = view.at(NAMESPACES);
+    match view.get_at::<NamespaceEntry>(&namespace.id).await? {
+        Some((entry, Some(revision))) if !entry.deleting => {
+            view.expect(&namespace.id, revision);
+            Ok(())
+        }
+        _ => Err(Error::not_found()),
+    }
+}
+
 /// All namespaces but the root as storage has them, sorted by id.
 pub(crate) async fn namespaces(view: &View) -> Result<Vec<NamespaceEntry>, Error> {
     let view = view.at(NAMESPACES);

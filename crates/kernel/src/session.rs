@@ -102,7 +102,7 @@ impl Session {
         }
         let target = self.kernel.find(place, path, Operation::Read)?;
         let asker = Asker::System(handle::system_caller(name, path));
-        Ok(Admitted { target, asker, now: self.kernel.clock.now() })
+        Ok(Admitted { target, asker, now: self.kernel.clock.now(), existed: None })
     }
 }
 

@@ -34,6 +34,10 @@ use zeroize::Zeroizing;
 const SEAL_WAIT: Duration = Duration::from_secs(10);
 /// How often sealing looks whether that work is done.
 const SEAL_POLL: Duration = Duration::from_millis(5);
+/// How often an initialization whose end is unknown looks for what it stored.
+const OPEN_TRIES: u32 = 6;
+/// How long it waits after the first look; twice as long after each further one.
+const OPEN_PAUSE: Duration = Duration::from_millis(200);
 /// Shortest share that can be one.
 const SHARE_BYTES_MIN: usize = 16;
 /// Longest share: the key and the x byte.
@@ -172,8 +176,7 @@ impl Core {
         let root_token = self.make_root_token(&view).await?;
         if let Err(error) = view.commit().await {
             // It may have landed: then the shares must not be lost.
-            let opened = Barrier::open(self.parts.backend.clone(), &root).await;
-            match (error, opened) {
+            match (error, self.open_surely(&root).await) {
                 (bailee_barrier::Error::Conflict, Ok(None)) => {
                     return Err(Error::invalid("Vault is already initialized"));
                 }
@@ -382,6 +385,25 @@ impl Core {
         self.sessions.send_replace(Some(session));
         event::unsealed();
         Ok(())
+    }
+
+    /// Opens the storage, with some patience when it does not tell.
+    async fn open_surely(
+        &self,
+        root: &RootKey,
+    ) -> Result<Option<Arc<Barrier>>, bailee_barrier::Error> {
+        let mut pause = OPEN_PAUSE;
+        for _ in 1..OPEN_TRIES {
+            match Barrier::open(self.parts.backend.clone(), root).await {
+                Err(bailee_barrier::Error::Corrupt(reason)) => {
+                    return Err(bailee_barrier::Error::Corrupt(reason));
+                }
+                Ok(opened) => return Ok(opened),
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause *= 2;
+        }
+        Barrier::open(self.parts.backend.clone(), root).await
     }
 
     async fn make_root_token(&self, view: &View) -> Result<Sensitive<String>, Error> {

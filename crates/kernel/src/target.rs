@@ -114,7 +114,7 @@ pub(crate) fn no_handler(path: &str) -> Error {
     Error::new(Code::NotFound, message)
 }
 
-fn unsupported_path() -> Error {
+pub(crate) fn unsupported_path() -> Error {
     Error::new(Code::NotFound, "1 error occurred:\n\t* unsupported path\n\n")
 }
 

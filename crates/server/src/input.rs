@@ -2,20 +2,24 @@
 
 use crate::{
     event,
-    limits::{BODY_BYTES_MAX, BODY_TIME_MAX},
+    limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_TIME_MAX},
 };
 use bailee_notation::json::{self, Rule};
 use bailee_sdk::{Code, Error, Operation};
-use bytes::Bytes;
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+use std::{ops::Deref, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 /// The media type of a merge patch, the only one PATCH takes.
 const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The room is given out in units of this size.
+const ROOM_UNIT_BYTES: usize = 4096;
 
 /// What is asked, judged by method and query. `None` when the method is none of the API's.
 pub(crate) fn operation(method: &Method, query: &Map<String, Value>) -> Option<Operation> {
@@ -54,21 +58,95 @@ fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// Reads a body within its limits.
-pub(crate) async fn body(incoming: Incoming) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let too_large = || Error::new(Code::TooLarge, "http: request body too large");
-    let size = http_body::Body::size_hint(&incoming);
-    if size.lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
+/// The memory that all bodies share: whoever reads takes from it as the body arrives.
+pub(crate) struct BodyRoom(Arc<Semaphore>);
+
+/// A body, and its share of the room.
+pub(crate) struct Body {
+    bytes: Zeroizing<Vec<u8>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for BodyRoom {
+    fn default() -> BodyRoom {
+        BodyRoom(Arc::new(Semaphore::new(BODIES_BYTES_MAX / ROOM_UNIT_BYTES)))
     }
-    let read =
-        tokio::time::timeout(BODY_TIME_MAX, Limited::new(incoming, BODY_BYTES_MAX).collect());
-    match read.await {
-        Ok(Ok(body)) => Ok(Zeroizing::new(Bytes::into(body.to_bytes()))),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Error::invalid("the request's body ended early")),
-        Err(_) => Err(Error::invalid("the request's body did not arrive in time")),
+}
+
+impl BodyRoom {
+    /// Reads a body within its limits of size and time, and within the room that is left.
+    pub(crate) async fn read(&self, mut incoming: Incoming) -> Result<Body, Error> {
+        if http_body::Body::size_hint(&incoming).lower() > BODY_BYTES_MAX as u64 {
+            return Err(too_large());
+        }
+        let mut body = Body { bytes: Zeroizing::new(Vec::new()), permit: None };
+        let read = async {
+            while let Some(frame) = incoming.frame().await {
+                let frame = frame.map_err(|_| Error::invalid("the request's body ended early"))?;
+                if let Some(data) = frame.data_ref() {
+                    self.append(&mut body, data)?;
+                }
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(BODY_TIME_MAX, read).await {
+            Ok(outcome) => outcome.map(|()| body),
+            Err(_) => Err(Error::invalid("the request's body did not arrive in time")),
+        }
     }
+
+    fn append(&self, body: &mut Body, data: &[u8]) -> Result<(), Error> {
+        let bytes = body.bytes.len() + data.len();
+        if bytes > BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        let held = body.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(ROOM_UNIT_BYTES).saturating_sub(held);
+        if more > 0 {
+            let more = u32::try_from(more).map_err(|_| too_large())?;
+            let more = self.0.clone().try_acquire_many_owned(more).map_err(|_| busy())?;
+            match &mut body.permit {
+                Some(permit) => permit.merge(more),
+                none => *none = Some(more),
+            }
+        }
+        grow(&mut body.bytes, data);
+        Ok(())
+    }
+}
+
+impl Body {
+    /// The share of the room, for as long as what was read from the body is in use.
+    pub(crate) fn into_permit(self) -> Option<OwnedSemaphorePermit> {
+        self.permit
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Appends without leaving an unwiped copy behind when the buffer moves.
+fn grow(bytes: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    if bytes.capacity() - bytes.len() < data.len() {
+        let capacity = (bytes.len() + data.len()).next_power_of_two();
+        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+    bytes.extend_from_slice(data);
+}
+
+fn too_large() -> Error {
+    Error::new(Code::TooLarge, "http: request body too large")
+}
+
+fn busy() -> Error {
+    Error::new(Code::RateLimited, "too many large requests at once; try again")
 }
 
 /// The fields of a body for this operation. An empty body has none.
@@ -106,6 +184,7 @@ fn malformed(error: &json::Error) -> Error {
         | Rule::ArrayElements(_)
         | Rule::Values(_)
         | Rule::DuplicateKey
+        | Rule::ReservedKey
         | Rule::Trailing => error.to_string(),
     };
     event::body_refused(error);
@@ -126,6 +205,20 @@ fn check_patch(media: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bodies_share_one_room_and_give_it_back() {
+        let room = BodyRoom(Arc::new(Semaphore::new(3)));
+        let new = || Body { bytes: Zeroizing::new(Vec::new()), permit: None };
+        let (mut first, mut second) = (new(), new());
+        room.append(&mut first, &[1; 5000]).unwrap();
+        room.append(&mut first, &[1; 3000]).unwrap();
+        assert_eq!(first.len(), 8000);
+        room.append(&mut second, &[2; 4096]).unwrap();
+        assert_eq!(room.append(&mut second, &[2; 1]).unwrap_err().code, Code::RateLimited);
+        drop(first);
+        room.append(&mut second, &[2; 1]).unwrap();
+    }
 
     #[test]
     fn repeated_names_become_a_list() {

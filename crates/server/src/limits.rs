@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of all bodies that are being read or worked on, over all clients.
+pub const BODIES_BYTES_MAX: usize = 512 << 20;
+/// Requests at one time on one HTTP/2 connection.
+pub const STREAMS_MAX: u32 = 64;
 /// Bytes of all headers of a request, and of its first line.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Connections at one time over all listeners; more wait in the system's queue.

@@ -4,8 +4,9 @@ use crate::{
     event,
     limits::{
         CONNECTIONS_MAX, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX, HEADER_BYTES_MAX, HEADER_TIME_MAX,
+        STREAMS_MAX,
     },
-    routes,
+    routes::{self, Front},
     silence::Attentive,
     tls::{Certificate, TlsError},
 };
@@ -103,16 +104,17 @@ impl Server {
     /// running requests end, within a bound.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let front = Arc::new(Front::new(self.core));
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
-            accepting.spawn(accept(self.core.clone(), socket, room.clone(), stop.clone()));
+            accepting.spawn(accept(front.clone(), socket, room.clone(), stop.clone()));
         }
         while accepting.join_next().await.is_some() {}
     }
 }
 
 async fn accept(
-    core: Arc<Core>,
+    front: Arc<Front>,
     socket: Socket,
     room: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
@@ -134,7 +136,7 @@ async fn accept(
             Ok((stream, remote)) => {
                 let tls = socket.tls.clone();
                 connections.spawn(connection(
-                    core.clone(),
+                    front.clone(),
                     stream,
                     remote,
                     tls,
@@ -158,7 +160,7 @@ async fn accept(
 }
 
 async fn connection(
-    core: Arc<Core>,
+    front: Arc<Front>,
     stream: TcpStream,
     remote: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -168,22 +170,22 @@ async fn connection(
     // Answers are small: waiting to fill a packet only delays them.
     stream.set_nodelay(true).ok();
     match tls {
-        None => speak(core, stream, remote, watcher).await,
+        None => speak(front, stream, remote, watcher).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)).await {
-            Ok(Ok(stream)) => speak(core, stream, remote, watcher).await,
+            Ok(Ok(stream)) => speak(front, stream, remote, watcher).await,
             Ok(Err(error)) => event::handshake_failed(remote, &error),
             Err(_) => event::handshake_failed(remote, &"the client took too long"),
         },
     }
 }
 
-async fn speak<S>(core: Arc<Core>, stream: S, remote: SocketAddr, watcher: Watcher)
+async fn speak<S>(front: Arc<Front>, stream: S, remote: SocketAddr, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let core = core.clone();
-        async move { Ok::<_, Infallible>(routes::serve(core, request, remote).await) }
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(routes::serve(front, request, remote).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -191,7 +193,11 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_MAX as u32);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32);
     let connection =
         builder.serve_connection(TokioIo::new(Attentive::new(stream)), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {

@@ -1,7 +1,8 @@
 //! Where a request goes.
 
 use crate::{
-    event, input,
+    event,
+    input::{self, BodyRoom},
     limits::REQUEST_TIME_MAX,
     open,
     paths::{self, Target},
@@ -17,15 +18,27 @@ use http::{
 use hyper::body::Incoming;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+/// The kernel, and the room that bodies share before it.
+pub(crate) struct Front {
+    core: Arc<Core>,
+    bodies: BodyRoom,
+}
+
+impl Front {
+    pub(crate) fn new(core: Arc<Core>) -> Front {
+        Front { core, bodies: BodyRoom::default() }
+    }
+}
+
 /// Answers one request, whatever it is.
 pub(crate) async fn serve(
-    core: Arc<Core>,
+    front: Arc<Front>,
     request: Request<Incoming>,
     remote: SocketAddr,
 ) -> Reply {
     let started = tokio::time::Instant::now();
     let id = random::uuid().to_string();
-    let answered = tokio::time::timeout(REQUEST_TIME_MAX, route(&core, request, remote, &id));
+    let answered = tokio::time::timeout(REQUEST_TIME_MAX, route(&front, request, remote, &id));
     let reply = answered.await.unwrap_or_else(|_| {
         let text = "the request took too long and was given up".to_owned();
         wire::errors(StatusCode::SERVICE_UNAVAILABLE, &[text])
@@ -34,14 +47,9 @@ pub(crate) async fn serve(
     reply
 }
 
-async fn route(
-    core: &Arc<Core>,
-    request: Request<Incoming>,
-    remote: SocketAddr,
-    id: &str,
-) -> Reply {
+async fn route(front: &Front, request: Request<Incoming>, remote: SocketAddr, id: &str) -> Reply {
     match paths::read(request.uri().path()) {
-        Ok(Target::Api(path)) => match api(core, path, request, remote, id).await {
+        Ok(Target::Api(path)) => match api(front, path, request, remote, id).await {
             Ok(reply) => reply,
             Err(error) => wire::failure(id, &error),
         },
@@ -53,12 +61,13 @@ async fn route(
 }
 
 async fn api(
-    core: &Arc<Core>,
+    front: &Front,
     path: String,
     request: Request<Incoming>,
     remote: SocketAddr,
     id: &str,
 ) -> Result<Reply, Error> {
+    let core = &front.core;
     if let Some(reply) = open::try_serve(core, &path, request.method(), request.uri().query()).await
     {
         return Ok(reply);
@@ -68,6 +77,8 @@ async fn api(
         return Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]));
     };
     let (head, incoming) = request.into_parts();
+    // Kept until the request is answered: what was read is worked on until then.
+    let mut kept = None;
     let input = match operation {
         Operation::Read | Operation::List | Operation::Delete => {
             let mut fields = query;
@@ -75,11 +86,13 @@ async fn api(
             fields
         }
         Operation::Create | Operation::Update | Operation::Patch => {
-            let body = input::body(incoming).await?;
+            let body = front.bodies.read(incoming).await?;
             if open::takes_body(&path) {
                 return open::serve_with_body(core, &path, &body).await;
             }
-            input::fields(operation, &head.headers, &body)?
+            let fields = input::fields(operation, &head.headers, &body)?;
+            kept = Some(body.into_permit());
+            fields
         }
     };
     let mut path = path;
@@ -100,7 +113,9 @@ async fn api(
         core.seal(call).await?;
         return Ok(wire::empty(StatusCode::NO_CONTENT));
     }
-    core.handle(call).await.map(wire::answer)
+    let outcome = core.handle(call).await;
+    drop(kept);
+    outcome.map(wire::answer)
 }
 
 fn token(headers: &HeaderMap) -> Result<Option<Sensitive<String>>, Error> {

@@ -8,6 +8,7 @@
 
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use bailee_testkit::{Answer, Api, Ask, Options, Sync, TestServer};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use rustix::process::Signal;
 use serde_json::json;
 use std::{
@@ -28,7 +29,8 @@ struct Watch {
 
 impl Watch {
     fn search(&mut self, place: &str, bytes: &[u8], words: &[&str]) {
-        for word in words {
+        let spelled = words.iter().flat_map(|word| spellings(word));
+        for word in spelled {
             let hit = bytes.windows(word.len()).position(|window| window == word.as_bytes());
             if let Some(at) = hit {
                 let around = &bytes[at.saturating_sub(60)..(at + word.len() + 20).min(bytes.len())];
@@ -41,6 +43,13 @@ impl Watch {
     fn answer(&mut self, answer: &Answer, words: &[&str]) {
         self.search(&format!("{answer:?}"), &answer.body, words);
     }
+}
+
+/// A word as it is, and as formatting and encoding would leave it.
+fn spellings(word: &str) -> [String; 4] {
+    let numbers: Vec<String> = word.bytes().map(|byte| byte.to_string()).collect();
+    let base64 = BASE64_STANDARD_NO_PAD.encode(&word[..word.len() / 3 * 3]);
+    [word.to_owned(), numbers.join(", "), hex::encode(word), base64]
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -42,20 +42,20 @@ fn the_life_of_a_server_is_as_recorded() {
 
 #[test]
 fn versioned_secrets_are_as_recorded() {
-    compare("kv-v2-data", 108);
+    compare("kv-v2-data", 110);
 }
 
 #[test]
 fn policies_are_as_recorded() {
-    compare("policies", 85);
+    compare("policies", 87);
 }
 
 #[test]
 fn tokens_are_as_recorded() {
-    compare("tokens", 108);
+    compare("tokens", 109);
 }
 
 #[test]
 fn mounts_are_as_recorded() {
-    compare("mounts", 76);
+    compare("mounts", 81);
 }

@@ -62,7 +62,8 @@ async fn rotation_keeps_what_was_sealed_before_readable() {
     for term in 2..5 {
         assert_eq!(barrier.rotate(&root).await.unwrap().term, term);
         put(&barrier, &term.to_string(), "x").await;
-        assert_eq!(barrier.key_status().encryptions, 1);
+        // The value, and the count itself.
+        assert_eq!(barrier.key_status().encryptions, 2);
     }
     let term_of = async |key: &str| {
         let bytes = backend.get(&format!("t/{key}")).await.unwrap().unwrap().bytes;
@@ -166,4 +167,36 @@ proptest! {
         // Twice the same is not the same in storage.
         prop_assert_ne!(keyring.seal(&place, &plain).unwrap(), sealed);
     }
+}
+
+#[tokio::test]
+async fn no_restart_forgets_how_much_a_key_has_sealed() {
+    let (backend, root, barrier) = fresh().await;
+    for number in 0..10 {
+        put(&barrier, "a", &number.to_string()).await;
+    }
+    barrier.note_usage().await.unwrap();
+    put(&barrier, "a", "not noted").await;
+    let before = barrier.key_status();
+    let again = Barrier::open(backend.clone(), &root).await.unwrap().unwrap();
+    let status = again.key_status();
+    assert!(status.encryptions >= 10 && status.encryptions <= before.encryptions, "{status:?}");
+    assert!(status.encryptions_max >= before.encryptions, "{status:?}");
+    // What is counted ahead is counted once as long as it lasts.
+    let entry = async || backend.get(USAGE_KEY).await.unwrap().unwrap().revision;
+    again.note_usage().await.unwrap();
+    let first = entry().await;
+    again.note_usage().await.unwrap();
+    assert_eq!(entry().await, first);
+    // A new key begins anew, also after a restart.
+    again.rotate(&root).await.unwrap();
+    let third = Barrier::open(backend.clone(), &root).await.unwrap().unwrap();
+    assert!(third.key_status().encryptions < 5);
+    assert!(third.key_status().encryptions_max <= USAGE_STEP + 5);
+    // A count that cannot be read is not taken for little.
+    let broken = Write::Put(USAGE_KEY.to_owned(), b"nonsense".to_vec());
+    let batch = Batch { expects: Vec::new(), writes: vec![broken] };
+    backend.commit(&batch).await.unwrap();
+    let fourth = Barrier::open(backend, &root).await.unwrap().unwrap();
+    assert_eq!(fourth.key_status().encryptions_max, u64::MAX);
 }

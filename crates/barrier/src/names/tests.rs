@@ -357,3 +357,40 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn kept_names_are_bounded_in_bytes() {
+    use super::{LISTING_BYTES_MAX, LISTINGS_BYTES_MAX, Listings};
+    let listings = Listings::default();
+    let keep = |place: &str, bytes: usize| {
+        let ticket = listings.look_up(place).unwrap_err();
+        listings.keep(place, ticket, &Arc::new(vec!["x".repeat(bytes)]));
+    };
+    keep("wide/", LISTING_BYTES_MAX);
+    assert!(listings.look_up("wide/").is_err());
+    for number in 0..40 {
+        keep(&format!("{number}/"), LISTING_BYTES_MAX - 1000);
+        let kept = listings.0.lock();
+        let sum: usize = kept.listings.iter().map(|(_, listing)| listing.bytes()).sum();
+        assert_eq!(kept.bytes, sum);
+        assert!(sum <= LISTINGS_BYTES_MAX);
+    }
+    assert!(listings.look_up("39/").is_ok());
+    assert!(listings.look_up("0/").is_err());
+    listings.clear();
+    assert_eq!(listings.0.lock().bytes, 0);
+}
+
+#[tokio::test]
+async fn keys_of_names_are_kept_for_so_many_places_and_made_again_for_others() {
+    let (_, barrier) = fresh().await;
+    let id = |place: usize| barrier.view(&format!("{place}/")).names("n").id("a");
+    let first = id(0);
+    for place in 0..2 * crate::NAME_KEYS_MAX {
+        id(place);
+        assert!(barrier.name_keys.read().len() <= crate::NAME_KEYS_MAX);
+    }
+    assert_eq!(id(0), first);
+    barrier.wipe();
+    assert!(barrier.name_keys.read().is_empty());
+}

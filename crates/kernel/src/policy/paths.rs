@@ -199,6 +199,7 @@ impl PolicyPaths {
         }
         let paths = request.input.all_paths()?;
         let token = self.tokens.find_by_accessor(&request.input.accessor).await?;
+        let token = token.filter(|token| token.is_within(&request.namespace));
         let token =
             token.ok_or_else(|| Error::invalid("1 error occurred:\n\t* invalid accessor\n\n"))?;
         self.answer(&request, &token, paths).await

@@ -4,40 +4,50 @@ use super::{
     Acl, Facts, builtin,
     parse::{self, Policy},
 };
+use crate::registry;
 use bailee_barrier::{Barrier, Names, View};
 use bailee_sdk::{Error, Namespace};
-use lru::LruCache;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashMap,
     fmt,
-    hash::{BuildHasher, RandomState},
-    num::NonZeroUsize,
+    hash::{BuildHasher, Hash, RandomState},
     sync::Arc,
 };
 
-/// Parsed policies that are kept.
-const PARSED_MAX: usize = 4096;
-/// Compiled sets that are kept.
-const SETS_MAX: usize = 4096;
+/// Parsed policies that are kept, and compiled sets as well.
+const KEPT_MAX: usize = 8192;
+/// Bytes of the texts from which these were made.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// What was made from more text than this is made anew each time.
+const KEPT_TEXT_MAX: usize = 4 << 20;
 /// Policies of a namespace that are listed.
 const NAMES_MAX: usize = 100_000;
 
 /// The policies of all namespaces.
 pub(crate) struct PolicyStore {
     barrier: Arc<Barrier>,
-    caches: Arc<Mutex<Caches>>,
+    caches: Arc<RwLock<Caches>>,
     hasher: RandomState,
 }
 
 /// What was read, until a commit changes it. What a reader puts in counts only if nothing was
 /// forgotten since it began to read.
+#[derive(Default)]
 struct Caches {
     /// Counts what was forgotten.
     generation: u64,
-    parsed: LruCache<(String, String), Arc<Policy>>,
+    parsed: Kept<(String, String), Parsed>,
     /// By the hash of what they were compiled from.
-    sets: LruCache<u64, Set>,
+    sets: Kept<u64, Set>,
+}
+
+#[derive(Clone)]
+struct Parsed {
+    policy: Arc<Policy>,
+    /// Length of its text.
+    bytes: usize,
 }
 
 struct Set {
@@ -47,6 +57,13 @@ struct Set {
     acl: Arc<Acl>,
 }
 
+/// A bounded map, emptied when it is full: whoever looks something up only reads, so that requests
+/// do not wait for one another.
+struct Kept<K, V> {
+    entries: HashMap<K, (V, usize)>,
+    bytes: usize,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     text: String,
@@ -54,14 +71,7 @@ struct Stored {
 
 impl PolicyStore {
     pub(crate) fn new(barrier: Arc<Barrier>) -> PolicyStore {
-        let size = |entries| NonZeroUsize::new(entries).expect("not zero");
-        let caches = Caches {
-            generation: 0,
-            parsed: LruCache::new(size(PARSED_MAX)),
-            sets: LruCache::new(size(SETS_MAX)),
-        };
-        let caches = Arc::new(Mutex::new(caches));
-        PolicyStore { barrier, caches, hasher: RandomState::new() }
+        PolicyStore { barrier, caches: Arc::default(), hasher: RandomState::new() }
     }
 
     /// A policy's text; also of those that every namespace has.
@@ -159,11 +169,13 @@ impl PolicyStore {
         namespace: &Namespace,
         name: &str,
     ) -> Result<(), Error> {
+        // What is written into a namespace that is being removed could never be reached again.
+        registry::guard_namespace(&view, namespace).await?;
         let (caches, namespace_id) = (self.caches.clone(), namespace.id.clone());
         let name = name.to_lowercase();
         let task = tokio::spawn(async move {
             let outcome = view.commit().await;
-            caches.lock().forget(&namespace_id, &name);
+            caches.write().forget(&namespace_id, &name);
             outcome
         });
         task.await.map_err(Error::internal)??;
@@ -180,18 +192,21 @@ impl PolicyStore {
     ) -> Result<Arc<Acl>, Error> {
         let hash = self.hasher.hash_one((&namespace.id, names, facts));
         let generation = {
-            let mut caches = self.caches.lock();
+            let caches = self.caches.read();
             match caches.sets.get(&hash) {
                 Some(set) if set.is_of(namespace, names, facts) => return Ok(set.acl.clone()),
                 _ => caches.generation,
             }
         };
+        let mut bytes = names.iter().map(String::len).sum();
         let acl = Arc::new(if names.iter().any(|name| name == "root") {
             Acl::root()
         } else {
             let mut policies = Vec::with_capacity(names.len());
             for name in names {
-                policies.push((name.as_str(), self.parsed(namespace, name).await?));
+                let parsed = self.parsed(namespace, name).await?;
+                bytes += parsed.bytes;
+                policies.push((name.as_str(), parsed.policy));
             }
             Acl::compile(policies.iter().map(|(name, policy)| (*name, &**policy)), facts)
         });
@@ -201,33 +216,64 @@ impl PolicyStore {
             facts: facts.clone(),
             acl: acl.clone(),
         };
-        let mut caches = self.caches.lock();
+        let mut caches = self.caches.write();
         if caches.generation == generation {
-            caches.sets.put(hash, set);
+            caches.sets.put(hash, set, bytes);
         }
         Ok(acl)
     }
 
-    async fn parsed(&self, namespace: &Namespace, name: &str) -> Result<Arc<Policy>, Error> {
+    async fn parsed(&self, namespace: &Namespace, name: &str) -> Result<Parsed, Error> {
         let key = (namespace.id.clone(), name.to_lowercase());
         let generation = {
-            let mut caches = self.caches.lock();
-            if let Some(policy) = caches.parsed.get(&key) {
-                return Ok(policy.clone());
+            let caches = self.caches.read();
+            if let Some(parsed) = caches.parsed.get(&key) {
+                return Ok(parsed.clone());
             }
             caches.generation
         };
         // A stored text that does not parse may deny something: leaving it out would be wrong.
-        let policy = match self.read(namespace, name).await? {
-            Some(text) => parse::parse(&text).map_err(Error::internal)?,
-            None => Policy::default(),
+        let (policy, bytes) = match self.read(namespace, name).await? {
+            Some(text) => (parse::parse(&text).map_err(Error::internal)?, text.len()),
+            None => (Policy::default(), 0),
         };
-        let policy = Arc::new(policy);
-        let mut caches = self.caches.lock();
+        let parsed = Parsed { policy: Arc::new(policy), bytes };
+        let mut caches = self.caches.write();
         if caches.generation == generation {
-            caches.parsed.put(key, policy.clone());
+            let bytes = bytes + key.1.len();
+            caches.parsed.put(key, parsed.clone(), bytes);
         }
-        Ok(policy)
+        Ok(parsed)
+    }
+}
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Kept<K, V> {
+        Kept { entries: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<K: Eq + Hash, V> Kept<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(value, _)| value)
+    }
+
+    fn put(&mut self, key: K, value: V, bytes: usize) {
+        if bytes > KEPT_TEXT_MAX {
+            return;
+        }
+        if self.entries.len() >= KEPT_MAX || self.bytes + bytes > KEPT_BYTES_MAX {
+            *self = Kept::default();
+        }
+        self.bytes += bytes;
+        if let Some((_, gone)) = self.entries.insert(key, (value, bytes)) {
+            self.bytes -= gone;
+        }
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&K, &V) -> bool) {
+        self.entries.retain(|key, (value, _)| keeps(key, value));
+        self.bytes = self.entries.values().map(|(_, bytes)| bytes).sum();
     }
 }
 
@@ -240,18 +286,10 @@ impl Set {
 impl Caches {
     fn forget(&mut self, namespace_id: &str, name: &str) {
         self.generation += 1;
-        self.parsed.pop(&(namespace_id.to_owned(), name.to_owned()));
-        let stale: Vec<u64> = self
-            .sets
-            .iter()
-            .filter(|(_, set)| {
-                set.namespace_id == namespace_id && set.names.iter().any(|known| known == name)
-            })
-            .map(|(hash, _)| *hash)
-            .collect();
-        for hash in stale {
-            self.sets.pop(&hash);
-        }
+        self.parsed.retain(|(id, known), _| id != namespace_id || known != name);
+        self.sets.retain(|_, set| {
+            set.namespace_id != namespace_id || !set.names.iter().any(|known| known == name)
+        });
     }
 }
 
@@ -263,4 +301,28 @@ impl fmt::Debug for PolicyStore {
 
 fn named(view: &View, namespace: &Namespace) -> Names {
     view.at(&format!("{}policy/", namespace.prefix())).names("acl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_bytes() {
+        let mut kept = Kept::default();
+        kept.put(0, (), KEPT_TEXT_MAX + 1);
+        assert!(kept.get(&0).is_none());
+        for number in 0..100 {
+            kept.put(number, (), KEPT_TEXT_MAX);
+            assert!(kept.get(&number).is_some());
+            assert!(kept.bytes <= KEPT_BYTES_MAX);
+        }
+        kept.put(99, (), 1);
+        kept.retain(|number, ()| *number == 99);
+        assert_eq!((kept.entries.len(), kept.bytes), (1, 1));
+        for number in 0..3 * KEPT_MAX {
+            kept.put(number, (), 1);
+            assert!(kept.entries.len() <= KEPT_MAX && kept.bytes == kept.entries.len());
+        }
+    }
 }

@@ -17,7 +17,10 @@ use bailee_barrier::Barrier;
 use bailee_sdk::{Body, Engine, Error, Operation, Path, Reply, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// Serves the server's own paths. Policies and sync bring theirs themselves.
 pub(crate) struct System {
@@ -29,6 +32,8 @@ pub(crate) struct System {
     pub(crate) token: Arc<Served>,
     /// Engines that bring more paths below `sys/`.
     pub(crate) more: Vec<Arc<dyn Engine>>,
+    /// The OpenAPI document for those who have no token, once someone asked for it.
+    pub(crate) public_document: OnceLock<Vec<u8>>,
 }
 
 /// An endpoint without input.

@@ -4,6 +4,7 @@ use super::{Nothing, System};
 use crate::{
     mount::{self, Changing, MountConfig, MountEntry},
     purge,
+    registry::{self, NamespaceEntry},
 };
 use bailee_notation::duration;
 use bailee_sdk::{
@@ -210,15 +211,18 @@ impl System {
             return Err(in_use(other.shown_path()));
         }
         let child = format!("{}{}", request.namespace.path, entry.path);
-        let places = self.registry.places();
-        let covers = |place: &&Arc<crate::registry::Place>| {
-            let taken = &place.namespace.path;
-            taken.len() > request.namespace.path.len()
+        // As storage has them: one that was made a moment ago may not be routed yet. Who makes one
+        // here waits for the same lock.
+        let namespaces = registry::namespaces(&request.view).await?;
+        let covers = |entry: &&NamespaceEntry| {
+            let taken = &entry.path;
+            !entry.deleting
+                && taken.len() > request.namespace.path.len()
                 && (taken.starts_with(&child) || child.starts_with(taken.as_str()))
                 && taken.starts_with(&request.namespace.path)
         };
-        if let Some(place) = places.iter().find(covers) {
-            return Err(in_use(&place.namespace.path));
+        if let Some(entry) = namespaces.iter().filter(covers).min_by_key(|entry| &entry.path) {
+            return Err(in_use(&entry.path));
         }
         changing.put(&entry);
         Ok(Reply::empty())

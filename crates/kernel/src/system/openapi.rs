@@ -35,23 +35,37 @@ struct Describe {
 impl System {
     async fn describe(self: Arc<Self>, request: Request<Describe>) -> Result<Reply, Error> {
         let generic = request.input.generic_mount_paths.0;
-        // Who has no token sees what every server has, and no mount of this one.
-        let mut mounts = vec![
-            ("sys/".to_owned(), self.clone().paths()),
-            ("auth/token/".to_owned(), self.token.paths.clone()),
-        ];
-        if let Some(rights) = self.rights(&request).await? {
-            let places = self.registry.places();
-            let place = places.with_id(&request.namespace.id).ok_or_else(Error::not_found)?;
-            for mounted in place.mounts.values() {
-                let path = &mounted.entry.path;
-                if let (Some(served), true) = (&mounted.served, rights.touch(path)) {
-                    mounts.push((path.clone(), served.paths.clone()));
-                }
+        let Some(rights) = self.rights(&request).await? else {
+            // Anyone can ask for this as often as they like: it is made once. Neither what every
+            // server has nor where it is ever changes.
+            let made = || self.document(&self.everywhere(), generic);
+            return Ok(raw(self.public_document.get_or_init(made).clone()));
+        };
+        let mut mounts = self.everywhere();
+        let places = self.registry.places();
+        let place = places.with_id(&request.namespace.id).ok_or_else(Error::not_found)?;
+        for mounted in place.mounts.values() {
+            let path = &mounted.entry.path;
+            if let (Some(served), true) = (&mounted.served, rights.touch(path)) {
+                mounts.push((path.clone(), served.paths.clone()));
             }
         }
-        let document = openapi::document(self.settings.version, &mounts, generic);
-        let bytes = document.to_string().into_bytes();
-        Ok(Body::Raw { content_type: "application/json", bytes }.into())
+        Ok(raw(self.document(&mounts, generic)))
     }
+
+    /// What who has no token sees, too: what every server has, and no mount of this one.
+    fn everywhere(self: &Arc<Self>) -> Vec<(String, Vec<Path>)> {
+        vec![
+            ("sys/".to_owned(), self.clone().paths()),
+            ("auth/token/".to_owned(), self.token.paths.clone()),
+        ]
+    }
+
+    fn document(&self, mounts: &[(String, Vec<Path>)], generic: bool) -> Vec<u8> {
+        openapi::document(self.settings.version, mounts, generic).to_string().into_bytes()
+    }
+}
+
+fn raw(bytes: Vec<u8>) -> Reply {
+    Body::Raw { content_type: "application/json", bytes }.into()
 }

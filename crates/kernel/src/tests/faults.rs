@@ -10,7 +10,7 @@ use bailee_storage::{
 };
 use futures_util::StreamExt;
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A world on storage that can be broken. The restarted one is on what is left.
 async fn breakable() -> (World, Arc<Faulty>) {
@@ -20,7 +20,30 @@ async fn breakable() -> (World, Arc<Faulty>) {
 
 const FATES: [LastCommit; 2] = [LastCommit::Lost, LastCommit::Landed];
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn an_init_whose_end_is_unknown_waits_for_the_storage_rather_than_lose_the_shares() {
+    for last in FATES {
+        let faulty = Arc::new(Faulty::new(Arc::new(Memory::default())));
+        faulty.go_down_after(0, last);
+        let broken: Arc<dyn Backend> = faulty.clone();
+        let first = core(&broken, Vec::new());
+        let heal = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            faulty.heal();
+        });
+        let made = first.initialize(Initialize { shares: 1, threshold: 1 }).await;
+        heal.await.unwrap();
+        match last {
+            LastCommit::Lost => assert!(made.is_err()),
+            LastCommit::Landed => {
+                let made = made.unwrap();
+                assert!(!first.unseal(&made.keys[0]).await.unwrap().sealed);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_init_that_is_cut_short_left_nothing_or_told_nothing() {
     for last in FATES {
         let memory: Arc<dyn Backend> = Arc::new(Memory::default());

@@ -1,5 +1,5 @@
 use super::world::{World, call, core, refused};
-use crate::Initialize;
+use crate::{Initialize, kernel::rotation_pass};
 use bailee_sdk::{Code, Operation};
 use bailee_storage::{Backend, memory::Memory};
 use serde_json::json;
@@ -179,4 +179,27 @@ async fn rotation_keeps_old_values_readable_and_survives_a_restart() {
         let read = world.read(&format!("boxes/box/{name}")).await.unwrap();
         assert_eq!(read, json!({ "value": value }));
     }
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_before_it_has_sealed_too_much_restarts_or_not() {
+    // What is counted ahead makes a limit near that reachable without a million writes.
+    const MAX: u64 = (1 << 20) + 100;
+    let world = World::new().await;
+    let pass = async |world: &World| {
+        let barrier = world.core.sessions().borrow().clone().unwrap().barrier();
+        rotation_pass(&barrier, MAX).await.unwrap();
+        barrier.key_status().term
+    };
+    assert_eq!(pass(&world).await, 1);
+    for number in 0..40 {
+        world.write(&format!("boxes/box/{number}"), r#"{"value":1}"#).await.unwrap();
+    }
+    let world = world.restart().await;
+    assert_eq!(pass(&world).await, 1);
+    for number in 0..100 {
+        world.write(&format!("boxes/box/{number}"), r#"{"value":2}"#).await.unwrap();
+    }
+    assert_eq!(pass(&world).await, 2);
+    assert_eq!(pass(&world.restart().await).await, 2);
 }

@@ -1,4 +1,8 @@
 use super::world::{World, call, data, refused};
+use crate::{
+    mount,
+    registry::{self, NamespaceEntry},
+};
 use bailee_sdk::{Code, Namespace, Operation};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -165,4 +169,44 @@ async fn the_system_reads_exactly_one_path() {
         Code::NotFound
     );
     assert!(session.mounts(&gone).0.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_mounted_over_a_namespace_that_is_not_routed_yet() {
+    let world = World::new().await;
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let view = session.barrier().view("");
+    let entry = NamespaceEntry {
+        id: "abc123".to_owned(),
+        path: "new/".to_owned(),
+        uuid: "u".to_owned(),
+        custom_metadata: Default::default(),
+        deleting: false,
+    };
+    registry::put_namespace(&view, &entry);
+    mount::put_builtin(&view, &Namespace { id: entry.id.clone(), path: entry.path.clone() });
+    view.commit().await.unwrap();
+    for path in ["new", "new/below"] {
+        let text =
+            refused(world.write(&format!("sys/mounts/{path}"), r#"{"type":"boxes"}"#).await).1;
+        assert_eq!(text, "path is already in use at new/");
+    }
+    world.write("sys/mounts/newer", r#"{"type":"boxes"}"#).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_policy_is_written_into_a_namespace_that_is_being_removed() {
+    let world = with_tenants().await;
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let view = session.barrier().view("");
+    let id = world.read("sys/namespaces/b").await.unwrap()["id"].as_str().unwrap().to_owned();
+    let entry = registry::namespace_entry(&view, &id).await.unwrap().unwrap();
+    let entry = NamespaceEntry { deleting: true, ..entry };
+    registry::put_namespace(&view, &entry);
+    view.commit().await.unwrap();
+    let stored = async || world.backend.scan(&format!("n/{id}/policy/"), "").count().await;
+    let policy = r#"{"policy":"path \"x\" {}"}"#;
+    assert!(world.write("b/sys/policies/acl/p", policy).await.is_err());
+    assert_eq!(stored().await, 0);
+    world.write("a/sys/policies/acl/p", policy).await.unwrap();
 }

@@ -91,6 +91,29 @@ async fn create_and_update_are_told_apart_when_the_policy_does() {
 }
 
 #[tokio::test]
+async fn a_right_to_create_does_not_change_what_was_created_meanwhile() {
+    let world = Arc::new(World::new().await);
+    let rights = |right: &str| format!(r#"path "boxes/box/*" {{ capabilities = ["{right}"] }}"#);
+    let slow = |token: String| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let input = r#"{"value":"slow","pause":50}"#;
+            world.core.handle(call(Operation::Update, "boxes/box/a", input, Some(&token))).await
+        })
+    };
+    let creating = slow(world.token_with(&rights("create")).await);
+    tokio::task::yield_now().await;
+    world.write("boxes/box/a", r#"{"value":"fast"}"#).await.unwrap();
+    assert_eq!(refused(creating.await.unwrap()).1, DENIED);
+    assert_eq!(world.read("boxes/box/a").await.unwrap()["value"], "fast");
+    let updating = slow(world.token_with(&rights("update")).await);
+    tokio::task::yield_now().await;
+    world.delete("boxes/box/a").await.unwrap();
+    assert_eq!(refused(updating.await.unwrap()).1, DENIED);
+    assert_eq!(refused(world.read("boxes/box/a").await).0, Code::NotFound);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_needs_sudo_needs_it() {
     let world = World::new().await;
     let plain = world.token_with(r#"path "boxes/guarded/*" { capabilities = ["read"] }"#).await;
@@ -259,9 +282,15 @@ async fn the_openapi_document_names_mounts_to_callers_only() {
     let document: serde_json::Value = serde_json::from_str(document.as_str().unwrap()).unwrap();
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.keys().any(|path| path.starts_with("/boxes/box/")), "{:?}", paths.keys());
-    let call = call(Operation::Read, "sys/internal/specs/openapi", "{}", None);
-    let document = data(&world.core.handle(call).await.unwrap());
-    assert!(!document.as_str().unwrap().contains("boxes"));
+    // It is made once for all who have no token, whatever they ask for.
+    let mut told = Vec::new();
+    for input in ["{}", r#"{"generic_mount_paths":true}"#, "{}"] {
+        let call = call(Operation::Read, "sys/internal/specs/openapi", input, None);
+        let document = data(&world.core.handle(call).await.unwrap());
+        assert!(!document.as_str().unwrap().contains("boxes"));
+        told.push(document);
+    }
+    assert!(told.iter().all(|document| *document == told[0]));
 }
 
 #[tokio::test]
@@ -296,4 +325,36 @@ async fn a_denial_is_not_evaded_by_another_spelling_of_the_path() {
     }
     world.read("sys/mounts/boxes").await.unwrap();
     world.read("sys/policies/acl/guarded").await.unwrap();
+}
+
+#[tokio::test]
+async fn help_tells_about_a_path_and_never_reads_it() {
+    let world = World::new().await;
+    world.write("boxes/box/a", r#"{"value":"canary"}"#).await.unwrap();
+    let ask = async |path: &str, token: &str| {
+        let asked = call(Operation::Read, path, r#"{"help":"1"}"#, Some(token));
+        let answer = world.core.handle(asked).await?;
+        let text = data(&answer).as_str().unwrap().to_owned();
+        assert!(!text.contains("canary"));
+        Ok::<serde_json::Value, bailee_sdk::Error>(serde_json::from_str(&text).unwrap())
+    };
+    let told = ask("boxes/box/a", &world.root).await.unwrap();
+    assert!(told["help"].as_str().unwrap().contains("Look into a box"), "{told}");
+    assert_eq!(told["see_also"], json!(null));
+    let paths: Vec<_> = told["openapi"]["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(paths, ["/boxes/box/{path}"]);
+    // The mount itself tells of all it serves; a path that only lists has help, too.
+    for path in ["boxes", "boxes/"] {
+        let told = ask(path, &world.root).await.unwrap();
+        assert!(told["help"].as_str().unwrap().contains("List boxes"), "{told}");
+    }
+    assert!(ask("boxes/boxes/x", &world.root).await.is_ok());
+    assert_eq!(refused(ask("boxes/nothing", &world.root).await).0, Code::NotFound);
+    let writer = r#"path "boxes/box/*" { capabilities = ["update"] }"#;
+    let writer = world.token_with(writer).await;
+    assert!(ask("boxes/box/a", &writer).await.is_ok());
+    for path in ["boxes/count/a", "nope/at/all"] {
+        assert_eq!(refused(ask(path, &writer).await).1, DENIED);
+    }
+    assert_eq!(refused(ask("sys/internal/specs/openapi", "").await).0, Code::PermissionDenied);
 }

@@ -7,6 +7,10 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 /// Tokens that are kept, all shards together.
 const TOKENS_MAX: usize = 32_768;
+/// A token with more text than this is read anew each time.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Bytes of text that the tokens of one shard have together.
+const SHARD_BYTES_MAX: usize = 8 << 20;
 /// Parts with a lock each, so that requests do not wait for one another.
 const SHARDS: usize = 16;
 
@@ -18,6 +22,8 @@ pub(crate) struct Cache(Vec<Mutex<Shard>>);
 #[derive(Debug)]
 struct Shard {
     tokens: LruCache<TokenId, Arc<Token>>,
+    /// What their texts take.
+    bytes: usize,
     /// Counts removals.
     generation: u64,
 }
@@ -29,7 +35,7 @@ pub(crate) struct Ticket(u64);
 impl Default for Cache {
     fn default() -> Cache {
         let size = NonZeroUsize::new(TOKENS_MAX / SHARDS).expect("not zero");
-        let shard = || Mutex::new(Shard { tokens: LruCache::new(size), generation: 0 });
+        let shard = || Mutex::new(Shard { tokens: LruCache::new(size), bytes: 0, generation: 0 });
         Cache((0..SHARDS).map(|_| shard()).collect())
     }
 }
@@ -45,9 +51,12 @@ impl Cache {
     }
 
     pub(crate) fn keep(&self, token: &Arc<Token>, ticket: Ticket) {
+        if token.text_bytes() > TOKEN_BYTES_MAX {
+            return;
+        }
         let mut shard = self.shard(&token.id).lock();
         if shard.generation == ticket.0 {
-            shard.tokens.put(token.id.clone(), token.clone());
+            shard.put(token);
         }
     }
 
@@ -55,12 +64,28 @@ impl Cache {
     pub(crate) fn forget(&self, id: &TokenId) {
         let mut shard = self.shard(id).lock();
         shard.generation += 1;
-        shard.tokens.pop(id);
+        if let Some(gone) = shard.tokens.pop(id) {
+            shard.bytes -= gone.text_bytes();
+        }
     }
 
     fn shard(&self, id: &TokenId) -> &Mutex<Shard> {
         // The code is uniform: its letters spread evenly enough.
         let first = id.as_str().bytes().next().unwrap_or_default();
         self.0.get(usize::from(first) % SHARDS).expect("the remainder is below the length")
+    }
+}
+
+impl Shard {
+    fn put(&mut self, token: &Arc<Token>) {
+        self.bytes += token.text_bytes();
+        if let Some((_, gone)) = self.tokens.push(token.id.clone(), token.clone()) {
+            self.bytes -= gone.text_bytes();
+        }
+        while self.bytes > SHARD_BYTES_MAX
+            && let Some((_, gone)) = self.tokens.pop_lru()
+        {
+            self.bytes -= gone.text_bytes();
+        }
     }
 }

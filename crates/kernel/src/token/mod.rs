@@ -119,7 +119,6 @@ pub(crate) struct Token {
     /// The entity behind it.
     pub(crate) entity_id: Option<String>,
     /// What an auth method wants back when the token is renewed.
-    #[expect(dead_code, reason = "read by auth methods when they renew, which comes with them")]
     pub(crate) internal: Option<Sensitive<String>>,
 }
 
@@ -127,6 +126,20 @@ impl Token {
     /// Whether `root` is among its policies.
     pub(crate) fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == "root")
+    }
+
+    /// Whether it belongs to this namespace or one below; others are not there for who asks in it.
+    pub(crate) fn is_within(&self, namespace: &Namespace) -> bool {
+        self.namespace.path.starts_with(&namespace.path)
+    }
+
+    /// Bytes of all its texts, to bound what is kept of tokens.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let own = [&self.namespace.path, &self.accessor, &self.display_name, &self.path];
+        let meta = self.meta.iter().flat_map(|(name, value)| [name, value]);
+        let texts = own.into_iter().chain(&self.policies).chain(meta).map(String::len);
+        let internal = self.internal.as_ref().map_or(0, |internal| internal.expose().len());
+        texts.sum::<usize>() + internal
     }
 
     /// How long it lasts from `now` on; `None` for ever.

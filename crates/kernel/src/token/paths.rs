@@ -398,7 +398,7 @@ impl Create {
 
 /// A token of the request's namespace or one below; others are not there for it.
 fn within<I>(request: &Request<I>, token: Option<Arc<Token>>) -> Option<Arc<Token>> {
-    token.filter(|token| token.namespace.path.starts_with(&request.namespace.path))
+    token.filter(|token| token.is_within(&request.namespace))
 }
 
 fn is_blank(value: &Value) -> bool {

@@ -9,6 +9,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// Bytes of the names and values of a token's `meta` together.
+const META_BYTES_MAX: usize = 64 << 10;
+
 /// What a caller wishes for, syntax checked.
 pub(crate) struct Wishes {
     pub(crate) policies: Vec<String>,
@@ -45,6 +48,12 @@ impl Wishes {
             return Err(Error::invalid(
                 "'entity_alias' is only allowed in combination with token role",
             ));
+        }
+        let meta: usize = self.meta.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if meta > META_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "'meta' has {meta} bytes, at most {META_BYTES_MAX} are kept: store less with the token"
+            )));
         }
         let num_uses = u64::try_from(self.num_uses)
             .map_err(|_| Error::invalid("number of uses cannot be negative"))?;

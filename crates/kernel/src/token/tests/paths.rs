@@ -330,6 +330,26 @@ async fn rights_do_not_travel_between_namespaces_by_the_names_of_policies() {
     let path = "auth/token/lookup-accessor";
     let error = world.call_in(&other, &world.root, UPDATE, path, input.clone()).await.unwrap_err();
     assert!(error.to_string().contains("invalid accessor"));
+    let asked = json!({"accessor": made.accessor, "paths": ["a"]});
+    let rights = "sys/capabilities-accessor";
+    let error = world.call_in(&other, &world.root, UPDATE, rights, asked.clone()).await;
+    assert!(error.unwrap_err().to_string().contains("invalid accessor"));
+    world.call_in(&team, &world.root, UPDATE, rights, asked).await.unwrap();
     let shown = data(&world.call_in(&team, &world.root, UPDATE, path, input).await.unwrap());
     assert_eq!(shown["namespace_path"], "team/");
+}
+
+#[tokio::test]
+async fn meta_is_bounded_and_a_token_with_much_of_it_works_all_the_same() {
+    let world = world().await;
+    let input = |bytes: usize| json!({ "meta": { "note": "x".repeat(bytes) } });
+    let text = world.refusal(&world.root, "create", input(64 << 10)).await;
+    assert!(text.starts_with("'meta' has 65540 bytes"), "{text}");
+    let big = world.create(&world.root, input((64 << 10) - 4)).await;
+    for _ in 0..2 {
+        let shown = world.look_up(&big.client_token).await;
+        assert_eq!(shown["meta"]["note"].as_str().unwrap().len(), (64 << 10) - 4);
+    }
+    world.update(&big.client_token, "revoke-self", json!({})).await.unwrap();
+    assert!(!world.is_alive(&big.client_token).await);
 }
