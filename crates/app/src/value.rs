@@ -1,6 +1,7 @@
 //! `key=value` arguments, as every writing command takes them.
 
 use crate::{failure::Failure, input::Input};
+use bailee_notation::json;
 use serde_json::{Map, Value};
 use std::{fs, io};
 
@@ -95,10 +96,11 @@ pub(crate) fn plain(error: &io::Error) -> String {
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {
-    // The parser's own message may repeat what it read; place and kind are enough.
-    serde_json::from_str(text).map_err(|error| {
-        format!("not a JSON object: line {}, column {}", error.line(), error.column())
-    })
+    match json::parse(text.as_bytes(), &json::Limits::stored()) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err("not a JSON object".to_owned()),
+        Err(error) => Err(format!("not a JSON object: {error}")),
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +122,12 @@ mod tests {
         let got = read(&["a=b=c", "e=", r"q=\@x", r"w=\x", &at, "s=-"], "from stdin\n").unwrap();
         let expected = json!({"a": "b=c", "e": "", "q": "@x", "w": r"\x", "f": "from file\n", "s": "from stdin\n"});
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn json_nests_as_deep_as_the_server_takes() {
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(250), "]".repeat(250));
+        assert_eq!(read(&["-"], &deep).unwrap().to_string(), deep);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where a server is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 /// The base of all requests: scheme, host and port, without a final `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,16 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// Whether it is this machine, which no proxy can reach.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let uri = self.0.parse::<http::Uri>().unwrap_or_default();
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let address = host.parse::<IpAddr>().ok();
+        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|ip| ip.is_loopback())
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -42,6 +52,20 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_all_its_names() {
+        for (text, loopback) in [
+            ("http://127.0.0.1:8200", true),
+            ("http://127.9.0.1", true),
+            ("https://[::1]:8200", true),
+            ("http://LocalHost:8200", true),
+            ("https://vault.example:8200", false),
+            ("https://10.0.0.1", false),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().is_loopback(), loopback, "{text}");
+        }
+    }
 
     #[test]
     fn addresses_need_a_scheme_and_carry_no_password() {

@@ -75,6 +75,10 @@ impl Client {
             // Redirects are followed by hand: the token must not travel to another host.
             .redirect(reqwest::redirect::Policy::none())
             .tls_danger_accept_invalid_certs(settings.skip_verify);
+        if settings.address.is_loopback() {
+            // A proxy of the environment would see the token, and could not reach this machine.
+            builder = builder.no_proxy();
+        }
         for file in &settings.authorities {
             for authority in authorities(file)? {
                 builder = builder.tls_certs_merge([authority]);

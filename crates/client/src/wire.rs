@@ -1,6 +1,7 @@
 //! One request and its answer.
 
 use crate::{ANSWER_BYTES_MAX, Error, Settings, secret_header};
+use bailee_notation::json;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -143,7 +144,11 @@ impl Response {
 
     /// The document as JSON; an empty object when there is none.
     pub fn json(&self) -> Map<String, Value> {
-        serde_json::from_slice(&self.bytes).unwrap_or_default()
+        // Secrets nest deeper than the usual reader goes.
+        match json::parse(&self.bytes, &json::Limits::stored()) {
+            Ok(Value::Object(document)) => document,
+            _ => Map::new(),
+        }
     }
 
     /// The document's `data` as a typed value; `None` when it is absent or of another type.
@@ -270,4 +275,18 @@ fn connection(outgoing: &Outgoing, url: &str, error: &reqwest::Error) -> Error {
 
 fn answer_error(outgoing: &Outgoing, url: &str, reason: &'static str) -> Error {
     Error::Answer { method: outgoing.method.verb(), url: url.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_nest_deep_are_read() {
+        let deep = format!(r#"{{"data":{{"a":{}{}}}}}"#, "[".repeat(300), "]".repeat(300));
+        let bytes = Zeroizing::new(deep.clone().into_bytes());
+        let response = Response { status: 200, retry_after: None, bytes };
+        assert_eq!(Value::Object(response.json()).to_string(), deep);
+        assert!(response.data::<Value>().is_some());
+    }
 }

@@ -71,6 +71,8 @@ pub struct CloudError {
     pub request_id: Option<String>,
     /// How long the service asks to wait.
     pub retry_after: Option<Duration>,
+    /// Whether the call may have reached the service; `false` when it certainly did not.
+    pub sent: bool,
 }
 
 impl fmt::Display for CloudError {
@@ -110,13 +112,19 @@ impl CloudError {
             message: printable(&message),
             request_id: None,
             retry_after: None,
+            sent: true,
         }
     }
 
-    /// The same failure, told as part of something larger: "cannot do x: …".
+    /// The same failure of a call that certainly did not reach the service.
+    fn unsent(self) -> CloudError {
+        CloudError { sent: false, ..self }
+    }
+
+    /// The same failure, told as part of something larger that was not begun: "cannot do x: …".
     pub(crate) fn within(mut self, what: &str) -> CloudError {
         self.message = format!("{what}: {}", self.message);
-        self
+        self.unsent()
     }
 }
 
@@ -132,7 +140,15 @@ impl From<&HttpError> for CloudError {
             HttpError::TooLarge { .. } => ("TooLarge", Kind::Other),
             HttpError::Invalid(_) => ("InvalidEndpoint", Kind::InvalidRequest),
         };
-        CloudError::unanswered(code, kind, error.to_string())
+        let unanswered = CloudError::unanswered(code, kind, error.to_string());
+        match error {
+            HttpError::Timeout(_) | HttpError::Io(_) | HttpError::TooLarge { .. } => unanswered,
+            HttpError::Refused(_)
+            | HttpError::Dns(_)
+            | HttpError::Connect(_)
+            | HttpError::Tls(_)
+            | HttpError::Invalid(_) => unanswered.unsent(),
+        }
     }
 }
 
@@ -140,12 +156,15 @@ fn without_response<E>(error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: Error + 'static,
 {
+    // Without credentials there is nothing to sign, and nothing was sent.
+    let unsigned = find::<CredentialsError>(error).is_some();
     if let Some(http) = find::<HttpError>(error) {
-        return CloudError::from(http);
+        let http = CloudError::from(http);
+        return if unsigned { http.unsent() } else { http };
     }
     let message = lowest(error).to_string();
-    if find::<CredentialsError>(error).is_some() {
-        return CloudError::unanswered("Credentials", Kind::Credentials, message);
+    if unsigned {
+        return CloudError::unanswered("Credentials", Kind::Credentials, message).unsent();
     }
     match error {
         SdkError::TimeoutError(_) => CloudError::unanswered("Timeout", Kind::Timeout, message),
@@ -156,7 +175,7 @@ where
             CloudError::unanswered("Io", Kind::Io, message)
         }
         SdkError::ConstructionFailure(_) => {
-            CloudError::unanswered("InvalidRequest", Kind::InvalidRequest, message)
+            CloudError::unanswered("InvalidRequest", Kind::InvalidRequest, message).unsent()
         }
         _ => CloudError::unanswered("Other", Kind::Other, message),
     }
@@ -180,7 +199,7 @@ where
     let message = meta
         .message()
         .or_else(|| element(&body, "Message"))
-        .map(printable)
+        .map(|text| printable(without_request(text)))
         .unwrap_or_else(|| format!("the service answered with status {status}"));
     let kind = match code {
         // An answer of success that could not be read says nothing about the request.
@@ -206,6 +225,7 @@ where
         retry_after: header("retry-after")
             .and_then(|seconds| seconds.trim().parse().ok())
             .map(Duration::from_secs),
+        sent: true,
     }
 }
 
@@ -376,6 +396,13 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     Some(text.trim())
 }
 
+/// What is said of a wrong signature, without the request it repeats: session tokens are in there.
+fn without_request(text: &str) -> &str {
+    let starts = ["The Canonical String", "The String-to-Sign"].map(|lead| text.find(lead));
+    let end = starts.into_iter().flatten().min().unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
+}
+
 /// One bounded line without control characters, as it goes into statuses and logs.
 fn printable(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -540,16 +567,17 @@ mod tests {
         let failed = |error: HttpError| -> Failure {
             SdkError::dispatch_failure(ConnectorError::io(error.into()))
         };
-        for (error, kind) in [
-            (HttpError::Dns("cannot resolve".into()), Kind::Dns),
-            (HttpError::Timeout("late".into()), Kind::Timeout),
-            (HttpError::Connect("closed".into()), Kind::Io),
-            (HttpError::Tls("unknown issuer".into()), Kind::Io),
-            (HttpError::Io("broke".into()), Kind::Io),
-            (HttpError::Invalid("no host".into()), Kind::InvalidRequest),
+        for (error, kind, sent) in [
+            (HttpError::Dns("cannot resolve".into()), Kind::Dns, false),
+            (HttpError::Timeout("late".into()), Kind::Timeout, true),
+            (HttpError::Connect("closed".into()), Kind::Io, false),
+            (HttpError::Tls("unknown issuer".into()), Kind::Io, false),
+            (HttpError::Io("broke".into()), Kind::Io, true),
+            (HttpError::Invalid("no host".into()), Kind::InvalidRequest, false),
         ] {
             let text = error.to_string();
             let classified = classify(&failed(error));
+            assert_eq!(classified.sent, sent, "{text}");
             assert_eq!((&classified.kind, classified.to_string()), (&kind, text));
         }
         let credentials = CredentialsError::not_loaded("no source of credentials is set");
@@ -559,6 +587,17 @@ mod tests {
         assert_eq!(error.kind, Kind::Credentials);
         assert_eq!(error.message, "no source of credentials is set");
         assert_eq!(classify(&Failure::timeout_error("late")).kind, Kind::Timeout);
+    }
+
+    #[test]
+    fn a_wrong_signature_does_not_repeat_the_request() {
+        let told = "The request signature we calculated does not match the signature you provided. \
+                    Check your key.\n\nThe Canonical String for this request should have been\n\
+                    'POST\n/\n\nx-amz-security-token:canary\n'\n\nThe String-to-Sign should \
+                    have been\n'AWS4-HMAC-SHA256'";
+        let error = classify(&answered(400, Some("InvalidSignatureException"), Some(told), ""));
+        assert_eq!(error.kind, Kind::Credentials);
+        assert!(error.message.ends_with("Check your key."), "{}", error.message);
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Setup {
                     failure = HttpError::Connect(format!("cannot connect to {address}: {error}"));
                 }
                 Err(_) => {
-                    failure = HttpError::Timeout(format!("connecting to {address} timed out"))
+                    failure = HttpError::Connect(format!("connecting to {address} timed out"));
                 }
             }
         }
@@ -174,7 +174,7 @@ impl Setup {
                 Ok(Err(error)) => failure = error,
                 Err(_) => {
                     failure =
-                        HttpError::Timeout(format!("the proxy did not reach {address} in time"));
+                        HttpError::Connect(format!("the proxy did not reach {address} in time"));
                 }
             }
         }
@@ -196,7 +196,7 @@ impl Setup {
                 return Err(HttpError::Tls(format!("TLS handshake with {host} failed: {error}")));
             }
             Err(_) => {
-                return Err(HttpError::Timeout(format!("TLS handshake with {host} timed out")));
+                return Err(HttpError::Tls(format!("TLS handshake with {host} timed out")));
             }
         };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

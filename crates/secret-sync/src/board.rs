@@ -256,7 +256,12 @@ impl Board {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let state = self.state.lock();
         let due = state.due.keys().next().map(|(at, _)| *at);
-        let waiting = |lane: &&Lane| !lane.changes.is_empty() || !lane.checks.is_empty();
+        // Where all places are taken the end of some work wakes, not the end of a pause.
+        let free = state.running < RUNNING_MAX;
+        let waiting = |lane: &&Lane| {
+            let any = !lane.changes.is_empty() || !lane.checks.is_empty();
+            any && free && lane.running < LANE_RUNNING_MAX
+        };
         let resumed = state.lanes.values().filter(waiting).filter_map(|lane| lane.paused_until);
         due.into_iter().chain(resumed).min()
     }
@@ -449,6 +454,26 @@ mod tests {
         assert_eq!(board.next_due(), Some(until));
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(taken(&board), ["d/b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_ends_while_all_places_are_taken_is_not_due() {
+        let board = Board::default();
+        board.kick(key("paused", "a"), Urgency::Change);
+        assert_eq!(taken(&board), ["paused/a"]);
+        let until = Instant::now() + Duration::from_secs(5);
+        board.finish(&key("paused", "a"), Verdict { again_at: None, pause: Some(until) });
+        board.kick(key("paused", "b"), Urgency::Change);
+        for number in 0..RUNNING_MAX {
+            let lane = (number / LANE_RUNNING_MAX).to_string();
+            board.kick(key(&lane, &number.to_string()), Urgency::Change);
+        }
+        assert_eq!(taken(&board).len(), RUNNING_MAX);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(taken(&board), Vec::<String>::new());
+        assert_eq!(board.next_due(), None, "the loop would spin");
+        board.finish(&key("0", "0"), Verdict::default());
+        assert_eq!(taken(&board), ["paused/b"]);
     }
 
     #[tokio::test(start_paused = true)]

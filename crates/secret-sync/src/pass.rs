@@ -160,7 +160,12 @@ impl Pass {
     /// Does what a timer or a change asks for.
     async fn due_work(self: &Arc<Pass>, timers: &mut Timers, work: &mut JoinSet<()>) {
         let now = Instant::now();
-        if timers.sweep <= now || self.board.take_sweep() {
+        let asked = self.board.take_sweep();
+        if asked {
+            // What came due without a mark while nothing was to be done, such as a version's death.
+            timers.reconcile = now;
+        }
+        if timers.sweep <= now || asked {
             timers.sweep = now + SWEEP_INTERVAL;
             timers.spread = Some(now);
             if let Err(error) = self.sweep().await {

@@ -62,6 +62,7 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
     if associations.is_empty() {
         store.delete_destination(&key.kind, &key.name).await?;
         store.view.commit().await?;
+        pass.registry.forget(&key.namespace, &id);
         event::purge_ended(&key.kind, &key.name, false);
         return Ok(());
     }

@@ -199,6 +199,12 @@ impl StoredDestination {
         self.purge.as_ref().is_some_and(|purge| purge.error.is_none())
     }
 
+    /// The account of the role that is taken on, where one is.
+    pub(crate) fn role_account(&self) -> Option<String> {
+        let role = self.details.text("role_arn")?;
+        role.split(':').nth(4).map(str::to_owned)
+    }
+
     pub(crate) fn blueprint(
         &self,
         namespace: &Namespace,
@@ -287,6 +293,11 @@ impl Registry {
         let key = (namespace.id.clone(), id.to_owned());
         let built = self.built.lock().get(&key).map(|(_, configured)| configured.clone());
         built.map(|configured| configured.wishes()).unwrap_or_default()
+    }
+
+    /// Forgets a destination that was deleted, credentials included.
+    pub(crate) fn forget(&self, namespace: &Namespace, id: &str) {
+        self.built.lock().remove(&(namespace.id.clone(), id.to_owned()));
     }
 
     /// Forgets what was built, credentials included.

@@ -192,15 +192,17 @@ impl Paths {
             return Err(purging());
         }
         let destination = written(kind, input, before.as_ref(), partly)?;
-        if let Some(before) = &before {
-            let moved = before.details.text("region") != destination.details.text("region");
-            if moved && store.has_associations(&id).await? {
-                return Err(Error::invalid(
-                    "region cannot change while secrets are associated with the destination: \
-                     what was delivered would be left behind; make another destination",
-                ));
-            }
+        if let Some(before) = &before
+            && let Some(field) = moved(before, &destination)
+            && store.has_associations(&id).await?
+        {
+            return Err(Error::invalid(format!(
+                "{field} cannot change while secrets are associated with the destination: what was \
+                 delivered would be left behind; make another destination"
+            )));
         }
+        // Other credentials may see another account: what is there is looked at.
+        let verify = before.as_ref().is_some_and(|before| before.details != destination.details);
         let build = self.sync.registry.build(&destination, &request.namespace).await;
         build.map_err(|error| Error::invalid(error.message))?;
         store.put_destination(&destination).await?;
@@ -209,7 +211,7 @@ impl Paths {
         let board = self.board().filter(|_| before.is_some());
         Ok(Body::After(Box::pin(async move {
             if let Some(board) = board {
-                look_again(&board, &barrier, &namespace, &id).await?;
+                look_again(&board, &barrier, &namespace, &id, verify).await?;
             }
             Ok(Reply::data(&data))
         }))
@@ -230,6 +232,8 @@ impl Paths {
         };
         if !store.has_associations(&id).await? {
             store.delete_destination(kind.name, name).await?;
+            // Should the deletion not be committed, it is built again.
+            self.sync.registry.forget(&request.namespace, &id);
             return Ok(Reply::empty());
         }
         if !purge.0 && !force_delete.0 {
@@ -341,12 +345,27 @@ async fn look_again(
     barrier: &Arc<Barrier>,
     namespace: &Arc<Namespace>,
     id: &str,
+    verify: bool,
 ) -> Result<(), Error> {
     let store = Store::open(barrier, namespace);
     for (secret, _) in store.associations(id).await? {
-        board.kick(Key::new(namespace, id, &secret), Urgency::Check);
+        let key = Key::new(namespace, id, &secret);
+        if verify {
+            board.verify(key);
+        } else {
+            board.kick(key, Urgency::Check);
+        }
     }
     Ok(())
+}
+
+/// The field by whose change the destination would be another place.
+fn moved(before: &StoredDestination, after: &StoredDestination) -> Option<&'static str> {
+    if before.details.text("region") != after.details.text("region") {
+        return Some("region");
+    }
+    let (from, to) = (before.role_account()?, after.role_account()?);
+    (from != to).then_some("the account of role_arn")
 }
 
 /// The destination that a write asks for. An error names the field and the fix.

@@ -15,7 +15,7 @@ use bailee_fake_clouds::{
     FakeAws,
     aws::{Fault, Key},
 };
-use bailee_sdk::{Clock, Sensitive};
+use bailee_sdk::{Clock, Operation, Sensitive};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
@@ -389,6 +389,76 @@ async fn lost_replies_leave_one_version_and_throttling_is_waited_out() {
         tokio::task::yield_now().await;
     }
     assert_eq!(aws.fake.secret(NAME).unwrap().versions.len(), 2);
+}
+
+#[tokio::test]
+async fn a_foreign_secret_survives_the_removal_of_what_may_never_have_been_delivered() {
+    let looking = [MINIMAL.as_slice(), &["DescribeSecret"]].concat();
+    let aws = Aws::with(&[&minimal(&looking)]).await;
+    aws.fake.put_secret(NAME, "precious");
+    aws.fake.inject(Fault::error(
+        "secretsmanager:CreateSecret",
+        500,
+        "InternalServiceError",
+        "failed",
+    ));
+    aws.write(1).await;
+    assert_eq!(aws.set().await["sync_status"], "EXTERNAL_SERVICE_ERROR");
+    let entry = aws.remove().await;
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+    assert_eq!(entry["error"]["code"], "not_ours");
+    assert_eq!(aws.value().as_deref(), Some("precious"));
+    // Whoever sets it again wants it to be ours.
+    aws.fake.clear_faults();
+    assert_eq!(aws.set().await["sync_status"], "SYNCED");
+    assert_eq!(aws.remove().await["sync_status"], "UNSYNCED");
+    assert_eq!(aws.value(), None);
+}
+
+#[tokio::test]
+async fn what_failed_before_anything_was_sent_leaves_nothing_to_remove() {
+    let aws = Aws::minimal().await;
+    let role = "arn:aws:iam::123456789012:role/deliver";
+    let key = aws.fake.create_user("bare", &[]);
+    aws.destination(&key, json!({ "role_arn": role })).await;
+    aws.fake.put_secret(NAME, "precious");
+    aws.fake.inject(Fault::error("sts:AssumeRole", 500, "InternalServiceError", "failed"));
+    aws.write(1).await;
+    let entry = aws.set().await;
+    assert_eq!(entry["sync_status"], "EXTERNAL_SERVICE_ERROR", "{entry}");
+    assert_eq!(aws.remove().await["sync_status"], "UNSYNCED");
+    assert_eq!(aws.value().as_deref(), Some("precious"));
+}
+
+#[tokio::test]
+async fn other_credentials_look_at_what_is_really_there() {
+    let looking = minimal(&[MINIMAL.as_slice(), &["DescribeSecret", "RestoreSecret"]].concat());
+    let aws = Aws::with(&[&looking]).await;
+    aws.write(1).await;
+    assert_eq!(aws.set().await["sync_status"], "SYNCED");
+    aws.fake.schedule_deletion(NAME, 7);
+    let key = aws.fake.create_user("other", &[&looking]);
+    aws.destination(&key, json!({})).await;
+    aws.until(text(1)).await;
+}
+
+#[tokio::test]
+async fn another_account_is_another_destination() {
+    let aws = Aws::minimal().await;
+    let key = aws.fake.create_user("bare", &[]);
+    let role = |account: &str, name: &str| format!("arn:aws:iam::{account}:role/{name}");
+    aws.destination(&key, json!({ "role_arn": role("111111111111", "a") })).await;
+    aws.write(1).await;
+    aws.set().await;
+    let change = |role: String| {
+        let path = "sync/destinations/aws-sm/d1";
+        aws.world.call(Operation::Patch, path, json!({ "role_arn": role }))
+    };
+    let refused = change(role("222222222222", "a")).await.unwrap_err();
+    assert!(refused.to_string().contains("the account of role_arn cannot change"), "{refused:?}");
+    change(role("111111111111", "b")).await.unwrap();
+    aws.remove().await;
+    change(role("222222222222", "a")).await.unwrap();
 }
 
 #[tokio::test]

@@ -84,6 +84,21 @@ async fn a_version_that_dies_by_itself_falls_back_in_time_also_after_a_restart()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_that_dies_while_sync_is_disabled_is_noticed_when_it_is_enabled() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.write_for("app/db", json!({ "v": 2 }), Duration::from_secs(3600)).await;
+    world.set("app/db").await.unwrap();
+    sleep(Duration::from_secs(3590)).await;
+    world.post("sync/config", json!({ "disabled": true })).await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.cloud.text(NAME), text(2));
+    world.post("sync/config", json!({ "disabled": false })).await.unwrap();
+    sleep(MOMENT).await;
+    assert_eq!(world.cloud.text(NAME), text(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn dissociation_removes_and_answers_unsynced() {
     let world = World::new().await;
     world.write("app/db", json!({ "v": 1 })).await.unwrap();

@@ -245,5 +245,6 @@ fn failed(action: &str, error: CloudError) -> Error {
         Kind::Denied { action: denied, .. } => Some(denied.unwrap_or_else(|| action.to_owned())),
         _ => None,
     };
+    let uncertain = uncertain && error.sent;
     Error { failure, message, missing_permission, retry_after: error.retry_after, uncertain }
 }

@@ -13,7 +13,7 @@ use crate::{
     limits::Limits,
     naming::NameRule,
     registry::{Blueprint, DestinationKind, Field},
-    tags::TagRule,
+    tags::{OWNERSHIP_TAG, TagRule},
 };
 use async_trait::async_trait;
 use bailee_cloud::aws::{Ambient, AwsConnection, InvalidConnection, connect};
@@ -137,12 +137,16 @@ impl Destination for AwsSecretsManager {
             return Ok(receipt);
         }
         let mut create = delivery.previous.is_none();
+        let mut restored = false;
         for _ in 0..TURNS_MAX {
             let answer = if create {
-                self.calls.create(delivery).await?
+                self.calls.create(delivery).await
             } else {
-                self.calls.update(delivery).await?
+                self.calls.update(delivery).await
             };
+            // What we restored is there because of us, whether or not the value landed.
+            let answer =
+                answer.map_err(|error| if restored { error.uncertain() } else { error })?;
             match (answer, create) {
                 // A creation carries its tags.
                 (Answer::Done(version_id), true) => return Ok(receipt(version_id)),
@@ -155,7 +159,10 @@ impl Destination for AwsSecretsManager {
                     return self.tagged(delivery, delivery.token.clone()).await;
                 }
                 (Answer::Missing, _) => create = true,
-                (Answer::Deleting, _) => create = !self.calls.restore(&delivery.name).await?,
+                (Answer::Deleting, _) => {
+                    restored = self.calls.restore(&delivery.name).await?;
+                    create = !restored;
+                }
             }
         }
         let message = "the secret keeps appearing and disappearing at the destination";
@@ -163,6 +170,16 @@ impl Destination for AwsSecretsManager {
     }
 
     async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error> {
+        if entry.delivered.is_none() && self.is_foreign(&entry.name).await? {
+            return Err(Error::new(
+                Failure::NotOurs,
+                format!(
+                    "it is not known whether a delivery reached the secret, and it lacks the tag \
+                     {OWNERSHIP_TAG}, so it is not deleted: delete it at the destination if it is \
+                     not wanted, or set the association again"
+                ),
+            ));
+        }
         match how {
             Deletion::Forced => self.calls.delete(&entry.name).await,
         }
@@ -170,6 +187,15 @@ impl Destination for AwsSecretsManager {
 }
 
 impl AwsSecretsManager {
+    /// Whether what is there lacks our mark, as far as looking is permitted.
+    async fn is_foreign(&self, name: &str) -> Result<bool, Error> {
+        match self.calls.describe(name).await {
+            Ok(found) => Ok(found.is_some_and(|remote| !remote.marked && !remote.deleting)),
+            Err(error) if error.failure == Failure::Forbidden => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where only the tags differ no version is made; `None` when the value is to be written.
     async fn put_tags_only(&self, delivery: &Delivery) -> Result<Option<Receipt>, Error> {
         match (&delivery.previous, delivery.tags_only) {
