@@ -1,11 +1,7 @@
 //! The server dies at any moment, AWS fails in every way: nothing acknowledged is lost, AWS ends at
 //! the newest value and never shows an older one after a newer.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::print_stdout, reason = "a test that panics is a test that fails")]
 
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use bailee_testkit::{Api, Ask, Dice, Sync, TestServer, eventually, is_slow};
