@@ -1,7 +1,5 @@
 //! Clients that were made for other servers, unchanged.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
-
 use bailee_testkit::{Options, Storage, TestServer, python};
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;

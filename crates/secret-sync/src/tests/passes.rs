@@ -309,7 +309,7 @@ async fn no_audit_device_no_delivery() {
     let lines = world.local.lines.lock().clone();
     let deliver = lines.iter().find(|line| line.0 == "deliver").unwrap();
     assert!(deliver.1.starts_with("sync/"));
-    assert!(!deliver.1.contains("db"), "the caller's name holds codes only");
+    assert!(!deliver.1.contains("app/db"), "the caller's name holds codes only");
     assert_eq!(deliver.2, "kv/app/db");
     assert!(lines.iter().any(|line| line.0 == "delivered"));
 }
