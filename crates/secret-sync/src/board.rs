@@ -92,8 +92,23 @@ pub(crate) enum Urgency {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) key: Key,
+    pub(crate) manner: Manner,
+}
+
+/// How a piece of work is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manner {
     /// Whether the destination itself is to be looked at.
     pub(crate) verify: bool,
+    /// Whether it is tried at once although the last attempt failed a short time ago.
+    pub(crate) hurry: bool,
+}
+
+impl Manner {
+    fn add(&mut self, other: Manner) {
+        self.verify |= other.verify;
+        self.hurry |= other.hurry;
+    }
 }
 
 /// What follows from a piece of work.
@@ -103,6 +118,8 @@ pub(crate) struct Verdict {
     pub(crate) again_at: Option<Instant>,
     /// Until when the whole destination is left alone.
     pub(crate) pause: Option<Instant>,
+    /// How that work is to be done: what was asked for and has not happened.
+    pub(crate) manner: Manner,
 }
 
 type LaneKey = (String, Arc<str>);
@@ -183,7 +200,7 @@ struct Slot {
     phase: Phase,
     /// Wished for while running.
     again: bool,
-    verify: bool,
+    manner: Manner,
     due: Option<(Instant, u64)>,
     /// Told when the work that is ready or running ends.
     waiters: Vec<oneshot::Sender<()>>,
@@ -194,20 +211,25 @@ struct Slot {
 impl Board {
     /// Wishes that an object be worked on.
     pub(crate) fn kick(&self, key: Key, urgency: Urgency) {
-        self.state.lock().wish(key, urgency, false, None);
+        self.state.lock().wish(key, urgency, Manner::default(), None);
         self.wake.notify_one();
     }
 
     /// The same, with a look at the destination itself.
     pub(crate) fn verify(&self, key: Key) {
-        self.state.lock().wish(key, Urgency::Check, true, None);
+        self.look(key, Manner { verify: true, hurry: false });
+    }
+
+    /// Wishes for a look at an object in a certain manner.
+    pub(crate) fn look(&self, key: Key, manner: Manner) {
+        self.state.lock().wish(key, Urgency::Check, manner, None);
         self.wake.notify_one();
     }
 
     /// The same; the answer comes when work that began after this call has ended.
     pub(crate) fn kick_and_tell(&self, key: Key) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        self.state.lock().wish(key, Urgency::Change, false, Some(sender));
+        self.state.lock().wish(key, Urgency::Change, Manner::default(), Some(sender));
         self.wake.notify_one();
         receiver
     }
@@ -277,11 +299,11 @@ impl State {
         &mut self,
         key: Key,
         urgency: Urgency,
-        verify: bool,
+        manner: Manner,
         waiter: Option<oneshot::Sender<()>>,
     ) {
         let slot = self.slots.entry(key.clone()).or_default();
-        slot.verify |= verify;
+        slot.manner.add(manner);
         match slot.phase {
             Phase::Running => {
                 slot.again = true;
@@ -294,6 +316,9 @@ impl State {
                 // What is only a look may turn out to be a change: then it is in both queues, and
                 // the second one finds nothing ready.
                 let lane = self.lanes.entry(key.lane()).or_default();
+                if manner.hurry {
+                    lane.paused_until = None;
+                }
                 match urgency {
                     Urgency::Change => lane.changes.push_back(key),
                     Urgency::Check if was_ready => {}
@@ -312,7 +337,7 @@ impl State {
             if let Some(slot) = self.slots.get_mut(&key) {
                 slot.due = None;
             }
-            self.wish(key, Urgency::Change, false, None);
+            self.wish(key, Urgency::Change, Manner::default(), None);
         }
     }
 
@@ -327,7 +352,7 @@ impl State {
                     continue;
                 }
                 slot.phase = Phase::Running;
-                let verify = std::mem::take(&mut slot.verify);
+                let manner = std::mem::take(&mut slot.manner);
                 let due = slot.due.take();
                 due.map(|due| self.due.remove(&due));
                 if let Some(lane) = self.lanes.get_mut(&lane_key) {
@@ -335,7 +360,7 @@ impl State {
                 }
                 self.running += 1;
                 self.served = Some(lane_key);
-                return Some(Job { key, verify });
+                return Some(Job { key, manner });
             }
         }
         None
@@ -371,9 +396,12 @@ impl State {
             waiter.send(()).ok();
         }
         slot.phase = Phase::Resting;
+        slot.manner.add(verdict.manner);
         slot.waiters = std::mem::take(&mut slot.later_waiters);
         if std::mem::take(&mut slot.again) {
-            self.wish(key.clone(), Urgency::Change, false, None);
+            // A pause that this work brought about does not hold up who is in a hurry.
+            let manner = slot.manner;
+            self.wish(key.clone(), Urgency::Change, manner, None);
         } else if let Some(at) = verdict.again_at {
             self.due_count += 1;
             let due = (at, self.due_count);
@@ -448,7 +476,10 @@ mod tests {
         board.kick(key("d", "a"), Urgency::Change);
         assert_eq!(taken(&board), ["d/a"]);
         let until = Instant::now() + Duration::from_secs(5);
-        board.finish(&key("d", "a"), Verdict { again_at: None, pause: Some(until) });
+        board.finish(
+            &key("d", "a"),
+            Verdict { again_at: None, pause: Some(until), ..Verdict::default() },
+        );
         board.kick(key("d", "b"), Urgency::Change);
         assert_eq!(taken(&board), Vec::<String>::new());
         assert_eq!(board.next_due(), Some(until));
@@ -462,7 +493,10 @@ mod tests {
         board.kick(key("paused", "a"), Urgency::Change);
         assert_eq!(taken(&board), ["paused/a"]);
         let until = Instant::now() + Duration::from_secs(5);
-        board.finish(&key("paused", "a"), Verdict { again_at: None, pause: Some(until) });
+        board.finish(
+            &key("paused", "a"),
+            Verdict { again_at: None, pause: Some(until), ..Verdict::default() },
+        );
         board.kick(key("paused", "b"), Urgency::Change);
         for number in 0..RUNNING_MAX {
             let lane = (number / LANE_RUNNING_MAX).to_string();
@@ -477,12 +511,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_look_that_did_not_happen_is_still_wished_for_when_it_is_due() {
+        let board = Board::default();
+        board.verify(key("d", "a"));
+        let manner = board.take(Instant::now()).unwrap().manner;
+        assert!(manner.verify);
+        let again_at = Some(Instant::now() + Duration::from_secs(5));
+        board.finish(&key("d", "a"), Verdict { again_at, pause: None, manner });
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(board.take(Instant::now()).unwrap().manner, manner);
+        board.finish(&key("d", "a"), Verdict::default());
+        board.kick(key("d", "a"), Urgency::Check);
+        assert_eq!(board.take(Instant::now()).unwrap().manner, Manner::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hurry_ends_a_pause() {
+        let board = Board::default();
+        board.kick(key("d", "a"), Urgency::Change);
+        assert_eq!(taken(&board), ["d/a"]);
+        board.look(key("d", "a"), Manner { verify: false, hurry: true });
+        let until = Instant::now() + Duration::from_secs(5);
+        let verdict = Verdict { pause: Some(until), ..Verdict::default() };
+        board.finish(&key("d", "a"), verdict);
+        assert!(board.take(Instant::now()).unwrap().manner.hurry);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_due_later_comes_back_once() {
         let board = Board::default();
         board.kick(key("d", "a"), Urgency::Change);
         assert_eq!(taken(&board), ["d/a"]);
         let again_at = Some(Instant::now() + Duration::from_secs(5));
-        board.finish(&key("d", "a"), Verdict { again_at, pause: None });
+        board.finish(&key("d", "a"), Verdict { again_at, ..Verdict::default() });
         assert_eq!(board.next_due(), again_at);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(taken(&board), ["d/a"]);

@@ -223,29 +223,44 @@ impl Pass {
     }
 
     /// Finds everything that waits in storage.
-    async fn sweep(&self) -> Result<(), Error> {
+    ///
+    /// What cannot be read in one namespace holds up no other one; the first failure is told at
+    /// the end.
+    pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let found = self.local.namespaces().await?;
         *self.namespaces.lock() = found.into_iter().map(Arc::new).collect();
+        let mut outcome = Ok(());
         for namespace in self.namespaces() {
+            let marks = self.find_marks(&namespace).await;
             let store = Store::open(&self.barrier, &namespace);
-            for (destination, secret) in store.dirty_ids().await? {
-                self.board.kick(Key::new(&namespace, &destination, &secret), Urgency::Change);
-            }
-            purge::find(self, &store, &namespace).await?;
+            let purges = purge::find(self, &store, &namespace).await;
+            outcome = outcome.and(marks).and(purges);
         }
         event::depth(self.board.depth());
+        Ok(outcome?)
+    }
+
+    async fn find_marks(&self, namespace: &Arc<Namespace>) -> Result<(), StorageError> {
+        for (destination, secret) in Store::open(&self.barrier, namespace).dirty_ids().await? {
+            self.board.kick(Key::new(namespace, &destination, &secret), Urgency::Change);
+        }
         Ok(())
     }
 
-    /// Turns change notes into dirty marks.
+    /// Turns change notes into dirty marks; what fails in one namespace holds up no other one.
     async fn spread(&self) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
         for namespace in self.namespaces() {
-            let dirty = dirty::spread(&self.barrier, &namespace, self.clock.now()).await?;
-            for key in dirty {
-                self.board.kick(key, Urgency::Change);
+            match dirty::spread(&self.barrier, &namespace, self.clock.now()).await {
+                Ok(dirty) => {
+                    for key in dirty {
+                        self.board.kick(key, Urgency::Change);
+                    }
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -48,10 +48,10 @@ pub enum Reason {
     Content,
     /// Somebody asked for it again.
     Asked,
-    /// The tags differ.
-    Tags,
     /// The destination lost it, or holds something else.
     Drift,
+    /// Only the tags differ.
+    Tags,
 }
 
 /// The steps that bring a destination to what is desired: deliveries first, so that no reader finds
@@ -81,13 +81,11 @@ fn reason(object: &Desired, entry: Option<&LedgerEntry>, found: Found<'_>) -> Op
     if delivered.generation != object.generation {
         return Some(Reason::Asked);
     }
-    if delivered.tags != object.tags {
-        return Some(Reason::Tags);
-    }
     if found.is_some_and(|found| differs(found.get(&object.name), &delivered.version_id)) {
         return Some(Reason::Drift);
     }
-    None
+    // Last: for tags alone the value is not written.
+    (delivered.tags != object.tags).then_some(Reason::Tags)
 }
 
 /// Whether the destination no longer holds the version we delivered.
@@ -168,6 +166,25 @@ mod tests {
         desired[0].name = "new".to_owned();
         let put = Step::Put { name: "new".to_owned(), why: Reason::New };
         assert_eq!(plan(&desired, &ledger, None), [put, Step::Delete { name: "old".to_owned() }]);
+    }
+
+    #[test]
+    fn a_drifted_value_is_written_also_when_the_tags_changed() {
+        let mut desired = vec![Desired {
+            name: "name".to_owned(),
+            source_version: 1,
+            generation: 1,
+            content_mark: "mark".to_owned(),
+            tags: BTreeMap::new(),
+        }];
+        let mut ledger = Vec::new();
+        act(&plan(&desired, &ledger, None)[0], &desired, &mut ledger, 1);
+        desired[0].tags.insert("team".to_owned(), "blue".to_owned());
+        let put = |why| [Step::Put { name: "name".to_owned(), why }];
+        assert_eq!(plan(&desired, &ledger, Some(&remote(&ledger))), put(Reason::Tags));
+        let mut found = remote(&ledger);
+        found.get_mut("name").unwrap().version_id = Some("somebody's".to_owned());
+        assert_eq!(plan(&desired, &ledger, Some(&found)), put(Reason::Drift));
     }
 
     proptest! {

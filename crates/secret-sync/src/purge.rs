@@ -16,16 +16,24 @@ use std::sync::Arc;
 /// Associations that are marked in one batch.
 const BATCH: usize = 100;
 
-/// Finds the deletions that were begun in a namespace.
+/// Finds the deletions that were begun in a namespace. A destination that cannot be read hides no
+/// other one; the first failure is told at the end.
 pub(crate) async fn find(
     pass: &Pass,
     store: &Store,
     namespace: &Arc<Namespace>,
 ) -> Result<(), Error> {
+    let mut outcome = Ok(());
     for folder in store.destination_names("").await? {
         let kind = folder.trim_end_matches('/').to_owned();
         for name in store.destination_names(&folder).await? {
-            let found = store.destination(&kind, &name).await?;
+            let found = match store.destination(&kind, &name).await {
+                Ok(found) => found,
+                Err(error) => {
+                    outcome = outcome.and(Err(error));
+                    continue;
+                }
+            };
             if found.is_some_and(|(destination, _)| destination.is_purging()) {
                 pass.board.kick_purge(PurgeKey {
                     namespace: namespace.clone(),
@@ -35,7 +43,7 @@ pub(crate) async fn find(
             }
         }
     }
-    Ok(())
+    outcome
 }
 
 /// Carries a deletion on. A failure is found again by the next sweep.

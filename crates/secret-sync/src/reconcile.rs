@@ -14,6 +14,7 @@ use crate::{
 use bailee_crypto::clock::from_millis;
 use bailee_sdk::Namespace;
 use bailee_storage::Error;
+use futures_util::{StreamExt, stream};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -24,62 +25,74 @@ use std::{
 const SURVEY_LAG: Duration = Duration::from_secs(600);
 /// Pages of a survey: of a hundred objects each.
 const SURVEY_PAGES_MAX: usize = 10_000;
+/// Destinations that are surveyed at once.
+const SURVEYS_MAX: usize = 8;
 
-/// Wishes for work on every association; for those that the destination shows otherwise than we
-/// left them, with a closer look.
+/// Wishes for work on every association, and when the destinations have been surveyed once more for
+/// those that look otherwise than we left them. A destination that answers late, or cannot be read,
+/// holds up nobody else.
 pub(crate) async fn reconcile(pass: &Pass) {
-    let (mut associations, mut suspects) = (0, 0);
+    let (mut associations, mut suspected) = (0, 0);
+    let mut destinations = Vec::new();
     for namespace in pass.namespaces() {
-        match of_namespace(pass, &namespace).await {
-            Ok((compared, suspected)) => {
-                associations += compared;
-                suspects += suspected;
+        match kick_all(pass, &namespace).await {
+            Ok((kicked, found)) => {
+                associations += kicked;
+                let found = found.into_iter();
+                destinations.extend(found.map(|destination| (namespace.clone(), destination)));
             }
             Err(error) => event::storage_failed("reconcile", &error),
         }
     }
-    event::reconciled(associations, suspects);
-}
-
-async fn of_namespace(pass: &Pass, namespace: &Arc<Namespace>) -> Result<(usize, usize), Error> {
-    let store = Store::open(&pass.barrier, namespace);
-    let mut destinations: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (destination, secret) in store.association_ids().await? {
-        destinations.entry(destination).or_default().push(secret);
-    }
-    let (mut compared, mut suspected) = (0, 0);
-    for (destination, secrets) in destinations {
-        let suspects = suspects(pass, &store, namespace, &destination).await?;
-        compared += secrets.len();
-        suspected += suspects.len();
-        for secret in secrets {
-            let key = Key::new(namespace, &destination, &secret);
-            if suspects.contains(&secret) {
-                pass.board.verify(key);
-            } else {
-                pass.board.kick(key, Urgency::Check);
-            }
+    let surveys = destinations.into_iter().map(|(namespace, destination)| async move {
+        let suspects = suspects(pass, &namespace, &destination).await?;
+        for secret in &suspects {
+            pass.board.verify(Key::new(&namespace, &destination, secret));
+        }
+        Ok::<usize, Error>(suspects.len())
+    });
+    let mut surveys = stream::iter(surveys).buffer_unordered(SURVEYS_MAX);
+    while let Some(survey) = surveys.next().await {
+        match survey {
+            Ok(suspects) => suspected += suspects,
+            Err(error) => event::storage_failed("survey a destination", &error),
         }
     }
-    Ok((compared, suspected))
+    event::reconciled(associations, suspected);
+}
+
+/// Wishes for work on every association of a namespace: how many there are, and the destinations
+/// they are kept at.
+async fn kick_all(
+    pass: &Pass,
+    namespace: &Arc<Namespace>,
+) -> Result<(usize, BTreeSet<String>), Error> {
+    let ids = Store::open(&pass.barrier, namespace).association_ids().await?;
+    for (destination, secret) in &ids {
+        pass.board.kick(Key::new(namespace, destination, secret), Urgency::Check);
+    }
+    Ok((ids.len(), ids.into_iter().map(|(destination, _)| destination).collect()))
 }
 
 /// Secrets that the destination shows otherwise than we left them.
 async fn suspects(
     pass: &Pass,
-    store: &Store,
     namespace: &Namespace,
     destination: &str,
-) -> Result<BTreeSet<String>, Error> {
-    let associations = store.associations(destination).await?;
-    let Some((_, first)) = associations.first() else { return Ok(BTreeSet::new()) };
+) -> Result<Vec<String>, Error> {
+    let store = Store::open(&pass.barrier, namespace);
+    let Some((_, first)) = store.associations(destination).await?.into_iter().next() else {
+        return Ok(Vec::new());
+    };
     let (kind, name) = (&first.destination_type, &first.destination_name);
-    let configured = match pass.registry.configured(store, namespace, kind, name).await {
+    let configured = match pass.registry.configured(&store, namespace, kind, name).await {
         Ok(Some(configured)) => configured,
         // Each association will say what is wrong with its destination.
-        Ok(None) | Err(_) => return Ok(BTreeSet::new()),
+        Ok(None) | Err(_) => return Ok(Vec::new()),
     };
-    let Some(found) = survey(&configured).await else { return Ok(BTreeSet::new()) };
+    let Some(found) = survey(&configured).await else { return Ok(Vec::new()) };
+    // Read after the survey: what was delivered meanwhile is known to be young.
+    let associations = Store::open(&pass.barrier, namespace).associations(destination).await?;
     let now = pass.clock.now();
     let suspicious = |association: &Association| is_suspicious(association, &found, now);
     Ok(associations

@@ -44,6 +44,7 @@ struct State {
     objects: BTreeMap<String, Object>,
     faults: VecDeque<Fault>,
     latency: Duration,
+    survey_latency: Duration,
     /// What arrived, in order: name, and bytes or a removal.
     history: Vec<(String, Option<Vec<u8>>)>,
     attempts: usize,
@@ -111,6 +112,11 @@ impl FakeCloud {
     /// How long each call takes.
     pub fn set_latency(&self, latency: Duration) {
         self.state.lock().latency = latency;
+    }
+
+    /// How long each survey takes.
+    pub fn set_survey_latency(&self, latency: Duration) {
+        self.state.lock().survey_latency = latency;
     }
 
     /// The current value of an object, as text.
@@ -216,6 +222,10 @@ impl Destination for FakeCloud {
     }
 
     async fn survey(&self, names: &Names, _after: Option<Cursor>) -> Result<Survey, Error> {
+        let latency = self.state.lock().survey_latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let state = self.state.lock();
         let wanted = |name: &String, object: &Object| match names {
             Names::Ours => object.tags.contains_key(OWNERSHIP_TAG),

@@ -3,7 +3,7 @@
 
 use crate::{
     association::{Association, State},
-    board::{Board, Job, Key, PurgeKey, Verdict},
+    board::{Board, Job, Key, Manner, PurgeKey, Verdict},
     destination::{Deletion, Delivered, Delivery, LedgerEntry, Names, Note, Remote},
     event,
     failure::{Error, Failure, Status},
@@ -104,7 +104,8 @@ impl Worker {
             Ok(verdict) => verdict,
             Err(error) => {
                 event::storage_failed("work on an association", &error);
-                Verdict { again_at: Some(Instant::now() + STORAGE_RETRY), pause: None }
+                let again_at = Some(Instant::now() + STORAGE_RETRY);
+                Verdict { again_at, pause: None, manner: job.manner }
             }
         }
     }
@@ -120,11 +121,16 @@ impl Worker {
         if store.config().await?.disabled {
             return Ok(Verdict::default());
         }
-        if let Some(at) = association.not_before(self.clock.now()) {
-            return Ok(Verdict { again_at: Some(self.instant(at)), pause: None });
+        let not_before = association.not_before(self.clock.now());
+        if let Some(at) = not_before.filter(|_| !job.manner.hurry) {
+            let again_at = Some(self.instant(at));
+            return Ok(Verdict { again_at, pause: None, manner: job.manner });
         }
         let (outcome, purging) = self.outcome(&store, job, &association).await;
-        let verdict = self.record(&job.key, mark, &association, outcome).await?;
+        // What a look showed is not done: the next attempt has to look again.
+        let verify = job.manner.verify && outcome.result.is_err();
+        let mut verdict = self.record(&job.key, mark, &association, outcome).await?;
+        verdict.manner = Manner { verify, hurry: false };
         if purging {
             self.board.kick_purge(PurgeKey {
                 namespace: namespace.clone(),
@@ -145,7 +151,7 @@ impl Worker {
         match self.configured(store, &job.key, association).await {
             Ok(configured) => {
                 let task = Task::new(&job.key, association, &configured);
-                (self.attempt(&task, job.verify).await, configured.stored.is_purging())
+                (self.attempt(&task, job.manner.verify).await, configured.stored.is_purging())
             }
             // Where nothing was ever delivered, nothing needs the destination to be removed.
             Err(_) if association.removing && association.ledger.is_empty() => {
@@ -501,7 +507,7 @@ impl Worker {
                 if outcome.acted || current.state.status != status {
                     current.state = State::done(status, now, notes);
                 }
-                Verdict { again_at: again_at.map(|at| self.instant(at)), pause: None }
+                Verdict { again_at: again_at.map(|at| self.instant(at)), ..Verdict::default() }
             }
             Err(error) => {
                 let attempts = current.state.problem.as_ref().map_or(0, |problem| problem.attempts);
@@ -512,7 +518,7 @@ impl Worker {
                 event::failed(kind, name, key, error, attempts.saturating_add(1));
                 let again_at = wait.map(|wait| Instant::now() + wait);
                 let pause = again_at.filter(|_| error.failure == Failure::Throttled);
-                Verdict { again_at, pause }
+                Verdict { again_at, pause, ..Verdict::default() }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Named, Nothing, Paths, unsupported_path};
 use crate::{
-    board::{Board, Key, PurgeKey, Urgency},
+    board::{Board, Key, Manner, PurgeKey},
     naming,
     registry::{DestinationKind, Details, Purge, StoredDestination},
     store::Store,
@@ -203,6 +203,9 @@ impl Paths {
         }
         // Other credentials may see another account: what is there is looked at.
         let verify = before.as_ref().is_some_and(|before| before.details != destination.details);
+        let elsewhere = before.as_ref().is_some_and(|before| before.network != destination.network);
+        // What failed over the old ones need not wait as long as they made it.
+        let manner = Manner { verify, hurry: verify || elsewhere };
         let build = self.sync.registry.build(&destination, &request.namespace).await;
         build.map_err(|error| Error::invalid(error.message))?;
         store.put_destination(&destination).await?;
@@ -211,7 +214,7 @@ impl Paths {
         let board = self.board().filter(|_| before.is_some());
         Ok(Body::After(Box::pin(async move {
             if let Some(board) = board {
-                look_again(&board, &barrier, &namespace, &id, verify).await?;
+                look_again(&board, &barrier, &namespace, &id, manner).await?;
             }
             Ok(Reply::data(&data))
         }))
@@ -345,16 +348,11 @@ async fn look_again(
     barrier: &Arc<Barrier>,
     namespace: &Arc<Namespace>,
     id: &str,
-    verify: bool,
+    manner: Manner,
 ) -> Result<(), Error> {
     let store = Store::open(barrier, namespace);
     for (secret, _) in store.associations(id).await? {
-        let key = Key::new(namespace, id, &secret);
-        if verify {
-            board.verify(key);
-        } else {
-            board.kick(key, Urgency::Check);
-        }
+        board.look(Key::new(namespace, id, &secret), manner);
     }
     Ok(())
 }

@@ -3,5 +3,6 @@
 mod api;
 mod aws;
 mod faults;
+mod isolation;
 mod passes;
 mod world;

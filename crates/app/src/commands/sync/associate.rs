@@ -30,7 +30,7 @@ impl Associate {
         if !context.output.is_table() {
             return context.output.secret(&answer, None);
         }
-        status::show_one(context, &target, &answer, (mount, secret))?;
+        status::show_one(context, &target, &answer, (mount, secret)).await?;
         context.output.warnings(&answer)
     }
 }
@@ -45,7 +45,7 @@ impl Dissociate {
         if !context.output.is_table() {
             return context.output.secret(&answer, None);
         }
-        status::show_one(context, &target, &answer, (mount, secret))?;
+        status::show_one(context, &target, &answer, (mount, secret)).await?;
         context.output.warnings(&answer)
     }
 }

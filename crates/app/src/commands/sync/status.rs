@@ -156,7 +156,7 @@ impl Found {
 }
 
 /// Shows one secret of an answer to `associate` or `dissociate`.
-pub(super) fn show_one(
+pub(super) async fn show_one(
     context: &mut Context,
     target: &Target,
     answer: &Secret,
@@ -165,18 +165,43 @@ pub(super) fn show_one(
     let name = secret.trim_start_matches('/');
     let entries = entries(answer);
     let of_name: Vec<&Value> = entries.iter().filter(|e| text(e, "secret_name") == name).collect();
-    if of_name.is_empty() {
+    // The answer holds all secrets of the destination, also those that another mount has by this
+    // name, and tells mounts by their accessors.
+    let mounts = if of_name.is_empty() { BTreeMap::new() } else { mounts(context).await? };
+    let mount = mount.trim_matches('/');
+    let found = of_mount(&of_name, &mounts, mount);
+    if found.is_empty() {
         return context
             .output
             .line(&format!("{target} does not hold {mount}/{name}; nothing is left to do."));
     }
     let mut table = head();
     let now = SystemClock.now();
-    for entry in of_name {
-        row(&mut table, &format!("{}/{name}", mount.trim_matches('/')), entry, now);
+    for (mount, entry) in found {
+        row(&mut table, &format!("{mount}/{name}"), entry, now);
     }
     context.output.line(&format!("{target}\n"))?;
     context.output.table(&table)
+}
+
+/// Those entries that are of the mount at this path, or may be: which mount an accessor stands for
+/// the token may not be permitted to see. Each with the path, or the accessor, to show for it.
+fn of_mount<'a>(
+    entries: &[&'a Value],
+    mounts: &BTreeMap<String, String>,
+    path: &'a str,
+) -> Vec<(&'a str, &'a Value)> {
+    let known = |entry: &Value| mounts.get(text(entry, "accessor")).map(|p| p.trim_matches('/'));
+    let of_path = entries.iter().find(|entry| known(entry) == Some(path));
+    if let Some(entry) = of_path {
+        return vec![(path, *entry)];
+    }
+    let unknown: Vec<&Value> =
+        entries.iter().copied().filter(|entry| known(entry).is_none()).collect();
+    match unknown.as_slice() {
+        [one] if entries.len() == 1 => vec![(path, *one)],
+        _ => unknown.into_iter().map(|entry| (text(entry, "accessor"), entry)).collect(),
+    }
 }
 
 fn head() -> Table {
@@ -288,6 +313,36 @@ mod tests {
             out.text()
         );
         assert!(out.text().contains("\nsecret/app    vault/kv_1/app    SYNCED"), "{}", out.text());
+    }
+
+    #[tokio::test]
+    async fn one_secret_is_shown_without_another_mounts_secret_of_that_name() {
+        let entry = |accessor: &str| {
+            json!({"accessor": accessor, "secret_name": "app", "sync_status": "SYNCED",
+                "external_name": format!("vault/{accessor}/app"),
+                "updated_at": "1970-01-01T00:00:00Z"})
+        };
+        let mounts = json!({"data": {"secret": {
+            "secret/": {"accessor": "kv_1"}, "team/kv/": {"accessor": "kv_2"}}}});
+        let both = json!({"kv_1/app": entry("kv_1"), "kv_2/app": entry("kv_2")});
+        let other = json!({"kv_2/app": entry("kv_2")});
+        let shown = async |answer: &Value, mounts: (u16, Value)| {
+            let answer = json!({"data": {"associated_secrets": answer}});
+            let (mut context, out, ..) =
+                testing::context(Format::Table, vec![(200, answer), mounts]).await;
+            let answer = context.find("", Outgoing::new(Method::Get, "a")).await.unwrap().unwrap();
+            let target = Target::parse("aws-sm/m").unwrap();
+            show_one(&mut context, &target, &answer, ("secret/", "app")).await.unwrap();
+            out.text()
+        };
+        let text = shown(&both, (200, mounts.clone())).await;
+        assert!(text.contains("\nsecret/app ") && text.contains("vault/kv_1/app"), "{text}");
+        assert!(!text.contains("kv_2"), "{text}");
+        let text = shown(&other, (200, mounts)).await;
+        assert!(text.contains("does not hold secret/app"), "{text}");
+        // Whoever may not see the mounts sees their accessors.
+        let text = shown(&both, (403, json!({"errors": ["permission denied"]}))).await;
+        assert!(text.contains("\nkv_1/app ") && text.contains("\nkv_2/app "), "{text}");
     }
 
     #[test]
