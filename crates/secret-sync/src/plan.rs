@@ -54,6 +54,19 @@ pub enum Reason {
     Tags,
 }
 
+impl Reason {
+    /// The word for it in log lines.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::New => "new",
+            Reason::Content => "content",
+            Reason::Asked => "asked",
+            Reason::Drift => "drift",
+            Reason::Tags => "tags",
+        }
+    }
+}
+
 /// The steps that bring a destination to what is desired: deliveries first, so that no reader finds
 /// nothing while a name changes; then removals.
 pub fn plan(desired: &[Desired], ledger: &[LedgerEntry], found: Found<'_>) -> Vec<Step> {

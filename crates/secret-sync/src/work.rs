@@ -323,7 +323,7 @@ impl Worker {
         let receipt = result?;
         let kind = &task.association.destination_type;
         let name = &task.association.destination_name;
-        event::delivered(kind, name, task.key, started.elapsed(), reason(why));
+        event::delivered(kind, name, task.key, started.elapsed(), why.name());
         let mut tags = desired.tags.clone();
         for left in &receipt.tags_left {
             let value = delivery.previous.as_ref().and_then(|previous| previous.tags.get(left));
@@ -588,15 +588,5 @@ impl Outcome {
         if first && failed && current.entry(&seen.external_name).is_some_and(unconfirmed) {
             current.forget(&seen.external_name);
         }
-    }
-}
-
-fn reason(why: Reason) -> &'static str {
-    match why {
-        Reason::New => "new",
-        Reason::Content => "content",
-        Reason::Asked => "asked",
-        Reason::Tags => "tags",
-        Reason::Drift => "drift",
     }
 }
