@@ -1,7 +1,7 @@
 //! From an engine's reply to the answer; the token of a login.
 
 use crate::{
-    Answer, Auth, Call, Content, Leased,
+    Answer, Call, Content, Leased,
     handle::Admitted,
     kernel::Kernel,
     token::{self, NewToken},
@@ -50,7 +50,7 @@ impl Kernel {
         view: &View,
         login: Login,
         warnings: &mut Vec<String>,
-    ) -> Result<Auth, Error> {
+    ) -> Result<Issued, Error> {
         let target = &admitted.target;
         let mut policies: Vec<String> =
             login.policies.iter().map(|policy| policy.to_lowercase()).collect();
@@ -85,7 +85,7 @@ impl Kernel {
         };
         let made = self.tokens.create(view, new).await?;
         warnings.extend(made.warnings);
-        Ok(Auth {
+        Ok(Issued {
             ttl: made.token.creation_ttl,
             client_token: made.secret,
             accessor: made.token.accessor.clone(),
@@ -135,7 +135,7 @@ fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
             let (ttl, renewable) = (lease.ttl, lease.renewable);
             answer.leased = Some(Leased { id: String::new(), ttl, renewable });
         }
-        Body::Token(issued) => answer.auth = Some(Box::new((*issued).into())),
+        Body::Token(issued) => answer.auth = Some(issued),
         Body::Raw { content_type, bytes } => {
             answer.content = Content::Raw { content_type, bytes };
         }
@@ -144,23 +144,4 @@ fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-impl From<Issued> for Auth {
-    fn from(issued: Issued) -> Auth {
-        Auth {
-            client_token: issued.client_token,
-            accessor: issued.accessor,
-            policies: issued.policies,
-            token_policies: issued.token_policies,
-            identity_policies: issued.identity_policies,
-            metadata: issued.metadata,
-            ttl: issued.ttl,
-            renewable: issued.renewable,
-            entity_id: issued.entity_id,
-            token_type: issued.token_type,
-            orphan: issued.orphan,
-            num_uses: issued.num_uses,
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! A request as it enters the kernel, and the answer as it leaves.
 
 use bailee_crypto::Sensitive;
-use bailee_sdk::{Json, Operation};
+use bailee_sdk::{Json, Operation, request::Issued};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 /// A request, free of HTTP.
 pub struct Call {
@@ -42,7 +42,7 @@ pub struct Answer {
     /// The lease under which it holds.
     pub leased: Option<Leased>,
     /// A token that was made or renewed.
-    pub auth: Option<Box<Auth>>,
+    pub auth: Option<Box<Issued>>,
     /// Sentences for the user that are not errors.
     pub warnings: Vec<String>,
     /// Answered as "not found" although there is data to show.
@@ -78,33 +78,4 @@ pub struct Leased {
     pub ttl: Duration,
     /// Whether it can be prolonged.
     pub renewable: bool,
-}
-
-/// A token as its owner sees it when it is made or renewed.
-#[derive(Clone, Debug)]
-pub struct Auth {
-    /// The token.
-    pub client_token: Sensitive<String>,
-    /// Its public handle.
-    pub accessor: String,
-    /// All policies that apply.
-    pub policies: Vec<String>,
-    /// Policies of the token itself.
-    pub token_policies: Vec<String>,
-    /// Policies of the entity behind it.
-    pub identity_policies: Vec<String>,
-    /// Shown with the token.
-    pub metadata: BTreeMap<String, String>,
-    /// How long it lasts.
-    pub ttl: Duration,
-    /// Whether it can be prolonged.
-    pub renewable: bool,
-    /// The entity behind it; empty for none.
-    pub entity_id: String,
-    /// `service` or `batch`.
-    pub token_type: &'static str,
-    /// Whether it outlives the token that made it.
-    pub orphan: bool,
-    /// Uses it is good for; 0 for no limit.
-    pub num_uses: u64,
 }

@@ -28,7 +28,7 @@ mod token;
 mod tests;
 
 pub use audit::{AuditDevice, FileDevice};
-pub use call::{Answer, Auth, Call, Content, Leased};
+pub use call::{Answer, Call, Content, Leased};
 pub use session::Session;
 pub use state::{Core, Initialize, Initialized, Parts, Settings};
 pub use status::{Health, Leader, SealStatus};

@@ -41,7 +41,16 @@ pub struct Request<I> {
 impl<I> Request<I> {
     /// The same request with another input.
     pub fn with_input<J>(self, input: J) -> Request<J> {
-        Request {
+        self.replace_input(input).1
+    }
+
+    /// The input, and the request without it.
+    pub fn take_input(self) -> (I, Request<()>) {
+        self.replace_input(())
+    }
+
+    fn replace_input<J>(self, input: J) -> (I, Request<J>) {
+        let rest = Request {
             input,
             operation: self.operation,
             path: self.path,
@@ -52,36 +61,8 @@ impl<I> Request<I> {
             mounts: self.mounts,
             view: self.view,
             changes: self.changes,
-        }
-    }
-
-    /// The input, and the request without it.
-    pub fn take_input(self) -> (I, Request<()>) {
-        let Request {
-            input,
-            operation,
-            path,
-            caller,
-            now,
-            namespace,
-            mount,
-            mounts,
-            view,
-            changes,
-        } = self;
-        let rest = Request {
-            input: (),
-            operation,
-            path,
-            caller,
-            now,
-            namespace,
-            mount,
-            mounts,
-            view,
-            changes,
         };
-        (input, rest)
+        (self.input, rest)
     }
 
     /// Notes that the secret at `path` of this mount gets another value, or none, with this batch.

@@ -1,8 +1,8 @@
 //! The envelope: answers and errors as JSON that clients of this API know.
 
 use crate::{event, status::status};
-use bailee_kernel::{Answer, Auth, Content};
-use bailee_sdk::Error;
+use bailee_kernel::{Answer, Content};
+use bailee_sdk::{Error, request::Issued};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
@@ -138,7 +138,7 @@ fn is_envelope(name: &str) -> bool {
     )
 }
 
-fn auth_fields(auth: &Auth) -> Value {
+fn auth_fields(auth: &Issued) -> Value {
     json!({
         "client_token": auth.client_token.expose(),
         "accessor": auth.accessor,

@@ -1,9 +1,9 @@
 //! What a line says.
 
 use super::{Hasher, Trace};
-use crate::{Answer, Auth, Call, Content};
+use crate::{Answer, Call, Content};
 use bailee_notation::json;
-use bailee_sdk::{Error, engine::Class};
+use bailee_sdk::{Error, engine::Class, request::Issued};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::time::SystemTime;
@@ -179,7 +179,7 @@ fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
     Value::Object(response)
 }
 
-fn issued(auth: &Auth, hasher: &Hasher) -> Value {
+fn issued(auth: &Issued, hasher: &Hasher) -> Value {
     serde_json::json!({
         "client_token": hasher.text(auth.client_token.expose()),
         "accessor": hasher.text(&auth.accessor),
