@@ -4,7 +4,7 @@ use crate::{assemble::App, token_file};
 use anyhow::{Context, Result, anyhow};
 use bailee_crypto::{Sensitive, random};
 use bailee_kernel::{Call, Initialize};
-use bailee_sdk::Operation;
+use bailee_sdk::{Headers, Operation};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 
@@ -53,6 +53,7 @@ async fn call(app: &App, token: &Sensitive<String>, path: &str, input: Value) ->
         token: Some(token.clone()),
         wrap_ttl: None,
         remote: None,
+        headers: Headers::default(),
     };
     app.core().handle(call).await.map_err(told)?;
     Ok(())

@@ -64,6 +64,7 @@ impl Kernel {
         policies.dedup();
         let (default, max) =
             target.mounted.entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
+        let max = if login.max_ttl.is_zero() { max } else { max.min(login.max_ttl) };
         let new = NewToken {
             namespace: (*target.place.namespace).clone(),
             parent: None,
@@ -72,14 +73,14 @@ impl Kernel {
             path: format!("{}{}", target.mounted.mount.path, target.path),
             meta: login.metadata.clone(),
             ttl: login.ttl,
-            explicit_max_ttl: login.max_ttl,
+            explicit_max_ttl: login.explicit_max_ttl,
             period: login.period.unwrap_or_default(),
             num_uses: login.num_uses,
             renewable: login.renewable,
             entity_id: None,
             internal: login.internal,
             id: None,
-            limits: Some(token::TtlLimits { default, max }),
+            limits: Some(token::TtlLimits { default: default.min(max), max }),
             eternal: false,
             now: admitted.now,
         };

@@ -1,7 +1,7 @@
 //! A request as it enters the kernel, and the answer as it leaves.
 
 use bailee_crypto::Sensitive;
-use bailee_sdk::{Json, Operation, request::Issued};
+use bailee_sdk::{Headers, Json, Operation, request::Issued};
 use serde_json::{Map, Value};
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -23,6 +23,8 @@ pub struct Call {
     pub wrap_ttl: Option<Duration>,
     /// Where the client is.
     pub remote: Option<SocketAddr>,
+    /// Headers that someone asked for: audit, or the mount.
+    pub headers: Headers,
 }
 
 /// Not even its field names are shown: input is secret.

@@ -11,7 +11,9 @@ use crate::{
     token::{self, Token},
 };
 use bailee_barrier::View;
-use bailee_sdk::{Body, Caller, Code, Error, Operation, Request, change, request::Changes};
+use bailee_sdk::{
+    Body, Caller, Code, Error, Headers, Operation, Request, change, request::Changes,
+};
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::SystemTime};
 
@@ -301,6 +303,8 @@ impl Kernel {
             mounts: target.place.secrets.clone(),
             view: self.barrier.view(&target.mounted.prefix),
             changes,
+            remote: call.remote.map(|remote| remote.ip()),
+            headers: call.headers.clone(),
         }
     }
 }
@@ -350,14 +354,14 @@ pub(crate) fn within(token: &Token, place: &Place, path: &str) -> String {
 /// Many endpoints serve a path with a slash at its end like the one without: a denial of that holds
 /// for both.
 fn is_denied_without_slash(acl: &Acl, operation: Operation, path: &str) -> bool {
-    let bare = if operation == Operation::List { None } else { path.strip_suffix('/') };
+    let bare = if operation.is_listing() { None } else { path.strip_suffix('/') };
     bare.is_some_and(|bare| acl.denies(bare))
 }
 
 fn check_path(call: &Call) -> Result<(), Error> {
     let writes = match call.operation {
         Operation::Create | Operation::Update | Operation::Patch => true,
-        Operation::Read | Operation::Delete | Operation::List => false,
+        Operation::Read | Operation::Delete | Operation::List | Operation::Scan => false,
     };
     if writes && call.path.ends_with('/') {
         return Err(Error::invalid("cannot write to a path ending in '/'"));
@@ -419,5 +423,6 @@ pub(crate) fn system_call(
         token: None,
         wrap_ttl: None,
         remote: None,
+        headers: Headers::default(),
     }
 }

@@ -43,13 +43,16 @@ pub(crate) struct NamespaceEntry {
 
 /// The table of contents of an engine.
 pub(crate) struct Served {
+    /// The engine.
+    pub(crate) engine: Arc<dyn Engine>,
     /// All it serves.
     pub(crate) paths: Vec<Path>,
 }
 
 impl Served {
     pub(crate) fn new(engine: Arc<dyn Engine>) -> Served {
-        Served { paths: engine.paths() }
+        let paths = engine.clone().paths();
+        Served { engine, paths }
     }
 }
 

@@ -145,7 +145,7 @@ impl Core {
     pub async fn handle(&self, call: Call) -> Result<Answer, Error> {
         let active = self.active().ok_or_else(sealed)?;
         match call.operation {
-            Operation::Read | Operation::List => active.kernel.handle(call).await,
+            Operation::Read | Operation::List | Operation::Scan => active.kernel.handle(call).await,
             Operation::Create | Operation::Update | Operation::Patch | Operation::Delete => {
                 let work = tokio::spawn(async move { active.kernel.handle(call).await });
                 work.await.unwrap_or_else(|failed| {

@@ -93,7 +93,7 @@ impl Kernel {
             let serves = declared.endpoints.contains_key(&operation);
             let takes_folders = ["...}", "...?}"].iter().any(|end| declared.pattern.ends_with(end));
             let folder = rest.ends_with('/') && !takes_folders;
-            if folder && !(serves && operation == Operation::List) {
+            if folder && !(serves && operation.is_listing()) {
                 // What is not a folder has no name with a slash.
                 continue;
             }

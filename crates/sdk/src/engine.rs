@@ -1,6 +1,6 @@
 //! The contract of a mountable engine.
 
-use crate::{Error, Path, View};
+use crate::{Error, Login, Path, Sensitive, View};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,6 +26,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Takes back what a lease stands for. Called again until it succeeds.
     async fn revoke(&self, _view: &View, _lease: &Lease) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Asked when a token that this auth method made is to be prolonged: what a login would give
+    /// now, or why it may not go on. `None`: as it was.
+    async fn renew_login(&self, _view: &View, _renewal: &Renewal) -> Result<Option<Login>, Error> {
+        Ok(None)
     }
 
     /// Undoes an outside effect whose request never finished.
@@ -67,6 +73,19 @@ impl fmt::Debug for EngineKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EngineKind({})", self.name)
     }
+}
+
+/// A token of an auth method that is to be prolonged.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// What the method kept with the token ([`Login::internal`]).
+    pub internal: Option<Sensitive<String>>,
+    /// The metadata of the login.
+    pub metadata: BTreeMap<String, String>,
+    /// Policies that the token has itself, sorted, `default` included.
+    pub policies: Vec<String>,
+    /// When it is asked.
+    pub now: SystemTime,
 }
 
 /// What an engine gave out for a time.

@@ -23,4 +23,7 @@ pub use bailee_crypto::{Clock, Sensitive};
 pub use engine::{Engine, EngineKind, Lease};
 pub use error::{Code, Error};
 pub use path::{Endpoint, Operation, Path};
-pub use request::{Body, Caller, Json, Login, Mount, Mounts, Namespace, Reply, Request};
+pub use request::{
+    Body, Caller, Headers, Json, Login, LoginAlias, Mount, Mounts, Namespace, Reply, Request,
+    TokenType,
+};

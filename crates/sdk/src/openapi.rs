@@ -153,6 +153,8 @@ impl Document {
             match operation {
                 // Create is never declared; listing has the form of a folder.
                 Operation::Create => {}
+                // OpenAPI has no such method, and GET of a folder is its list.
+                Operation::Scan => {}
                 Operation::List => {
                     let short = Template::new(path, false);
                     if short.path != full.path {
@@ -177,14 +179,14 @@ impl Document {
     ) {
         let (method, verb) = match operation {
             Operation::Read => ("get", "read"),
-            Operation::List => ("get", "list"),
+            Operation::List | Operation::Scan => ("get", "list"),
             Operation::Create | Operation::Update => ("post", "write"),
             Operation::Patch => ("patch", "patch"),
             Operation::Delete => ("delete", "delete"),
         };
         let id = self.unique_id(&format!("{}-{verb}-{}", prefix.id, template.id));
         let mut place = format!("{}{}", prefix.path, template.path);
-        if operation == Operation::List && !place.ends_with('/') {
+        if operation.is_listing() && !place.ends_with('/') {
             place.push('/');
         }
         let described = self.described(operation, endpoint, template, &id, prefix.tag);
@@ -228,7 +230,7 @@ impl Document {
                 set(&mut described, "requestBody", content);
             }
             Operation::Create | Operation::Update | Operation::Patch => {}
-            Operation::Read | Operation::Delete | Operation::List => {
+            Operation::Read | Operation::Delete | Operation::List | Operation::Scan => {
                 let parameters = query_parameters(operation, &schema);
                 if !parameters.is_empty() {
                     set(&mut described, "parameters", Value::Array(parameters));
@@ -285,7 +287,7 @@ fn path_item(prefix: &Prefix, path: &Path, template: &Template) -> Value {
 
 fn query_parameters(operation: Operation, schema: &Value) -> Vec<Value> {
     let mut parameters = Vec::new();
-    if operation == Operation::List {
+    if operation.is_listing() {
         parameters.push(json!({
             "name": "list",
             "in": "query",
@@ -322,7 +324,7 @@ fn responses(operation: Operation) -> Value {
         Operation::Create | Operation::Update | Operation::Patch | Operation::Delete => {
             set(&mut responses, "204", json!({ "description": "Done, nothing to say" }));
         }
-        Operation::Read | Operation::List => {}
+        Operation::Read | Operation::List | Operation::Scan => {}
     }
     responses
 }

@@ -27,6 +27,8 @@ pub enum Operation {
     Delete,
     /// LIST, or GET with `list=true`.
     List,
+    /// SCAN, or GET with `scan=true`: a list of everything below, as OpenBao has it.
+    Scan,
 }
 
 impl Operation {
@@ -39,7 +41,13 @@ impl Operation {
             Operation::Patch => "patch",
             Operation::Delete => "delete",
             Operation::List => "list",
+            Operation::Scan => "scan",
         }
+    }
+
+    /// Whether it asks for the names in a folder; its path ends in `/`.
+    pub fn is_listing(self) -> bool {
+        matches!(self, Operation::List | Operation::Scan)
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::{Error, Lease, Operation, View, change};
 use bailee_crypto::Sensitive;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -36,6 +37,21 @@ pub struct Request<I> {
     pub view: View,
     /// Secrets that this request changes, told to sync in the same batch.
     pub changes: Changes,
+    /// Where the client is, if it came over the network.
+    pub remote: Option<IpAddr>,
+    /// Headers of the request that the mount asked for (`passthrough_request_headers`).
+    pub headers: Headers,
+}
+
+/// Some headers of a request, names in lower case.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(pub Arc<Vec<(String, String)>>);
+
+impl Headers {
+    /// The values of a header; `name` is in lower case.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 impl<I> Request<I> {
@@ -61,6 +77,8 @@ impl<I> Request<I> {
             mounts: self.mounts,
             view: self.view,
             changes: self.changes,
+            remote: self.remote,
+            headers: self.headers,
         };
         (self.input, rest)
     }
@@ -311,6 +329,9 @@ pub struct Login {
     pub ttl: Duration,
     /// Longest life, renewals included; zero for the mount's maximum.
     pub max_ttl: Duration,
+    /// Longest life, renewals included, that is shown with the token and binds periodic tokens too;
+    /// zero for none.
+    pub explicit_max_ttl: Duration,
     /// Renewable for ever, each time for this long.
     pub period: Option<Duration>,
     /// Uses it is good for; zero for no limit.
@@ -319,10 +340,42 @@ pub struct Login {
     pub renewable: bool,
     /// Whether `default` is left out.
     pub no_default_policy: bool,
-    /// The name under which the method knows the user.
-    pub alias: Option<String>,
+    /// Addresses from which the token can be used: CIDR blocks; empty for all.
+    pub bound_cidrs: Vec<String>,
+    /// Which kind of token is wished for; the mount may decide otherwise.
+    pub token_type: TokenType,
+    /// Who the method says this is; the kernel finds or makes the entity behind it.
+    pub alias: Option<LoginAlias>,
+    /// Names of groups at the method's source; external groups with such an alias are joined.
+    pub group_aliases: Vec<String>,
     /// A secret that only the method itself reads back on renewal.
     pub internal: Option<Sensitive<String>>,
+}
+
+/// The name under which an auth method knows a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginAlias {
+    /// The name, unique in the mount.
+    pub name: String,
+    /// What the method knows of the user; kept with the alias.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The kind of token that a login or role asks for, in the words of `token_type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenType {
+    /// What the mount says, else a service token.
+    #[default]
+    Default,
+    /// A service token unless the mount says otherwise.
+    DefaultService,
+    /// A batch token unless the mount says otherwise.
+    DefaultBatch,
+    /// Stored, renewable and revocable.
+    Service,
+    /// Sealed into its own text, stored nowhere.
+    Batch,
 }
 
 /// A token as its owner sees it when it is made or prolonged.

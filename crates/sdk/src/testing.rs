@@ -2,8 +2,8 @@
 //! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
 use crate::{
-    Body, Caller, Code, EngineKind, Error, Mount, Mounts, Namespace, Operation, Path, Reply,
-    Request, change, openapi,
+    Body, Caller, Code, EngineKind, Error, Headers, Mount, Mounts, Namespace, Operation, Path,
+    Reply, Request, change, openapi,
     request::{Changes, note_changes},
 };
 use bailee_barrier::{Barrier, RootKey, View};
@@ -222,6 +222,8 @@ impl EngineHarness {
             mounts: Mounts(Arc::new(vec![self.mount.clone()])),
             view,
             changes,
+            remote: None,
+            headers: Headers::default(),
         }
     }
 }

@@ -25,14 +25,21 @@ const ROOM_UNIT_BYTES: usize = 4096;
 pub(crate) fn operation(method: &Method, query: &Map<String, Value>) -> Option<Operation> {
     match method.as_str() {
         "GET" => {
-            let listed = query.get("list").and_then(Value::as_str);
-            let listed = listed.is_some_and(|value| matches!(value, "true" | "1" | "t" | "T"));
-            Some(if listed { Operation::List } else { Operation::Read })
+            let asks = |name: &str| {
+                let value = query.get(name).and_then(Value::as_str);
+                value.is_some_and(|value| matches!(value, "true" | "1" | "t" | "T"))
+            };
+            Some(match (asks("list"), asks("scan")) {
+                (true, _) => Operation::List,
+                (false, true) => Operation::Scan,
+                (false, false) => Operation::Read,
+            })
         }
         "POST" | "PUT" => Some(Operation::Update),
         "PATCH" => Some(Operation::Patch),
         "DELETE" => Some(Operation::Delete),
         "LIST" => Some(Operation::List),
+        "SCAN" => Some(Operation::Scan),
         _ => None,
     }
 }

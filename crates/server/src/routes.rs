@@ -10,7 +10,7 @@ use crate::{
 };
 use bailee_crypto::random;
 use bailee_kernel::{Call, Core};
-use bailee_sdk::{Error, Operation, Sensitive};
+use bailee_sdk::{Error, Headers, Operation, Sensitive};
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{AUTHORIZATION, LOCATION},
@@ -80,9 +80,10 @@ async fn api(
     // Kept until the request is answered: what was read is worked on until then.
     let mut kept = None;
     let input = match operation {
-        Operation::Read | Operation::List | Operation::Delete => {
+        Operation::Read | Operation::List | Operation::Scan | Operation::Delete => {
             let mut fields = query;
             fields.remove("list");
+            fields.remove("scan");
             fields
         }
         Operation::Create | Operation::Update | Operation::Patch => {
@@ -96,7 +97,7 @@ async fn api(
         }
     };
     let mut path = path;
-    if operation == Operation::List && !path.ends_with('/') {
+    if operation.is_listing() && !path.ends_with('/') {
         path.push('/');
     }
     let call = Call {
@@ -108,6 +109,7 @@ async fn api(
         token: token(&head.headers)?,
         wrap_ttl: wrap_ttl(&head.headers)?,
         remote: Some(remote),
+        headers: Headers::default(),
     };
     if open::is_seal(&call.path) && head.method != Method::GET {
         core.seal(call).await?;

@@ -39,7 +39,7 @@ impl Acl {
         }
         let needed = capability(operation);
         let both = if sudo { needed.with(Capabilities::SUDO) } else { needed };
-        match self.grant(path, operation == Operation::List) {
+        match self.grant(path, operation.is_listing()) {
             Some(grant)
                 if grant.capabilities.has(both)
                     && grant.allows_wrapping(wrap_ttl)
@@ -57,7 +57,7 @@ impl Acl {
 
     /// Whether an operation on a path is permitted, whatever its parameters.
     pub(crate) fn may(&self, operation: Operation, path: &str) -> bool {
-        let grant = || self.grant(path, operation == Operation::List);
+        let grant = || self.grant(path, operation.is_listing());
         self.root || grant().is_some_and(|grant| grant.capabilities.has(capability(operation)))
     }
 
@@ -119,7 +119,7 @@ impl Grant {
 
     fn allows_input(&self, operation: Operation, input: Option<&Map<String, Value>>) -> bool {
         match operation {
-            Operation::Delete | Operation::List => return true,
+            Operation::Delete | Operation::List | Operation::Scan => return true,
             Operation::Create | Operation::Read | Operation::Update | Operation::Patch => {}
         }
         let Some(input) = input else { return self.required_parameters.is_empty() };
@@ -137,5 +137,6 @@ fn capability(operation: Operation) -> Capabilities {
         Operation::Patch => Capabilities::PATCH,
         Operation::Delete => Capabilities::DELETE,
         Operation::List => Capabilities::LIST,
+        Operation::Scan => Capabilities::SCAN,
     }
 }

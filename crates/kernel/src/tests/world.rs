@@ -4,7 +4,7 @@ use super::engine;
 use crate::{Answer, AuditDevice, Call, Content, Core, Initialize, Parts, Settings};
 use async_trait::async_trait;
 use bailee_crypto::{Sensitive, SystemClock, random};
-use bailee_sdk::{Code, Error, Operation};
+use bailee_sdk::{Code, Error, Headers, Operation};
 use bailee_storage::{Backend, memory::Memory};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -121,6 +121,7 @@ pub(super) fn call(operation: Operation, path: &str, input: &str, token: Option<
         token: token.map(Sensitive::from),
         wrap_ttl: None,
         remote: None,
+        headers: Headers::default(),
     }
 }
 

@@ -251,6 +251,8 @@ impl World {
             mounts: self.local.mounts.lock().clone(),
             view: view.clone(),
             changes: Changes::default(),
+            remote: None,
+            headers: Default::default(),
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) async fn explain(
         Operation::Create | Operation::Update => "put",
         Operation::Patch => "patch",
         Operation::Delete => "delete",
-        Operation::List => "list",
+        Operation::List | Operation::Scan => "list",
     };
     let warning = format!(
         "Invalid path for a versioned K/V secrets engine: secrets are under data/, their names and \

@@ -305,6 +305,8 @@ impl World {
             mounts: Default::default(),
             view: view.clone(),
             changes: Default::default(),
+            remote: None,
+            headers: Default::default(),
         };
         let endpoint = served.endpoints.get(&operation).ok_or_else(Error::not_found)?;
         let reply = endpoint.call(request, captures).await;
