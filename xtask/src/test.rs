@@ -1,6 +1,6 @@
 //! All tests, with what they need.
 
-use crate::tools;
+use crate::{clients, tools};
 use anyhow::{Context, Result, bail};
 use std::{
     io::{BufRead, BufReader},
@@ -27,6 +27,10 @@ pub(crate) fn run(options: &[String]) -> Result<()> {
     }
     tools::step("tests", &mut tests)?;
     if slow {
+        let other = ["test", "-p", "bailee-testkit", "--locked", "--features", "other-clients"];
+        let mut other = tools::cargo(&other);
+        other.args(["--no-fail-fast", "--test", "other_clients"]).envs(clients::variables()?);
+        tools::step("clients of others", &mut other)?;
         let crash = ["test", "-p", "bailee-storage", "--features", "slow-tests", "--test", "crash"];
         tools::step("1500 power cuts", &mut tools::cargo(&crash))?;
     }

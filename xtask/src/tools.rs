@@ -55,7 +55,7 @@ pub(crate) fn step(name: &str, command: &mut Command) -> Result<()> {
 }
 
 /// Folder for tools that are kept between runs.
-fn kept() -> PathBuf {
+pub(crate) fn kept() -> PathBuf {
     let base = environment("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| environment("HOME").map(|home| Path::new(&home).join(".cache")));
     base.unwrap_or_else(target).join("bailee-xtask")
@@ -64,18 +64,26 @@ fn kept() -> PathBuf {
 /// The Python of an environment that has what tests and demo need; made when absent.
 pub(crate) fn python() -> Result<PathBuf> {
     let folder = kept().join(format!("venv-{}", fingerprint(&PYTHON_PACKAGES.join(" "))));
-    let python = folder.join("bin/python");
+    python_environment(&folder, PYTHON_PACKAGES)?;
+    Ok(folder.join("bin/python"))
+}
+
+/// A Python environment with these packages; made when absent.
+pub(crate) fn python_environment(folder: &Path, packages: &[&str]) -> Result<()> {
     if folder.join("complete").exists() {
-        return Ok(python);
+        return Ok(());
     }
-    fs::create_dir_all(&folder)?;
-    say("Installing moto, boto3 and hvac into a Python environment of their own (once).");
-    step("python environment", Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    let mut install = Command::new(&python);
+    fs::create_dir_all(folder)?;
+    say(&format!(
+        "Installing {} into a Python environment of their own (once).",
+        packages.join(", ")
+    ));
+    step("python environment", Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut install = Command::new(folder.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    step("python packages", install.args(PYTHON_PACKAGES))?;
+    step("python packages", install.args(packages))?;
     fs::write(folder.join("complete"), "")?;
-    Ok(python)
+    Ok(())
 }
 
 /// cargo-deny of the pinned version; built when absent.
@@ -116,7 +124,7 @@ pub(crate) fn advisories() -> Result<Option<PathBuf>> {
 }
 
 /// A short name for a text: FNV-1a, good enough to tell package lists apart.
-fn fingerprint(text: &str) -> String {
+pub(crate) fn fingerprint(text: &str) -> String {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -18,6 +18,12 @@ pub fn python() -> PathBuf {
     python.expect("BAILEE_TEST_PYTHON names a Python with boto3 and moto: run `cargo xtask test`")
 }
 
+/// Where `xtask test --all` put a client that nobody here wrote. Fails when it did not say.
+pub fn other_client(name: &str) -> PathBuf {
+    let place = variable(name).map(PathBuf::from);
+    place.expect("a variable names each client of others: run `cargo xtask test --all`")
+}
+
 /// The cargo that runs the tests.
 pub(crate) fn cargo() -> String {
     variable("CARGO").unwrap_or_else(|| "cargo".to_owned())
