@@ -170,6 +170,8 @@ fn failed(error: bailee_sdk::Error) -> Error {
             Failure::Unavailable
         }
         Code::InvalidRequest
+        | Code::BadCredentials
+        | Code::UnknownUser
         | Code::PermissionDenied
         | Code::NotFound
         | Code::Unsupported

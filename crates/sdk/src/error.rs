@@ -7,6 +7,10 @@ use bailee_barrier::Error as StorageError;
 pub enum Code {
     /// The request is wrong and will stay wrong.
     InvalidRequest,
+    /// What was to prove a caller who is known proves nothing; it counts toward the lock-out.
+    BadCredentials,
+    /// Nobody of that name can log in. Clients see the same as for bad credentials.
+    UnknownUser,
     /// No valid token, or no right.
     PermissionDenied,
     /// Nothing is there.
@@ -53,6 +57,17 @@ impl Error {
     /// A wrong request: names the field and what to do.
     pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(Code::InvalidRequest, message)
+    }
+
+    /// A login of someone who is known, with the wrong password or the like. The kernel locks the
+    /// user out after some of these.
+    pub fn bad_credentials(message: impl Into<String>) -> Error {
+        Error::new(Code::BadCredentials, message)
+    }
+
+    /// A login of someone who is not known; its message is the one for bad credentials.
+    pub fn unknown_user(message: impl Into<String>) -> Error {
+        Error::new(Code::UnknownUser, message)
     }
 
     /// Nothing there; clients see an empty list of errors.

@@ -8,6 +8,7 @@
 //! **Invariant:** nothing here knows tokens, HTTP or another engine.
 
 pub mod change;
+pub mod cidr;
 pub mod engine;
 pub mod error;
 pub mod field;
@@ -20,6 +21,7 @@ pub mod testing;
 
 pub use bailee_barrier::{Names, View};
 pub use bailee_crypto::{Clock, Sensitive};
+pub use cidr::Cidr;
 pub use engine::{Engine, EngineKind, Lease};
 pub use error::{Code, Error};
 pub use path::{Endpoint, Operation, Path};

@@ -57,6 +57,9 @@ type Handler =
 type Exists =
     Arc<dyn Fn(Request<Map<String, Value>>) -> BoxFuture<Result<bool, Error>> + Send + Sync>;
 
+/// Tells from the input, captures included, which user a login is for.
+pub type LoginAliasOf = fn(&Map<String, Value>) -> Option<String>;
+
 /// One operation of a path.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -92,6 +95,7 @@ pub struct Path {
     pub(crate) parts: Vec<Part>,
     leaves_only: bool,
     exists: Option<Exists>,
+    login_alias: Option<LoginAliasOf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +123,7 @@ impl Path {
             parts,
             leaves_only: false,
             exists: None,
+            login_alias: None,
         }
     }
 
@@ -147,6 +152,15 @@ impl Path {
     #[must_use]
     pub fn hidden(mut self) -> Path {
         self.hidden = true;
+        self
+    }
+
+    /// Logs users in: `user` tells from the input, before anything runs, whom. The name is the one
+    /// the login's alias has. After some failures ([`crate::Code::BadCredentials`]) the kernel locks
+    /// that user out.
+    #[must_use]
+    pub fn login_alias(mut self, user: LoginAliasOf) -> Path {
+        self.login_alias = Some(user);
         self
     }
 
@@ -247,6 +261,20 @@ impl Path {
         }
         // A slash at the end names the same path.
         rest.is_none_or(str::is_empty).then_some(captures)
+    }
+
+    /// The user that a request with this input would log in; none where nobody logs in.
+    pub fn login_alias_of(
+        &self,
+        input: &Map<String, Value>,
+        captures: &Captures,
+    ) -> Option<String> {
+        let user = self.login_alias?;
+        let mut input = input.clone();
+        input.extend(
+            captures.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())),
+        );
+        user(&input).filter(|name| !name.is_empty())
     }
 
     /// Whether it tells creation from update.

@@ -6,7 +6,9 @@ use http::StatusCode;
 /// The status of a failure. A new code does not compile until it chooses one.
 pub(crate) fn status(code: Code) -> StatusCode {
     match code {
-        Code::InvalidRequest | Code::Conflict => StatusCode::BAD_REQUEST,
+        Code::InvalidRequest | Code::BadCredentials | Code::UnknownUser | Code::Conflict => {
+            StatusCode::BAD_REQUEST
+        }
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
