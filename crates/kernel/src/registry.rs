@@ -44,6 +44,7 @@ pub(crate) struct NamespaceEntry {
 /// The table of contents of an engine.
 pub(crate) struct Served {
     /// The engine.
+    #[allow(dead_code, reason = "renewal by the method and leases are about to ask it")]
     pub(crate) engine: Arc<dyn Engine>,
     /// All it serves.
     pub(crate) paths: Vec<Path>,
