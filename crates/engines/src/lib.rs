@@ -3,11 +3,12 @@
 //! **Invariant:** an engine knows neither tokens nor HTTP nor another engine: it has its paths and
 //! the requests that come to them.
 
+mod listing;
 pub mod secret;
 
 use bailee_sdk::EngineKind;
 
 /// Every kind that can be mounted.
 pub fn all() -> Vec<EngineKind> {
-    vec![secret::kv::kind()]
+    vec![secret::kv::kind(), secret::kv::generic()]
 }

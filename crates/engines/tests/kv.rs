@@ -8,7 +8,7 @@
 
 use bailee_engines::secret::kv;
 use bailee_sdk::{
-    Body, Code, Error, Operation, Reply,
+    Body, Code, EngineKind, Error, Operation, Reply,
     testing::{EngineHarness, data},
 };
 use bailee_storage::{memory::Memory, testing::Faulty};
@@ -77,16 +77,17 @@ fn missing(outcome: Result<Reply, Error>) -> Value {
 }
 
 #[test]
-fn only_version_2_can_be_mounted() {
-    let make = |version: Option<&str>| {
+fn a_mount_is_of_version_1_or_2() {
+    let make = |kind: EngineKind, version: Option<&str>| {
         let options = version.map(|version| ("version".to_owned(), version.to_owned()));
-        (kv::kind().make)(&BTreeMap::from_iter(options)).err().map(|error| error.to_string())
+        (kind.make)(&BTreeMap::from_iter(options)).err().map(|error| error.to_string())
     };
-    assert_eq!(make(Some("2")), None);
-    for version in [None, Some("1")] {
-        assert!(make(version).unwrap().starts_with("kv version 1 is not there yet"));
+    for version in [None, Some(""), Some("1"), Some("2")] {
+        assert_eq!(make(kv::kind(), version), None);
     }
-    assert!(make(Some("3")).unwrap().contains("must be 2"));
+    assert!(make(kv::kind(), Some("3")).unwrap().contains("must be 1 or 2"));
+    assert_eq!(make(kv::generic(), None), None);
+    assert!(make(kv::generic(), Some("2")).unwrap().contains("always of version 1"));
 }
 
 #[tokio::test]

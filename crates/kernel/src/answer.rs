@@ -8,6 +8,7 @@ use crate::{
 };
 use bailee_barrier::View;
 use bailee_sdk::{Body, Error, Login, Reply, request::Issued};
+use std::time::Duration;
 
 /// How many answers in turn may wait for something after the commit.
 const WAITS_MAX: usize = 4;
@@ -38,10 +39,22 @@ impl Kernel {
                 let auth = self.log_in(admitted, view, *login, &mut answer.warnings).await?;
                 answer.auth = Some(Box::new(auth));
             }
+            Body::Lease(data, mut lease) if lease.data.is_null() => {
+                lease.ttl = self.lasting(admitted, lease.ttl);
+                fill(&mut answer, Body::Lease(data, lease))?;
+            }
             body @ Body::After(_) => return Ok((answer, Some(body))),
             body => fill(&mut answer, body)?,
         }
         Ok((answer, None))
+    }
+
+    /// How long what an engine gave lasts on this mount: zero stands for its default.
+    fn lasting(&self, admitted: &Admitted, ttl: Duration) -> Duration {
+        let entry = &admitted.target.mounted.entry;
+        let (default, max) =
+            entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
+        if ttl.is_zero() { default } else { ttl.min(max) }
     }
 
     async fn log_in(

@@ -70,6 +70,7 @@ pub struct Endpoint {
     pub input: Schema,
     fields: Arc<BTreeSet<String>>,
     takes_any_field: bool,
+    verbatim: bool,
     handler: Handler,
 }
 
@@ -94,6 +95,7 @@ pub struct Path {
     pub endpoints: BTreeMap<Operation, Endpoint>,
     pub(crate) parts: Vec<Part>,
     leaves_only: bool,
+    verbatim: bool,
     exists: Option<Exists>,
     login_alias: Option<LoginAliasOf>,
 }
@@ -122,6 +124,7 @@ impl Path {
             endpoints: BTreeMap::new(),
             parts,
             leaves_only: false,
+            verbatim: false,
             exists: None,
             login_alias: None,
         }
@@ -171,6 +174,14 @@ impl Path {
         self
     }
 
+    /// The input is what the client sent and nothing else, for documents whose fields may have any
+    /// name: what the path names is in [`Request::path`]. Said before the operations.
+    #[must_use]
+    pub fn verbatim(mut self) -> Path {
+        self.verbatim = true;
+        self
+    }
+
     /// Declares one operation: its summary, its input type and its code.
     #[must_use]
     pub fn on<E, I, F, Fut>(
@@ -198,7 +209,8 @@ impl Path {
         let fields = Arc::new(field_names(&input));
         let additional = input.get("additionalProperties");
         let takes_any_field = additional.is_some_and(|allowed| *allowed != Value::Bool(false));
-        let endpoint = Endpoint { summary, input, fields, takes_any_field, handler };
+        let verbatim = self.verbatim;
+        let endpoint = Endpoint { summary, input, fields, takes_any_field, verbatim, handler };
         self.endpoints.insert(operation, endpoint);
         self
     }
@@ -290,7 +302,9 @@ impl Path {
     ) -> Option<Result<bool, Error>> {
         let exists = self.exists.as_ref()?;
         let (mut input, request) = request.take_input();
-        input.extend(captures.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+        if !self.verbatim {
+            input.extend(captures.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+        }
         Some(exists(request.with_input(input)).await)
     }
 }
@@ -311,7 +325,7 @@ impl Endpoint {
             .collect();
         unknown.sort_unstable();
         let mut replaced = Vec::new();
-        for (name, value) in captures {
+        for (name, value) in captures.into_iter().filter(|_| !self.verbatim) {
             if input.insert(name.to_owned(), value.into()).is_some() {
                 replaced.push(name);
             }

@@ -46,8 +46,7 @@ impl EngineHarness {
         kind: &EngineKind,
         options: &[(&str, &str)],
     ) -> EngineHarness {
-        let options: BTreeMap<String, String> =
-            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let options = named(options);
         let engine = (kind.make)(&options).expect("the engine takes these options");
         let root = RootKey::generate();
         let barrier = Barrier::create(backend.clone(), &root, Vec::new())
@@ -101,6 +100,16 @@ impl EngineHarness {
             caller: self.caller.clone(),
             clock: self.clock.clone(),
         }
+    }
+
+    /// The same mount with other options, as after tuning.
+    #[must_use]
+    pub fn tuned(mut self, kind: &EngineKind, options: &[(&str, &str)]) -> EngineHarness {
+        let options = named(options);
+        let engine = (kind.make)(&options).expect("the engine takes these options");
+        self.paths = engine.paths();
+        self.mount = Arc::new(Mount { options, ..(*self.mount).clone() });
+        self
     }
 
     /// Calls as another caller.
@@ -257,6 +266,10 @@ pub fn undescribed(paths: &[Path]) -> Vec<String> {
         }
     }
     found
+}
+
+fn named(options: &[(&str, &str)]) -> BTreeMap<String, String> {
+    options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[expect(clippy::panic, reason = "a test that gives no object is wrong itself")]

@@ -517,18 +517,15 @@ fn set_token_type(config: &mut MountConfig, kind: Option<String>) -> Result<(), 
     Ok(())
 }
 
-/// A KV store of version 2 cannot go back, and one of version 1 cannot go on yet.
+/// A KV store of version 1 can go on to version 2, whose secrets have versions; there is no way back.
 fn check_options(entry: &MountEntry, options: &KeyValues) -> Result<(), Error> {
     let version = |options: &BTreeMap<String, String>| options.get("version").cloned();
     let (Some(new), "kv") = (version(&options.0), entry.kind.as_str()) else { return Ok(()) };
     let old = version(&entry.options).unwrap_or_else(|| "1".to_owned());
     match (old.as_str(), new.as_str()) {
         (old, new) if old == new => Ok(()),
+        ("1", "2") => Ok(()),
         ("2", "1") => Err(Error::invalid("cannot downgrade mount from version 2")),
-        ("1", "2") => Err(Error::invalid(
-            "upgrading a kv mount from version 1 to 2 is not supported yet: mount a new one with \
-             version=2 and copy the secrets",
-        )),
         _ => Err(Error::invalid(format!("unknown kv version {new:?}, use 1 or 2"))),
     }
 }

@@ -4,8 +4,9 @@ use super::{
     Kv,
     config::checked_max_versions,
     input::{DeleteAfterInput, present},
-    store::{Entry, Place, time_text},
+    store::{Entry, Place, names, time_text},
 };
+use crate::listing::{self, Page};
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::{
     Error, Names, Reply, Request,
@@ -168,16 +169,13 @@ pub(super) struct ListMetadata {
 
 pub(super) async fn list(_: Arc<Kv>, request: Request<ListMetadata>) -> Result<Reply, Error> {
     let ListMetadata { path, after, limit, exclude_deleted } = &request.input;
-    let folder = match path.as_str() {
-        "" => String::new(),
-        path => format!("{}/", path.trim_end_matches('/')),
-    };
-    let limit = usize::try_from(limit.0).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-    let names = request.view.names("secret");
+    let folder = listing::folder(path);
+    let page = Page::new(after, *limit);
+    let names = names(&request.view);
     let keys = if exclude_deleted.0 {
-        list_alive(&names, &folder, after, limit, request.now).await?
+        list_alive(&names, &folder, &page, request.now).await?
     } else {
-        names.list(&folder, after, limit).await?
+        names.list(&folder, page.after, page.limit).await?
     };
     Reply::keys(&keys)
 }
@@ -185,17 +183,16 @@ pub(super) async fn list(_: Arc<Kv>, request: Request<ListMetadata>) -> Result<R
 async fn list_alive(
     names: &Names,
     folder: &str,
-    after: &str,
-    limit: usize,
+    page: &Page<'_>,
     now: SystemTime,
 ) -> Result<Vec<String>, Error> {
     let mut alive = Vec::new();
     // At once: a large folder is read whole each time it is asked for.
-    for name in names.list(folder, after, usize::MAX).await? {
+    for name in names.list(folder, page.after, usize::MAX).await? {
         if name.ends_with('/') || is_alive(names, &format!("{folder}{name}"), now).await? {
             alive.push(name);
         }
-        if alive.len() == limit {
+        if alive.len() == page.limit {
             break;
         }
     }

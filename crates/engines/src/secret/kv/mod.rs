@@ -1,8 +1,9 @@
-//! KV version 2: secrets with versions.
+//! The key-value stores: version 2, whose secrets have versions, and version 1 without them.
 //!
 //! A secret is an entry in the tree of names, which knows its versions, and one value for each
 //! version that is not destroyed. Entry and values change in one batch. A read takes the entry and
-//! one value, whose bytes are passed on as they were stored.
+//! one value, whose bytes are passed on as they were stored. Version 1 stores the same for a secret
+//! of one version, so that a mount can be tuned from 1 to 2 without anything to convert.
 
 mod config;
 mod data;
@@ -11,6 +12,7 @@ mod metadata;
 mod store;
 mod subkeys;
 mod unversioned;
+mod version1;
 mod versions;
 
 use bailee_sdk::{
@@ -33,6 +35,11 @@ pub fn kind() -> EngineKind {
     EngineKind { name: "kv", class: Class::Secret, make }
 }
 
+/// The kind `generic`: the name that version 1 had when there was no other.
+pub fn generic() -> EngineKind {
+    EngineKind { name: "generic", class: Class::Secret, make: make_generic }
+}
+
 /// The versioned key-value store.
 #[derive(Debug)]
 pub struct Kv;
@@ -40,11 +47,17 @@ pub struct Kv;
 fn make(options: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
     match options.get("version").map(String::as_str) {
         Some("2") => Ok(Arc::new(Kv)),
-        None | Some("" | "1") => Err(Error::invalid(
-            "kv version 1 is not there yet, it comes later; mount with the option version=2, or \
-             with the type kv-v2",
+        None | Some("" | "1") => Ok(Arc::new(version1::KvV1)),
+        Some(_) => Err(Error::invalid("option \"version\" of a kv mount must be 1 or 2")),
+    }
+}
+
+fn make_generic(options: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
+    match options.get("version").map(String::as_str) {
+        None | Some("" | "1") => Ok(Arc::new(version1::KvV1)),
+        Some(_) => Err(Error::invalid(
+            "a generic mount is always of version 1; mount the type kv with the option version=2",
         )),
-        Some(_) => Err(Error::invalid("option \"version\" of a kv mount must be 2")),
     }
 }
 

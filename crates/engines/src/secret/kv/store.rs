@@ -52,6 +52,12 @@ impl Entry {
         Entry { created: now, updated: now, ..Entry::default() }
     }
 
+    /// The whole history of a secret of a store without versions.
+    pub(super) fn single(now: SystemTime) -> Entry {
+        let first = Version { created: to_millis(now), ..Version::default() };
+        Entry { current: 1, versions: BTreeMap::from([(1, first)]), ..Entry::new(now) }
+    }
+
     /// A version by the number a client gives: zero and less for the newest.
     pub(super) fn version(&self, asked: i64) -> Option<(u64, &Version)> {
         let number = u64::try_from(asked).ok().filter(|number| *number > 0).unwrap_or(self.current);
@@ -109,6 +115,11 @@ pub(super) struct Shown<'a> {
     version: u64,
 }
 
+/// The tree of a mount's secrets.
+pub(super) fn names(view: &View) -> Names {
+    view.names("secret")
+}
+
 /// Where one secret is kept.
 pub(super) struct Place<'a> {
     view: &'a View,
@@ -126,7 +137,7 @@ impl<'a> Place<'a> {
             let message = format!("the path of a secret has at most {DEPTH_MAX} segments");
             return Err(Error::invalid(message));
         }
-        let names = view.names("secret");
+        let names = names(view);
         let id = names.id(path);
         Ok(Place { view, names, path, id })
     }
