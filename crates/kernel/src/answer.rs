@@ -24,15 +24,13 @@ impl Kernel {
         reply: Reply,
     ) -> Result<(Answer, Option<Body>), Error> {
         let target = &admitted.target;
+        let kind = if reply.accepted { "" } else { target.shown_kind() };
         let mut answer = Answer {
-            id: call.id.clone(),
-            content: Content::Empty,
-            leased: None,
-            auth: None,
             warnings: reply.warnings,
             missing: reply.missing,
-            mount_kind: target.shown_kind().to_owned(),
+            accepted: reply.accepted,
             data_at_top: target.has_data_at_top(),
+            ..Answer::empty(&call.id, kind)
         };
         match reply.body {
             Body::Login(login) => {
@@ -43,6 +41,7 @@ impl Kernel {
                 lease.ttl = self.lasting(admitted, lease.ttl);
                 fill(&mut answer, Body::Lease(data, lease))?;
             }
+            Body::Kept(kept) => return self.unwrap(admitted, view, *kept, answer).await,
             body @ Body::After(_) => return Ok((answer, Some(body))),
             body => fill(&mut answer, body)?,
         }
@@ -153,7 +152,7 @@ fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
         Body::Raw { content_type, bytes } => {
             answer.content = Content::Raw { content_type, bytes };
         }
-        Body::Login(_) | Body::After(_) => {
+        Body::Login(_) | Body::Kept(_) | Body::After(_) => {
             return Err(Error::internal("a token cannot be made after the commit"));
         }
     }

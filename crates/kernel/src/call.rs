@@ -2,8 +2,13 @@
 
 use bailee_crypto::Sensitive;
 use bailee_sdk::{Headers, Json, Operation, request::Issued};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 /// A request, free of HTTP.
 pub struct Call {
@@ -47,12 +52,43 @@ pub struct Answer {
     pub auth: Option<Box<Issued>>,
     /// Sentences for the user that are not errors.
     pub warnings: Vec<String>,
+    /// The token under which the answer was put away: then there is nothing else to show.
+    pub wrapped: Option<Box<Wrapped>>,
     /// Answered as "not found" although there is data to show.
     pub missing: bool,
+    /// Answered as "accepted": what was asked is done later.
+    pub accepted: bool,
     /// The kind of the mount that answered, such as `kv` or `system`.
     pub mount_kind: String,
     /// Old clients read the data at the top level as well.
     pub data_at_top: bool,
+}
+
+impl Answer {
+    /// An answer without content.
+    pub(crate) fn empty(id: &str, mount_kind: &str) -> Answer {
+        Answer {
+            id: id.to_owned(),
+            content: Content::Empty,
+            leased: None,
+            auth: None,
+            warnings: Vec::new(),
+            wrapped: None,
+            missing: false,
+            accepted: false,
+            mount_kind: mount_kind.to_owned(),
+            data_at_top: false,
+        }
+    }
+
+    /// Whether there is something to say beside that it is done.
+    pub fn says_something(&self) -> bool {
+        !matches!(self.content, Content::Empty)
+            || self.auth.is_some()
+            || self.leased.is_some()
+            || self.wrapped.is_some()
+            || !self.warnings.is_empty()
+    }
 }
 
 /// What is answered.
@@ -62,6 +98,8 @@ pub enum Content {
     Empty,
     /// A JSON object.
     Data(Json),
+    /// Another answer, to be given as text in the field `response`: old clients unwrap so.
+    Answer(Box<Answer>),
     /// A document of its own type, outside the envelope.
     Raw {
         /// Its media type.
@@ -71,8 +109,25 @@ pub enum Content {
     },
 }
 
+/// The token under which an answer was put away.
+#[derive(Clone, Debug)]
+pub struct Wrapped {
+    /// The token, good for one use.
+    pub token: Sensitive<String>,
+    /// Its public handle.
+    pub accessor: String,
+    /// How long the answer is kept.
+    pub ttl: Duration,
+    /// Since when.
+    pub created: SystemTime,
+    /// The path of the request that was answered.
+    pub path: String,
+    /// The handle of what is inside, when it has one; empty otherwise.
+    pub accessor_inside: String,
+}
+
 /// The lease of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leased {
     /// Its id; empty for a time span without a lease, as KV v1 gives.
     pub id: String,

@@ -81,6 +81,7 @@ impl Kernel {
         if let Some((mounted, _)) = place.find(&path) {
             trace.mounted(mounted);
         }
+        self.check_wrapping_token(call, target.as_ref().ok()).await?;
         let asks_help = help::is_asked(call);
         let needs_token =
             asks_help || !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
@@ -123,7 +124,11 @@ impl Kernel {
     pub(crate) async fn run(&self, call: &Call, mut admitted: Admitted) -> Result<Answer, Error> {
         for attempt in 0..TRIES_MAX {
             match self.attempt(call, &admitted, attempt > 0).await {
-                Ok((answer, after)) => return answer::finish(answer, after).await,
+                Ok((answer, None)) => return Ok(answer),
+                Ok((answer, after)) => {
+                    let answer = answer::finish(answer, after).await?;
+                    return self.wrap_late(call, &admitted, answer).await;
+                }
                 Err(error) if error.code == Code::Conflict => event::conflict(),
                 Err(error) => return Err(error),
             }
@@ -156,14 +161,17 @@ impl Kernel {
         let endpoint = target.declared().endpoints.get(&call.operation);
         let endpoint = endpoint.ok_or_else(unsupported_operation)?;
         let reply = endpoint.call(request, target.captures.clone()).await?;
-        let answer = self.answer(call, admitted, &view, reply).await?;
+        let (mut answer, after) = self.answer(call, admitted, &view, reply).await?;
+        if after.is_none() {
+            self.wrap(call, admitted, &view, &mut answer).await?;
+        }
         // What the engine has read is guarded by the commit; what the right rests on, here.
         if admitted.existed.is_some() && self.exists_now(call, admitted).await? != admitted.existed
         {
             return Err(bailee_barrier::Error::Conflict.into());
         }
         self.commit(target, &view, &changes).await?;
-        Ok(answer)
+        Ok((answer, after))
     }
 
     /// One batch for everything, guarded by the mount being what it was; then the wake-ups.
@@ -365,12 +373,6 @@ fn check_path(call: &Call) -> Result<(), Error> {
     };
     if writes && call.path.ends_with('/') {
         return Err(Error::invalid("cannot write to a path ending in '/'"));
-    }
-    if call.wrap_ttl.is_some_and(|ttl| !ttl.is_zero()) {
-        // Whoever asks for a wrapped answer must not get the plain one.
-        return Err(Error::invalid(
-            "response wrapping is not supported yet; leave the X-Vault-Wrap-TTL header out",
-        ));
     }
     if call.path.split('/').any(|segment| segment == "..") {
         return Err(Error::invalid("path cannot contain parent references"));

@@ -43,18 +43,10 @@ impl Kernel {
         let mount = mounted.entry.path.clone();
         let document = openapi::document(self.settings.version, &[(mount, paths)], false);
         let shown = json!({ "help": text, "see_also": null, "openapi": document });
+        let bytes = shown.to_string().into_bytes();
         Ok(Answer {
-            id: call.id.clone(),
-            content: Content::Raw {
-                content_type: "application/json",
-                bytes: shown.to_string().into_bytes(),
-            },
-            leased: None,
-            auth: None,
-            warnings: Vec::new(),
-            missing: false,
-            mount_kind: mounted.entry.kind.clone(),
-            data_at_top: false,
+            content: Content::Raw { content_type: "application/json", bytes },
+            ..Answer::empty(&call.id, &mounted.entry.kind)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     audit::Broker,
+    cubbyhole::Cubbyhole,
     event, mount,
     policy::{PolicyPaths, PolicyStore},
     purge,
@@ -9,6 +10,7 @@ use crate::{
     state::{Parts, Settings},
     system::{System, keys},
     token::{TokenPaths, TokenStore, TtlLimits},
+    wrapping::WrappingPaths,
 };
 use bailee_barrier::{Barrier, RootKey, View};
 use bailee_crypto::{Clock, random};
@@ -61,6 +63,7 @@ pub(crate) struct Kernel {
     pub(crate) changed: watch::Sender<()>,
     system: Arc<Served>,
     token: Arc<Served>,
+    cubbyhole: Arc<Served>,
 }
 
 impl Kernel {
@@ -77,7 +80,9 @@ impl Kernel {
         let token = Arc::new(Served::new(token_paths));
         let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
         let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
+        more.push(Arc::new(WrappingPaths::new(tokens.clone())));
         more.extend(parts.system.iter().cloned());
+        let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
         let system = Arc::new(System {
             barrier: barrier.clone(),
             registry: registry.clone(),
@@ -99,6 +104,7 @@ impl Kernel {
             changed: watch::Sender::new(()),
             system: Arc::new(Served::new(system)),
             token,
+            cubbyhole,
             barrier,
         })
     }
@@ -109,6 +115,7 @@ impl Kernel {
             (Some(served), _) => Ok(served.clone()),
             (None, mount::SYSTEM_KIND) => Ok(self.system.clone()),
             (None, mount::TOKEN_KIND) => Ok(self.token.clone()),
+            (None, mount::CUBBYHOLE_KIND) => Ok(self.cubbyhole.clone()),
             (None, kind) => Err(Error::internal(format!("this server has no engine {kind:?}"))),
         }
     }

@@ -9,6 +9,7 @@
 mod answer;
 mod audit;
 mod call;
+mod cubbyhole;
 mod event;
 mod handle;
 mod help;
@@ -23,12 +24,13 @@ mod status;
 mod system;
 mod target;
 mod token;
+mod wrapping;
 
 #[cfg(test)]
 mod tests;
 
 pub use audit::{AuditDevice, FileDevice};
-pub use call::{Answer, Call, Content, Leased};
+pub use call::{Answer, Call, Content, Leased, Wrapped};
 pub use session::Session;
 pub use state::{Core, Initialize, Initialized, Parts, Settings};
 pub use status::{Health, Leader, SealStatus};

@@ -10,6 +10,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 pub(crate) const SYSTEM_KIND: &str = "system";
 /// Kind of the mount at `auth/token/`.
 pub(crate) const TOKEN_KIND: &str = "token";
+/// Kind of the mount at `cubbyhole/`.
+pub(crate) const CUBBYHOLE_KIND: &str = "cubbyhole";
 /// Where mounts are in the storage of a namespace.
 const ENTRIES: &str = "mounts/";
 /// Counts the changes to a namespace's mounts: two changes at once conflict.
@@ -121,7 +123,7 @@ impl MountEntry {
 
     /// Whether it is one that each namespace has and nobody can remove.
     pub(crate) fn is_builtin(&self) -> bool {
-        self.kind == SYSTEM_KIND || self.kind == TOKEN_KIND
+        matches!(self.kind.as_str(), SYSTEM_KIND | TOKEN_KIND | CUBBYHOLE_KIND)
     }
 
     /// The path as users of its class name it: auth methods without `auth/`.
@@ -149,8 +151,12 @@ pub(crate) fn builtin() -> Vec<MountEntry> {
     let mut system = MountEntry::new("sys/", SYSTEM_KIND, Class::Secret, described);
     system.seal_wrap = true;
     system.config.passthrough_request_headers = vec!["Accept".to_owned()];
+    let described = "per-token private secret storage";
+    let mut cubbyhole = MountEntry::new("cubbyhole/", CUBBYHOLE_KIND, Class::Secret, described);
+    cubbyhole.local = true;
     let described = "token based credentials";
-    vec![system, MountEntry::new("auth/token/", TOKEN_KIND, Class::Auth, described)]
+    let token = MountEntry::new("auth/token/", TOKEN_KIND, Class::Auth, described);
+    vec![system, cubbyhole, token]
 }
 
 /// Puts the first mounts of a new namespace.

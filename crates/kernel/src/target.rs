@@ -41,7 +41,8 @@ impl Target {
         self.served.paths.get(self.index).expect("the index came from this table")
     }
 
-    fn is_system(&self) -> bool {
+    /// Whether the system itself answers.
+    pub(crate) fn is_system(&self) -> bool {
         self.mounted.entry.kind == crate::mount::SYSTEM_KIND
     }
 

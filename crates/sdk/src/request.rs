@@ -3,7 +3,7 @@
 use crate::{Error, Lease, Operation, View, change};
 use bailee_crypto::Sensitive;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -237,6 +237,8 @@ pub struct Reply {
     pub warnings: Vec<String>,
     /// Answered as "not found" although there is data to show, as for a deleted version.
     pub missing: bool,
+    /// Answered as "accepted": what was asked is done later.
+    pub accepted: bool,
 }
 
 /// What is answered.
@@ -258,8 +260,31 @@ pub enum Body {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// An answer that was put away under a wrapping token. Only the kernel's own engines answer so.
+    Kept(Box<Kept>),
     /// Answered after the batch has landed: to wait, within a bound, for what it sets off.
     After(Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send>>),
+}
+
+/// An answer that was put away under a wrapping token.
+pub struct Kept {
+    /// The answer, as the kernel stored it.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// How it is given out.
+    pub give: Give,
+    /// The wrapping token that is spent with this, if the request itself has not spent it.
+    pub spent: Option<String>,
+}
+
+/// How an answer that was put away is given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Give {
+    /// As it was.
+    Plain,
+    /// As text in a field of another answer, which is what old clients read.
+    AsText,
+    /// Put away anew, under another token.
+    Wrapped,
 }
 
 impl fmt::Debug for Body {
@@ -271,6 +296,7 @@ impl fmt::Debug for Body {
             Body::Login(_) => "Login",
             Body::Token(_) => "Token",
             Body::Raw { .. } => "Raw",
+            Body::Kept(_) => "Kept",
             Body::After(_) => "After",
         })
     }
@@ -278,7 +304,7 @@ impl fmt::Debug for Body {
 
 impl From<Body> for Reply {
     fn from(body: Body) -> Reply {
-        Reply { body, warnings: Vec::new(), missing: false }
+        Reply { body, warnings: Vec::new(), missing: false, accepted: false }
     }
 }
 
@@ -305,6 +331,13 @@ impl Reply {
     #[must_use]
     pub fn as_missing(mut self) -> Reply {
         self.missing = true;
+        self
+    }
+
+    /// Answered as "accepted": what was asked is done later.
+    #[must_use]
+    pub fn as_accepted(mut self) -> Reply {
+        self.accepted = true;
         self
     }
 
@@ -379,9 +412,10 @@ pub enum TokenType {
 }
 
 /// A token as its owner sees it when it is made or prolonged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Issued {
     /// The token; empty when it is not known, as when it was renewed by its accessor.
+    #[serde(serialize_with = "exposed")]
     pub client_token: Sensitive<String>,
     /// Its public handle.
     pub accessor: String,
@@ -400,11 +434,28 @@ pub struct Issued {
     /// The entity behind it; empty for none.
     pub entity_id: String,
     /// `service` or `batch`.
-    pub token_type: &'static str,
+    #[serde(deserialize_with = "token_type")]
+    pub token_type: Word,
     /// Whether it outlives the token that made it.
     pub orphan: bool,
     /// Uses it is good for; 0 for no limit.
     pub num_uses: u64,
+}
+
+/// One of a few words that the server knows.
+pub type Word = &'static str;
+
+/// For storage alone: what was issued may be kept for whoever holds a wrapping token.
+fn exposed<S: Serializer>(secret: &Sensitive<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+fn token_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "service" => Ok("service"),
+        "batch" => Ok("batch"),
+        _ => Err(serde::de::Error::custom("unknown type of token")),
+    }
 }
 
 /// Writes the notes of changed secrets into the request's batch.

@@ -243,9 +243,12 @@ pub fn data(reply: &Reply) -> Value {
         Body::Data(json) | Body::Lease(json, _) => {
             serde_json::from_slice(json.bytes()).expect("a reply's data is JSON")
         }
-        Body::Empty | Body::Login(_) | Body::Token(_) | Body::Raw { .. } | Body::After(_) => {
-            Value::Null
-        }
+        Body::Empty
+        | Body::Login(_)
+        | Body::Token(_)
+        | Body::Raw { .. }
+        | Body::Kept(_)
+        | Body::After(_) => Value::Null,
     }
 }
 

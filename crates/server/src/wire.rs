@@ -1,8 +1,8 @@
 //! The envelope: answers and errors as JSON that clients of this API know.
 
 use crate::{event, status::status};
-use bailee_kernel::{Answer, Content};
-use bailee_sdk::{Error, request::Issued};
+use bailee_kernel::{Answer, Content, Wrapped};
+use bailee_sdk::{Error, Json, request::Issued};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
@@ -11,6 +11,7 @@ use http::{
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 pub(crate) type Reply = Response<Full<Bytes>>;
 
@@ -27,16 +28,37 @@ struct Lead<'a> {
 
 /// An answer of the kernel.
 pub(crate) fn answer(answer: Answer) -> Reply {
-    let Answer { id, content, leased, auth, warnings, missing, mount_kind, data_at_top } = answer;
-    let data = match content {
+    let status = match (answer.missing, answer.accepted) {
+        (true, _) => StatusCode::NOT_FOUND,
+        (false, true) => StatusCode::ACCEPTED,
+        (false, false) if answer.says_something() => StatusCode::OK,
+        (false, false) => StatusCode::NO_CONTENT,
+    };
+    if !answer.says_something() {
+        return empty(status);
+    }
+    match answer.content {
         Content::Raw { content_type, bytes } => {
-            return reply(StatusCode::OK, HeaderValue::from_static(content_type), bytes);
+            reply(StatusCode::OK, HeaderValue::from_static(content_type), bytes)
         }
-        Content::Empty if auth.is_none() && warnings.is_empty() && leased.is_none() => {
-            return empty(if missing { StatusCode::NOT_FOUND } else { StatusCode::NO_CONTENT });
+        Content::Empty | Content::Data(_) | Content::Answer(_) => {
+            reply(status, JSON, envelope(answer))
         }
-        Content::Empty => None,
+    }
+}
+
+/// An answer in its envelope.
+fn envelope(answer: Answer) -> Vec<u8> {
+    let Answer { id, content, leased, auth, warnings, wrapped, mount_kind, data_at_top, .. } =
+        answer;
+    let data = match content {
         Content::Data(data) => Some(data),
+        Content::Answer(inside) => {
+            let inside = Zeroizing::new(envelope(*inside));
+            let text = String::from_utf8_lossy(&inside);
+            Some(Json::of(&json!({ "response": text.trim_end() })))
+        }
+        Content::Empty | Content::Raw { .. } => None,
     };
     let leased = leased.as_ref();
     let lead = Lead {
@@ -49,7 +71,7 @@ pub(crate) fn answer(answer: Answer) -> Reply {
     bytes.pop();
     let data = data.as_ref().map_or(b"null".as_slice(), |data| data.bytes());
     put(&mut bytes, "data", data);
-    put(&mut bytes, "wrap_info", b"null");
+    put(&mut bytes, "wrap_info", &encode(&wrapped.as_deref().map(wrap_info)));
     let warnings = (!warnings.is_empty()).then_some(warnings);
     put(&mut bytes, "warnings", &encode(&warnings));
     put(&mut bytes, "auth", &encode(&auth.as_deref().map(auth_fields)));
@@ -63,7 +85,7 @@ pub(crate) fn answer(answer: Answer) -> Reply {
         }
     }
     bytes.extend_from_slice(b"}\n");
-    reply(if missing { StatusCode::NOT_FOUND } else { StatusCode::OK }, JSON, bytes)
+    bytes
 }
 
 /// A failed request. What only the log may show goes there.
@@ -136,6 +158,21 @@ fn is_envelope(name: &str) -> bool {
             | "auth"
             | "mount_type"
     )
+}
+
+fn wrap_info(wrapped: &Wrapped) -> Value {
+    let created = jiff::Timestamp::try_from(wrapped.created);
+    let mut info = json!({
+        "token": wrapped.token.expose(),
+        "accessor": wrapped.accessor,
+        "ttl": wrapped.ttl.as_secs(),
+        "creation_time": created.map(|time| format!("{time:.9}")).unwrap_or_default(),
+        "creation_path": wrapped.path,
+    });
+    if let (Value::Object(fields), false) = (&mut info, wrapped.accessor_inside.is_empty()) {
+        fields.insert("wrapped_accessor".to_owned(), wrapped.accessor_inside.as_str().into());
+    }
+    info
 }
 
 fn auth_fields(auth: &Issued) -> Value {

@@ -1,7 +1,7 @@
 //! What a line says.
 
 use super::{Hasher, Trace};
-use crate::{Answer, Call, Content};
+use crate::{Answer, Call, Content, Wrapped};
 use bailee_notation::json;
 use bailee_sdk::{Error, engine::Class, request::Issued};
 use jiff::Timestamp;
@@ -145,6 +145,9 @@ fn asked(trace: &Trace, call: &Call, hasher: &Hasher) -> Value {
 fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
     let mut response = Map::new();
     put_mount(&mut response, trace);
+    if let Some(wrapped) = &answer.wrapped {
+        response.insert("wrap_info".to_owned(), put_away(wrapped, hasher));
+    }
     match &answer.content {
         Content::Empty => {}
         Content::Data(data) => {
@@ -158,6 +161,9 @@ fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
                 _ => Map::new(),
             };
             response.insert("data".to_owned(), hasher.fields(&data, clear.unwrap_or_default()));
+        }
+        Content::Answer(inside) => {
+            response.insert("data".to_owned(), answered(trace, inside, hasher));
         }
         Content::Raw { content_type, .. } => {
             response.insert("data".to_owned(), serde_json::json!({ "content_type": content_type }));
@@ -177,6 +183,20 @@ fn answered(trace: &Trace, answer: &Answer, hasher: &Hasher) -> Value {
         response.insert("warnings".to_owned(), serde_json::json!(warnings));
     }
     Value::Object(response)
+}
+
+fn put_away(wrapped: &Wrapped, hasher: &Hasher) -> Value {
+    let mut info = serde_json::json!({
+        "ttl": wrapped.ttl.as_secs(),
+        "token": hasher.text(wrapped.token.expose()),
+        "accessor": hasher.text(&wrapped.accessor),
+        "creation_time": time(wrapped.created),
+        "creation_path": wrapped.path,
+    });
+    if let (Value::Object(fields), false) = (&mut info, wrapped.accessor_inside.is_empty()) {
+        fields.insert("wrapped_accessor".to_owned(), hasher.text(&wrapped.accessor_inside).into());
+    }
+    info
 }
 
 fn issued(auth: &Issued, hasher: &Hasher) -> Value {

@@ -8,3 +8,4 @@ mod mounts;
 mod namespaces;
 mod pipeline;
 mod world;
+mod wrapping;

@@ -129,7 +129,7 @@ pub(super) fn data(answer: &Answer) -> Value {
     match &answer.content {
         Content::Data(data) => serde_json::from_slice(data.bytes()).unwrap(),
         Content::Raw { bytes, .. } => String::from_utf8(bytes.clone()).unwrap().into(),
-        Content::Empty => Value::Null,
+        Content::Empty | Content::Answer(_) => Value::Null,
     }
 }
 

@@ -4,6 +4,7 @@
 //! **Invariant:** a token is alive only while it and all its ancestors are: unexpired by the clock,
 //! not used up and not revoked. What is in storage beyond that is cleared away later.
 
+mod belongings;
 mod cache;
 mod create;
 mod paths;
@@ -14,6 +15,7 @@ mod store;
 mod ttl;
 mod wishes;
 
+pub(crate) use belongings::kept_key;
 pub(crate) use paths::{TokenPaths, complete_input};
 pub(crate) use store::TokenStore;
 
@@ -50,13 +52,23 @@ impl TokenId {
     }
 
     /// The code without the namespace.
-    fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.0.split_once('.').map_or(&*self.0, |(code, _)| code)
+    }
+
+    /// The id of its namespace.
+    pub(crate) fn namespace_id(&self) -> &str {
+        self.0.split_once('.').map_or(ROOT_ID, |(_, namespace)| namespace)
+    }
+
+    /// The storage prefix of its namespace.
+    pub(crate) fn namespace_prefix(&self) -> String {
+        prefix(self.namespace_id())
     }
 
     /// The storage prefix of the tokens of its namespace.
     fn place(&self) -> String {
-        place(self.0.split_once('.').map_or(ROOT_ID, |(_, namespace)| namespace))
+        place(self.namespace_id())
     }
 }
 
@@ -65,8 +77,11 @@ const ROOT_ID: &str = "root";
 
 /// The storage prefix of the tokens of a namespace.
 fn place(namespace_id: &str) -> String {
-    let namespace = Namespace { id: namespace_id.to_owned(), path: String::new() };
-    format!("{}token/", namespace.prefix())
+    format!("{}token/", prefix(namespace_id))
+}
+
+fn prefix(namespace_id: &str) -> String {
+    Namespace { id: namespace_id.to_owned(), path: String::new() }.prefix()
 }
 
 impl fmt::Debug for TokenId {

@@ -6,7 +6,7 @@
 //! pass takes up what was cut short.
 
 use super::{
-    TokenId, place,
+    TokenId, kept_key, place,
     record::{Record, Stored, child_key, parse_due, record_key, state_key},
     store::TokenStore,
 };
@@ -16,7 +16,7 @@ use bailee_sdk::{Code, Error};
 use std::{future::Future, time::SystemTime};
 
 /// Tokens that one batch clears: some backends take no more than 128 writes at once.
-const CLEARED_AT_ONCE: usize = 20;
+const CLEARED_AT_ONCE: usize = 15;
 /// Ends that a pass reads at once.
 const DUE_AT_ONCE: usize = 256;
 /// Times a batch is tried while others change the same tokens.
@@ -182,9 +182,13 @@ impl TokenStore {
                 parents.pop();
                 continue;
             }
+            for leaf in &leaves {
+                self.let_go(leaf).await?;
+            }
             self.persist(|| self.remove(Some(&parent), &leaves)).await?;
             parents.append(&mut branches);
         }
+        self.let_go(root).await?;
         self.persist(|| self.remove(None, std::slice::from_ref(root))).await
     }
 
@@ -209,6 +213,7 @@ impl TokenStore {
             if let Some(stored) = Stored::read(&view, id).await? {
                 stored.guard(&view, id);
                 place.delete(&self.accessor_key(&stored.record.accessor));
+                view.delete(&kept_key(id));
                 if let Some(key) = stored.state.due_key(id) {
                     place.delete(&key);
                 }
