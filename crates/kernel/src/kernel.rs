@@ -91,6 +91,7 @@ impl Kernel {
             settings: settings.clone(),
             token: token.clone(),
             more,
+            moves: Default::default(),
             public_document: OnceLock::new(),
         });
         Ok(Kernel {

@@ -54,6 +54,9 @@ pub(crate) struct MountEntry {
     /// As given; means nothing here.
     #[serde(default)]
     pub(crate) external_entropy_access: bool,
+    /// The version of the engine that was asked for; empty for the one there is.
+    #[serde(default)]
+    pub(crate) plugin_version: String,
     /// Serves no more: what it stored is being removed.
     #[serde(default)]
     pub(crate) disabling: bool,
@@ -81,6 +84,30 @@ pub(crate) struct MountConfig {
     pub(crate) allowed_response_headers: Vec<String>,
     /// Kind of tokens an auth method makes; empty for secrets engines.
     pub(crate) token_type: String,
+    /// As given: keys that are kept elsewhere mean nothing here.
+    pub(crate) allowed_managed_keys: Vec<String>,
+    /// Accessors of auth mounts at which the engine may have a caller checked.
+    pub(crate) delegated_auth_accessors: Vec<String>,
+    /// Name of the identity key that signs what the engine says about itself.
+    pub(crate) identity_token_key: String,
+    /// As given: a path with and without a slash at its end is the same here.
+    pub(crate) trim_request_trailing_slashes: bool,
+    /// When a user who fails to log in is locked out; none for the server's own rule.
+    pub(crate) user_lockout_config: Option<LockoutConfig>,
+}
+
+/// When a user of an auth mount is locked out. What is 0 is as the server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LockoutConfig {
+    /// Failures after which the user is locked out.
+    pub(crate) threshold: u64,
+    /// Seconds for which the user is locked out.
+    pub(crate) duration: u64,
+    /// Seconds after which failures are forgotten.
+    pub(crate) counter_reset: u64,
+    /// Whether nobody is locked out.
+    pub(crate) disable: bool,
 }
 
 impl MountEntry {
@@ -106,6 +133,7 @@ impl MountEntry {
             local: false,
             seal_wrap: false,
             external_entropy_access: false,
+            plugin_version: String::new(),
             disabling: false,
         }
     }
@@ -132,6 +160,11 @@ impl MountEntry {
             Class::Secret => &self.path,
             Class::Auth => self.path.strip_prefix("auth/").unwrap_or(&self.path),
         }
+    }
+
+    /// Whether a mount at `path` would cover it or be covered by it.
+    pub(crate) fn is_in_the_way(&self, path: &str) -> bool {
+        self.path.starts_with(path) || path.starts_with(self.path.as_str())
     }
 
     /// Default and longest TTL that apply, given the system's.
@@ -199,10 +232,7 @@ impl Changing {
 
     /// The mount that a new one at `path` would cover or be covered by.
     pub(crate) fn in_the_way(&self, path: &str) -> Option<&MountEntry> {
-        self.entries
-            .iter()
-            .filter(|entry| !entry.disabling)
-            .find(|entry| entry.path.starts_with(path) || path.starts_with(entry.path.as_str()))
+        self.entries.iter().filter(|entry| !entry.disabling).find(|entry| entry.is_in_the_way(path))
     }
 
     /// Stores a mount, new or changed.

@@ -21,6 +21,8 @@ use std::{
 
 /// Where namespaces are kept, by id.
 const NAMESPACES: &str = "core/namespaces/";
+/// The kind that `kv` was called before it had versions.
+pub(crate) const GENERIC: &str = "generic";
 /// Namespaces that are read at once.
 const PAGE: usize = 1000;
 
@@ -71,14 +73,19 @@ impl Kinds {
         Kinds { kinds, made: Mutex::default() }
     }
 
-    /// The kind with this name.
+    /// The kind with this name. `generic` is the older name of an unversioned `kv`.
     pub(crate) fn find(&self, name: &str, class: Class) -> Option<&EngineKind> {
-        self.kinds.iter().find(|kind| kind.name == name && kind.class == class)
+        let named = |name| self.kinds.iter().find(|kind| kind.name == name && kind.class == class);
+        named(name).or_else(|| if name == GENERIC { named("kv") } else { None })
     }
 
     /// The engine for a mount: one for all mounts of a kind with the same options.
     pub(crate) fn serve(&self, entry: &MountEntry) -> Result<Arc<Served>, Error> {
-        let key = (entry.class, entry.kind.clone(), entry.options.clone());
+        let mut options = entry.options.clone();
+        if entry.kind == GENERIC {
+            options.insert("version".to_owned(), "1".to_owned());
+        }
+        let key = (entry.class, entry.kind.clone(), options);
         if let Some(served) = self.made.lock().get(&key).and_then(Weak::upgrade) {
             return Ok(served);
         }
@@ -86,7 +93,7 @@ impl Kinds {
             let message = format!("plugin not found in the catalog: {}", entry.kind);
             return Err(Error::invalid(message));
         };
-        let served = Arc::new(Served::new((kind.make)(&entry.options)?));
+        let served = Arc::new(Served::new((kind.make)(&key.2)?));
         let mut made = self.made.lock();
         made.retain(|_, kept| kept.strong_count() > 0);
         made.insert(key, Arc::downgrade(&served));

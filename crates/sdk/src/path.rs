@@ -367,7 +367,11 @@ fn typed<I: DeserializeOwned>(input: Map<String, Value>) -> Result<I, Error> {
         let text = text.strip_suffix('.').unwrap_or(&text);
         let reason = match (text.find("missing field"), text.rfind("expected ")) {
             (Some(_), _) => return Error::invalid(format!("missing {}", missing(text))),
-            (None, Some(start)) => text.get(start..).unwrap_or_default(),
+            // The names of our types mean nothing to clients.
+            (None, Some(start)) => match text.get(start..).unwrap_or_default() {
+                reason if reason.starts_with("expected struct ") => "expected a map",
+                reason => reason,
+            },
             (None, None) => "wrong type",
         };
         Error::invalid(format!(

@@ -2,7 +2,7 @@
 
 use super::{
     Nothing, System,
-    mounts::{AtPath, Enable, Tune, tune_path},
+    mounts::{AtPath, Enable},
 };
 use bailee_sdk::{Operation, Path, Reply, Request, engine::Class};
 use std::sync::Arc;
@@ -17,26 +17,6 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
                 Ok(Reply::data(&system.list(&request, Class::Auth)))
             },
         ),
-        Path::new("auth/{path...}/tune")
-            .on(
-                Operation::Read,
-                system,
-                "Read the settings of an auth method that can be tuned.",
-                |system: Arc<System>, request: Request<AtPath>| async move {
-                    let path = tune_path(&request.input.path, Class::Auth);
-                    system.read_tuning(&request, &path)
-                },
-            )
-            .on(
-                Operation::Update,
-                system,
-                "Tune an auth method.",
-                |system: Arc<System>, request: Request<Tune>| async move {
-                    let path = tune_path(&request.input.path, Class::Auth);
-                    system.tune(request, path).await
-                },
-            )
-            .sudo(),
         Path::new("auth/{path...}")
             .on(
                 Operation::Read,

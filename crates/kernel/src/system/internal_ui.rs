@@ -212,7 +212,7 @@ impl System {
     fn shown_to_user(&self, mounted: &Mounted) -> Value {
         let mut shown = self.shown(&mounted.entry);
         if let Value::Object(fields) = &mut shown {
-            fields.insert("config".to_owned(), self.shown_config(&mounted.entry, true));
+            fields.insert("config".to_owned(), self.shown_config(&mounted.entry, true).into());
         }
         shown
     }

@@ -6,6 +6,8 @@ pub(crate) mod keys;
 mod mounts;
 mod namespaces;
 mod openapi;
+mod remount;
+mod tuning;
 
 use crate::{
     policy::PolicyStore,
@@ -32,6 +34,8 @@ pub(crate) struct System {
     pub(crate) token: Arc<Served>,
     /// Engines that bring more paths below `sys/`.
     pub(crate) more: Vec<Arc<dyn Engine>>,
+    /// Mounts that were moved since the server was unsealed.
+    pub(crate) moves: remount::Moves,
     /// The OpenAPI document for those who have no token, once someone asked for it.
     pub(crate) public_document: OnceLock<Vec<u8>>,
 }
@@ -50,7 +54,9 @@ impl Engine for System {
 
 impl System {
     fn own_paths(self: &Arc<Self>) -> Vec<Path> {
-        let mut paths = mounts::paths(self);
+        let mut paths = tuning::paths(self);
+        paths.extend(mounts::paths(self));
+        paths.extend(remount::paths(self));
         paths.extend(auth::paths(self));
         paths.extend(namespaces::paths(self));
         paths.extend(internal_ui::paths(self));

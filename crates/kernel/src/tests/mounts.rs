@@ -292,3 +292,112 @@ async fn mounts_are_listed_to_who_may_see_them() {
     assert_eq!(rights["exact_paths"]["boxes/box/a"]["capabilities"], json!(["read"]));
     assert_eq!(world.read("sys/internal/ui/resultant-acl").await.unwrap()["root"], true);
 }
+
+#[tokio::test]
+async fn a_mount_moves_with_all_it_holds() {
+    let world = World::new().await;
+    world.write("boxes/box/a", r#"{"value":"kept"}"#).await.unwrap();
+    let before = world.read("sys/mounts/boxes").await.unwrap();
+    let moved = world.write("sys/remount", r#"{"from":"boxes","to":"/crates/"}"#).await.unwrap();
+    assert_eq!(world.read("crates/box/a").await.unwrap()["value"], "kept");
+    assert_eq!(refused(world.read("boxes/box/a").await).0, Code::NotFound);
+    let after = world.read("sys/mounts/crates").await.unwrap();
+    assert_eq!((&after["uuid"], &after["accessor"]), (&before["uuid"], &before["accessor"]));
+    let id = data(&moved)["migration_id"].as_str().unwrap().to_owned();
+    let status = world.read(&format!("sys/remount/status/{id}")).await.unwrap();
+    assert_eq!(status["migration_info"]["status"], "success");
+    assert_eq!(status["migration_info"]["target_mount"], "crates/");
+    let world = world.restart().await;
+    assert_eq!(world.read("crates/box/a").await.unwrap()["value"], "kept");
+}
+
+#[tokio::test]
+async fn a_mount_moves_only_to_a_free_place_of_its_kind() {
+    let world = World::new().await;
+    world.write("sys/mounts/other", r#"{"type":"boxes"}"#).await.unwrap();
+    world.write("sys/auth/door", r#"{"type":"door"}"#).await.unwrap();
+    world.write("sys/namespaces/team", "{}").await.unwrap();
+    for (from, to, expected) in [
+        ("boxes", "boxes", r#"path already in use at "boxes/""#),
+        ("boxes", "other/x", r#"path already in use at "other/x/""#),
+        ("nope", "x", r#"no matching mount at "nope/""#),
+        ("sys", "x", r#"cannot remount "sys/""#),
+        ("auth/token", "auth/x", r#"cannot remount "auth/token/""#),
+        ("boxes", "sys/x", "cannot remount to destination sys/x/"),
+        ("boxes", "identity", "cannot remount to destination identity/"),
+        ("auth/door", "x", r#"cannot remount auth mount to non-auth mount "x/""#),
+        ("boxes", "auth/x", r#"cannot remount non-auth mount to auth mount "auth/x/""#),
+        ("auth/door", "auth/token", "cannot remount to destination auth/token/"),
+        ("boxes", "team/x", "path is already in use at team/"),
+        ("boxes", "a/../b", r#"invalid mount path "a/../b""#),
+        ("boxes", "", "both 'from' and 'to' path must be specified as a string"),
+    ] {
+        let input = serde_json::json!({ "from": from, "to": to }).to_string();
+        let (code, text) = refused(world.write("sys/remount", &input).await);
+        assert_eq!((code, text.as_str()), (Code::InvalidRequest, expected), "{from} {to}");
+    }
+    world.write("sys/remount", r#"{"from":"auth/door","to":"auth/gate"}"#).await.unwrap();
+    assert!(world.read("sys/auth/gate").await.is_ok());
+    assert!(world.read("sys/auth/door").await.is_err());
+}
+
+#[tokio::test]
+async fn every_setting_of_a_mount_is_tuned_and_shown() {
+    let world = World::new().await;
+    let settings = serde_json::json!({
+        "listing_visibility": "unauth",
+        "passthrough_request_headers": ["X-One"],
+        "allowed_response_headers": ["X-Two"],
+        "delegated_auth_accessors": ["auth_door_1"],
+        "allowed_managed_keys": ["k"],
+        "identity_token_key": "default",
+        "audit_non_hmac_request_keys": ["a"],
+        "audit_non_hmac_response_keys": ["b"],
+        "force_no_cache": true,
+        "trim_request_trailing_slashes": true,
+        "default_lease_ttl": 60,
+        "max_lease_ttl": 120,
+    });
+    let mut input = settings.clone();
+    input["default_lease_ttl"] = "1m".into();
+    input["max_lease_ttl"] = "2m".into();
+    world.write("sys/mounts/boxes/tune", &input.to_string()).await.unwrap();
+    world
+        .write("sys/mounts/new", &serde_json::json!({"type": "boxes", "config": input}).to_string())
+        .await
+        .unwrap();
+    for mount in ["boxes", "new"] {
+        let tuned = world.read(&format!("sys/mounts/{mount}/tune")).await.unwrap();
+        let shown = world.read(&format!("sys/mounts/{mount}")).await.unwrap();
+        for (name, value) in settings.as_object().unwrap() {
+            assert_eq!((&tuned[name], &shown["config"][name]), (value, value), "{mount} {name}");
+        }
+    }
+    world
+        .write("sys/mounts/boxes/tune", r#"{"max_lease_ttl":"system","default_lease_ttl":"0"}"#)
+        .await
+        .unwrap();
+    let tuned = world.read("sys/mounts/boxes/tune").await.unwrap();
+    assert_eq!(tuned["default_lease_ttl"], 2_764_800);
+    for (input, expected) in [
+        (r#"{"token_type":"batch"}"#, "'token_type' can only be modified on auth mounts"),
+        (r#"{"default_lease_ttl":"x"}"#, r#"time: invalid duration "x""#),
+        (r#"{"listing_visibility":"x"}"#, "invalid listing_visibility x"),
+        (
+            r#"{"user_lockout_config":{"lockout_threshold":3}}"#,
+            r#"tuning of user lockout configuration for type "boxes" not allowed"#,
+        ),
+        (
+            r#"{"plugin_version":"v9"}"#,
+            r#"plugin version "v9" is not there, leave plugin_version out or use "v2.2.0+builtin""#,
+        ),
+        (
+            r#"{"user_lockout_config":"x"}"#,
+            "Field validation failed: error converting input for field \"user_lockout_config\": \
+             expected a map",
+        ),
+    ] {
+        let refusal = refused(world.write("sys/mounts/boxes/tune", input).await);
+        assert_eq!((refusal.0, refusal.1.as_str()), (Code::InvalidRequest, expected));
+    }
+}
