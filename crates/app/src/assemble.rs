@@ -6,7 +6,7 @@ use crate::{
     config::{Config, ServerEnvironment, Storage},
 };
 use bailee_crypto::{Clock, SystemClock, memory};
-use bailee_kernel::{Core, Parts, Session, Settings};
+use bailee_kernel::{Core, Node, Parts, Session, Settings};
 use bailee_secret_sync::{self as secret_sync, Proxy, Running, SecretSync, SyncSession};
 use bailee_server::{
     BindError, Listen, Server,
@@ -74,6 +74,7 @@ pub async fn assemble(config: &Config, environment: &ServerEnvironment) -> Resul
             default_lease_ttl: config.default_lease_ttl,
             max_lease_ttl: config.max_lease_ttl,
             api_addr: environment.api_addr.clone().or_else(|| config.api_addr.clone()),
+            node: node(config, environment),
             render_metrics: Arc::new(move || rendered.render()),
         },
     });
@@ -151,6 +152,19 @@ async fn stop_delivering(delivering: JoinHandle<()>) {
     const PATIENCE: Duration = Duration::from_secs(10);
     // Sealing ended the session; what was cut off is dirty still and goes out after the next start.
     drop(tokio::time::timeout(PATIENCE, delivering).await);
+}
+
+/// What is told about this node: as configured, else by the machine's name.
+fn node(config: &Config, environment: &ServerEnvironment) -> Node {
+    let name = environment.node_id.clone().or_else(|| config.node_id.clone());
+    let cluster_addr = environment.cluster_addr.clone().or_else(|| config.cluster_addr.clone());
+    Node {
+        name: name.unwrap_or_else(|| environment.host_name.clone()),
+        host_name: environment.host_name.clone(),
+        // Nodes speak TLS with each other, whatever the configuration says.
+        cluster_addr: cluster_addr.unwrap_or_default().replacen("http://", "https://", 1),
+        storage_type: config.storage_type.clone(),
+    }
 }
 
 type Opened = (Arc<dyn Backend>, Option<Arc<Embedded>>);

@@ -18,6 +18,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// Where the keyring is kept, sealed under the root key.
 pub(crate) const KEYRING_KEY: &str = "core/keyring";
 
+/// Where the root key is kept, sealed under the keyring: for rotations, which nobody gives shares for.
+pub(crate) const ROOT_KEY: &str = "core/root-key";
+
 /// Where it is kept how much the active key has sealed.
 pub(crate) const USAGE_KEY: &str = "core/key-usage";
 /// Sealings that are counted in storage before they happen: so many a crash may count twice.
@@ -128,7 +131,8 @@ impl Keyring {
     }
 
     /// The keyring with one more term, which becomes the active one.
-    pub(crate) fn rotated(&self) -> Keyring {
+    pub(crate) fn rotated(&self) -> Result<Keyring, Error> {
+        self.check()?;
         let mut terms: BTreeMap<u32, Term> = self
             .terms
             .iter()
@@ -136,10 +140,12 @@ impl Keyring {
             .collect();
         let active = self.active + 1;
         terms.insert(active, Term::new(random::array(), to_millis(SystemClock.now())));
-        Keyring { terms, active, name_root: self.name_root.clone() }
+        Ok(Keyring { terms, active, name_root: self.name_root.clone() })
     }
 
-    pub(crate) fn sealed(&self, root: &RootKey) -> Vec<u8> {
+    /// The ring as it is stored. A wiped one would take the place of the keys: it is refused.
+    pub(crate) fn sealed(&self, root: &RootKey) -> Result<Vec<u8>, Error> {
+        self.check()?;
         let stored = Stored {
             name_root: *self.name_root,
             terms: self
@@ -155,7 +161,7 @@ impl Keyring {
         let plain = Zeroizing::new(serde_json::to_vec(&stored).expect("numbers always encode"));
         let mut sealed = vec![FORMAT];
         AeadKey::new(root.expose()).seal(KEYRING_KEY.as_bytes(), &plain, &mut sealed);
-        sealed
+        Ok(sealed)
     }
 
     /// `None` when `root` is not the key it was sealed with.
@@ -183,6 +189,10 @@ impl Keyring {
     pub(crate) fn wipe(&mut self) {
         self.terms.clear();
         self.name_root = Zeroizing::new(random::array());
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.terms.is_empty() { Err(wiped()) } else { Ok(()) }
     }
 
     pub(crate) fn status(&self) -> KeyStatus {
@@ -228,9 +238,7 @@ impl Keyring {
     }
 
     pub(crate) fn unseal(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        if self.terms.is_empty() {
-            return Err(wiped());
-        }
+        self.check()?;
         let corrupt = |what: &str| Error::Corrupt(format!("{what} at {place}"));
         let (header, text) =
             sealed.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| corrupt("short entry"))?;

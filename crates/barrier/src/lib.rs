@@ -14,9 +14,9 @@ pub use keyring::{KeyStatus, RootKey};
 pub use names::{NAMED_DEPTH_MAX, Names};
 pub use view::{Opened, View};
 
-use bailee_crypto::mac::MacKey;
+use bailee_crypto::{mac::MacKey, sensitive};
 use bailee_storage::{Backend, Batch, Write};
-use keyring::{KEYRING_KEY, Keyring, USAGE_KEY, USAGE_STEP, Usage};
+use keyring::{KEYRING_KEY, Keyring, ROOT_KEY, USAGE_KEY, USAGE_STEP, Usage};
 use names::Listings;
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -28,6 +28,7 @@ use std::{
     },
 };
 use tokio::sync::OwnedMutexGuard;
+use zeroize::Zeroizing;
 
 /// Places whose name key is kept ready; when there are more, it begins anew.
 const NAME_KEYS_MAX: usize = 4096;
@@ -65,8 +66,10 @@ impl Barrier {
     pub fn begin(backend: Arc<dyn Backend>, root: &RootKey, beside: Vec<Write>) -> View {
         let keyring = Keyring::generate();
         let mut plain = beside;
-        plain.push(Write::Put(KEYRING_KEY.to_owned(), keyring.sealed(root)));
+        let sealed = keyring.sealed(root).expect("a new keyring has a key");
+        plain.push(Write::Put(KEYRING_KEY.to_owned(), sealed));
         let view = Barrier::with(backend, keyring).view("");
+        view.put_bytes(ROOT_KEY, Zeroizing::new(root.expose().to_vec()));
         view.guard(Expect::Absent(KEYRING_KEY.to_owned()));
         view.put_plain(plain);
         view
@@ -100,12 +103,14 @@ impl Barrier {
     }
 
     /// Adds a key term that seals all new writes; older terms go on opening what they sealed.
-    pub async fn rotate(&self, root: &RootKey) -> Result<KeyStatus, Error> {
+    pub async fn rotate(&self) -> Result<KeyStatus, Error> {
         let _alone = self.rekeying.lock().await;
-        let rotated = self.keyring.read().rotated();
+        // Read under the lock: a ring sealed with the root key of before would shut everyone out.
+        let root = self.root_key().await?;
+        let rotated = self.keyring.read().rotated()?;
         let usage = rotated.usage();
         let writes = vec![
-            Write::Put(KEYRING_KEY.to_owned(), rotated.sealed(root)),
+            Write::Put(KEYRING_KEY.to_owned(), rotated.sealed(&root)?),
             Write::Put(USAGE_KEY.to_owned(), rotated.seal(USAGE_KEY, &view::encode(&usage))?),
         ];
         self.backend.commit(&Batch { expects: Vec::new(), writes }).await?;
@@ -115,12 +120,31 @@ impl Barrier {
         Ok(status)
     }
 
-    /// Seals the same keyring under another root key, in one batch with `beside`.
-    pub async fn reseal(&self, root: &RootKey, beside: Vec<Write>) -> Result<(), Error> {
+    /// Seals the same keyring under another root key, in one batch with `beside`: from then on only
+    /// the new one opens the storage.
+    pub async fn rekey(&self, root: &RootKey, beside: Vec<Write>) -> Result<(), Error> {
         let _alone = self.rekeying.lock().await;
         let mut writes = beside;
-        writes.push(Write::Put(KEYRING_KEY.to_owned(), self.keyring.read().sealed(root)));
+        {
+            let keyring = self.keyring.read();
+            writes.push(Write::Put(KEYRING_KEY.to_owned(), keyring.sealed(root)?));
+            let kept = keyring.seal(ROOT_KEY, root.expose())?;
+            writes.push(Write::Put(ROOT_KEY.to_owned(), kept));
+        }
         self.backend.commit(&Batch { expects: Vec::new(), writes }).await.map(|_| ())
+    }
+
+    /// Whether this is the key that opens the storage.
+    pub async fn is_root_key(&self, key: &RootKey) -> Result<bool, Error> {
+        let _alone = self.rekeying.lock().await;
+        Ok(sensitive::equal(self.root_key().await?.expose(), key.expose()))
+    }
+
+    async fn root_key(&self) -> Result<RootKey, Error> {
+        let missing = || Error::Corrupt("storage does not hold its root key".to_owned());
+        let entry = self.backend.get(ROOT_KEY).await?.ok_or_else(missing)?;
+        let bytes = self.keyring.read().unseal(ROOT_KEY, &entry.bytes)?;
+        RootKey::from_bytes(&bytes).ok_or_else(missing)
     }
 
     /// The term in use and how much it has sealed.

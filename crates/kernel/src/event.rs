@@ -58,6 +58,16 @@ pub(crate) fn unseal_failed() {
     tracing::warn!("the shares given do not open the storage");
 }
 
+/// Another root key, in other shares, opens the storage.
+pub(crate) fn rekeyed(shares: u8, threshold: u8) {
+    tracing::info!(shares, threshold, "storage has new key shares");
+}
+
+/// A root token was made by those who hold the shares.
+pub(crate) fn root_generated() {
+    tracing::warn!("a root token was made from key shares");
+}
+
 /// An audit device did not take a line.
 pub(crate) fn audit_failed(device: &str, error: &io::Error) {
     metrics::counter!("vault_audit_log_request_failure").increment(1);

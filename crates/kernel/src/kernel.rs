@@ -3,16 +3,18 @@
 use crate::{
     audit::Broker,
     cubbyhole::Cubbyhole,
-    event, mount,
+    event,
+    keyholders::Keyholders,
+    mount,
     policy::{PolicyPaths, PolicyStore},
     purge,
     registry::{Kinds, Mounted, Registry, Served},
     state::{Parts, Settings},
-    system::{System, keys},
+    system::{System, rotation_pass},
     token::{TokenPaths, TokenStore, TtlLimits},
     wrapping::WrappingPaths,
 };
-use bailee_barrier::{Barrier, RootKey, View};
+use bailee_barrier::{Barrier, View, seal::shamir::ShamirSeal};
 use bailee_crypto::{Clock, random};
 use bailee_sdk::{Engine, Error, Namespace};
 use serde::{Deserialize, Serialize};
@@ -22,12 +24,9 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, task::JoinSet};
-use zeroize::Zeroizing;
 
 /// Where the cluster's name and id are kept.
 const CLUSTER_KEY: &str = "core/cluster";
-/// Where the root key is kept, sealed under the keyring, for its rotation.
-pub(crate) const ROOT_KEY: &str = "core/root-key";
 /// Longest time between two passes over what has expired.
 const EXPIRY_PASS_MAX: Duration = Duration::from_secs(30);
 /// Shortest time between two passes.
@@ -37,8 +36,6 @@ const PURGE_PASS: Duration = Duration::from_secs(600);
 
 /// Time between two looks at how often the active key was used.
 const ROTATION_PASS: Duration = Duration::from_secs(60);
-/// Values that one key seals before the next one takes over: half of what random nonces allow.
-const SEALINGS_MAX: u64 = 1 << 31;
 
 /// What names this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +54,7 @@ pub(crate) struct Kernel {
     pub(crate) registry: Arc<Registry>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) keyholders: Arc<Keyholders>,
     pub(crate) audit: Broker,
     pub(crate) cluster: Cluster,
     /// Woken after each batch with notes of changed secrets, and when mounts change.
@@ -68,7 +66,11 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Reads what has to be at hand.
-    pub(crate) async fn open(barrier: Arc<Barrier>, parts: &Parts) -> Result<Kernel, Error> {
+    pub(crate) async fn open(
+        barrier: Arc<Barrier>,
+        seal: Arc<ShamirSeal>,
+        parts: &Parts,
+    ) -> Result<Kernel, Error> {
         let settings = Arc::new(parts.settings.clone());
         let cluster = barrier.view("").get::<Cluster>(CLUSTER_KEY).await?;
         let cluster = cluster.ok_or_else(|| Error::internal("storage names no cluster"))?;
@@ -79,7 +81,9 @@ impl Kernel {
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
         let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
+        let keyholders = Arc::new(Keyholders::new(barrier.clone(), tokens.clone(), seal));
         let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
+        more.push(keyholders.clone());
         more.push(Arc::new(WrappingPaths::new(tokens.clone())));
         more.extend(parts.system.iter().cloned());
         let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
@@ -100,6 +104,7 @@ impl Kernel {
             registry,
             tokens,
             policies,
+            keyholders,
             audit: Broker::new(&barrier, &parts.audit),
             cluster,
             changed: watch::Sender::new(()),
@@ -126,7 +131,7 @@ impl Kernel {
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), expire(self.tokens.clone(), self.clock.clone())));
         tasks.spawn(until(stop.clone(), remove(self.barrier.clone(), self.registry.clone())));
-        tasks.spawn(until(stop.clone(), rotate(self.barrier.clone())));
+        tasks.spawn(until(stop.clone(), rotate(self.barrier.clone(), self.clock.clone())));
         tasks
     }
 }
@@ -137,15 +142,13 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// Puts what a new storage begins with: the cluster's id, the root key for its own rotation, and the
-/// first mounts.
-pub(crate) fn found(view: &View, settings: &Settings, root: &RootKey) {
+/// Puts what a new storage begins with: the cluster's id and the first mounts.
+pub(crate) fn found(view: &View, settings: &Settings) {
     let name = match settings.cluster_name.as_str() {
         "" => format!("bailee-cluster-{}", hex::encode(random::array::<4>())),
         name => name.to_owned(),
     };
     view.put(CLUSTER_KEY, &Cluster { name, id: random::uuid().to_string() });
-    view.put_bytes(ROOT_KEY, Zeroizing::new(root.expose().to_vec()));
     mount::put_builtin(view, &Namespace::root());
 }
 
@@ -187,19 +190,11 @@ async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>) {
     }
 }
 
-async fn rotate(barrier: Arc<Barrier>) {
+async fn rotate(barrier: Arc<Barrier>, clock: Arc<dyn Clock>) {
     loop {
-        if let Err(error) = rotation_pass(&barrier, SEALINGS_MAX).await {
+        if let Err(error) = rotation_pass(&barrier, clock.now()).await {
             event::pass_failed("key rotation", &error);
         }
         tokio::time::sleep(ROTATION_PASS).await;
     }
-}
-
-/// Makes a new key when the active one has sealed `max` values; what it has sealed is noted.
-pub(crate) async fn rotation_pass(barrier: &Arc<Barrier>, max: u64) -> Result<(), Error> {
-    if barrier.key_status().encryptions_max >= max {
-        keys::rotate(barrier).await?;
-    }
-    Ok(barrier.note_usage().await?)
 }

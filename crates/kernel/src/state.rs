@@ -5,9 +5,9 @@ use crate::{
     audit::AuditDevice,
     event,
     kernel::{self, Kernel},
+    keyholders::{SHARE_BYTES_MAX, SHARE_BYTES_MIN, root_token},
     session::Session,
     status::{Health, Leader, SealStatus},
-    token::NewToken,
 };
 use arc_swap::ArcSwap;
 use bailee_barrier::{
@@ -18,11 +18,10 @@ use bailee_barrier::{
     },
 };
 use bailee_crypto::{Clock, Sensitive, clock};
-use bailee_sdk::{Code, Engine, EngineKind, Error, Namespace, Operation};
+use bailee_sdk::{Code, Engine, EngineKind, Error, Operation};
 use bailee_storage::Backend;
 use jiff::Timestamp;
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
@@ -38,10 +37,6 @@ const SEAL_POLL: Duration = Duration::from_millis(5);
 const OPEN_TRIES: u32 = 6;
 /// How long it waits after the first look; twice as long after each further one.
 const OPEN_PAUSE: Duration = Duration::from_millis(200);
-/// Shortest share that can be one.
-const SHARE_BYTES_MIN: usize = 16;
-/// Longest share: the key and the x byte.
-const SHARE_BYTES_MAX: usize = 33;
 
 /// What the kernel is made of.
 pub struct Parts {
@@ -74,8 +69,37 @@ pub struct Settings {
     pub max_lease_ttl: Duration,
     /// Where clients reach this node.
     pub api_addr: Option<String>,
+    /// What is told about this node.
+    pub node: Node,
     /// Writes all metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// What is told about a node to those who ask for the nodes of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// Its name, as configured or made up.
+    pub name: String,
+    /// The name of its machine.
+    pub host_name: String,
+    /// Where other nodes would reach it; empty when nobody said.
+    pub cluster_addr: String,
+    /// What the configuration calls the storage. Clients that read `raft` use `sys/storage/raft`
+    /// and expect the answers of a cluster, if only of one node.
+    pub storage_type: String,
+}
+
+impl Node {
+    /// Host and port where other nodes would reach it.
+    pub(crate) fn cluster_authority(&self) -> &str {
+        let address = self.cluster_addr.as_str();
+        address.split_once("://").map_or(address, |(_, authority)| authority)
+    }
+
+    /// Whether it was configured like one node of a cluster.
+    fn is_clustered(&self) -> bool {
+        self.storage_type == "raft"
+    }
 }
 
 /// How to split the root key of a new storage.
@@ -118,7 +142,6 @@ enum State {
 
 struct Active {
     kernel: Arc<Kernel>,
-    seal: Arc<ShamirSeal>,
     since: SystemTime,
 }
 
@@ -172,7 +195,7 @@ impl Core {
         let root = RootKey::generate();
         let beside = vec![ShamirSeal::config_write(shares)];
         let view = Barrier::begin(self.parts.backend.clone(), &root, beside);
-        kernel::found(&view, &self.parts.settings, &root);
+        kernel::found(&view, &self.parts.settings);
         let root_token = self.make_root_token(&view).await?;
         if let Err(error) = view.commit().await {
             // It may have landed: then the shares must not be lost.
@@ -214,7 +237,12 @@ impl Core {
         };
         let Some(barrier) = barrier else {
             event::unseal_failed();
-            return Err(Error::invalid("invalid key: these shares do not open the storage"));
+            // Operators' tools look for this text.
+            return Err(Error::invalid(
+                "unable to retrieve stored keys: invalid key: failed to decrypt keys from storage: \
+                 error decrypting seal wrapped value\nerror decrypting using seal shamir: \
+                 cipher: message authentication failed",
+            ));
         };
         self.activate(barrier, seal).await?;
         self.seal_status().await
@@ -237,7 +265,7 @@ impl Core {
     pub async fn seal_status(&self) -> Result<SealStatus, Error> {
         let active = self.active();
         let seal = match &active {
-            Some(active) => Some(active.seal.clone()),
+            Some(active) => Some(active.kernel.keyholders.seal()),
             None => self.find_seal().await?,
         };
         let shares = seal.as_ref().map(|seal| seal.shares());
@@ -258,7 +286,7 @@ impl Core {
             cluster_name: cluster.as_ref().map(|cluster| cluster.name.clone()),
             cluster_id: cluster.map(|cluster| cluster.id),
             recovery_seal: false,
-            storage_type: self.parts.backend.kind(),
+            storage_type: settings.node.storage_type.clone(),
             removed_from_cluster: false,
         })
     }
@@ -280,7 +308,8 @@ impl Core {
         let _alone = self.changing.lock().await;
         let Some(active) = self.active() else { return };
         self.sessions.send_replace(None);
-        self.state.store(Arc::new(State::Sealed(active.seal.clone())));
+        let seal = active.kernel.keyholders.close(SEAL_WAIT).await;
+        self.state.store(Arc::new(seal.map_or(State::Uninitialized, State::Sealed)));
         drop(active);
         let ending = self.ending.lock().take();
         let Some(Ending { stop, mut tasks, barrier }) = ending else { return };
@@ -329,12 +358,13 @@ impl Core {
     pub async fn leader(&self) -> Result<Leader, Error> {
         let active = self.active().ok_or_else(sealed)?;
         let since = Timestamp::try_from(active.since).map(|since| since.to_string());
+        let node = &self.parts.settings.node;
         Ok(Leader {
-            ha_enabled: false,
+            ha_enabled: node.is_clustered(),
             is_self: true,
             active_time: since.unwrap_or_default(),
             leader_address: self.parts.settings.api_addr.clone().unwrap_or_default(),
-            leader_cluster_address: String::new(),
+            leader_cluster_address: node.cluster_addr.clone(),
             performance_standby: false,
             performance_standby_last_remote_wal: 0,
         })
@@ -356,7 +386,7 @@ impl Core {
     async fn find_seal(&self) -> Result<Option<Arc<ShamirSeal>>, Error> {
         match &*self.state.load_full() {
             State::Sealed(seal) => return Ok(Some(seal.clone())),
-            State::Active(active) => return Ok(Some(active.seal.clone())),
+            State::Active(active) => return Ok(Some(active.kernel.keyholders.seal())),
             State::Uninitialized => {}
         }
         let Some(seal) = ShamirSeal::load(&*self.parts.backend).await? else { return Ok(None) };
@@ -367,20 +397,20 @@ impl Core {
         });
         match &*self.state.load_full() {
             State::Sealed(seal) => Ok(Some(seal.clone())),
-            State::Active(active) => Ok(Some(active.seal.clone())),
+            State::Active(active) => Ok(Some(active.kernel.keyholders.seal())),
             State::Uninitialized => Ok(None),
         }
     }
 
     async fn activate(&self, barrier: Arc<Barrier>, seal: Arc<ShamirSeal>) -> Result<(), Error> {
-        let kernel = Arc::new(Kernel::open(barrier, &self.parts).await?);
+        let kernel = Arc::new(Kernel::open(barrier, seal, &self.parts).await?);
         let (stop, stopped) = watch::channel(false);
         let tasks = kernel.start_tasks(&stopped);
         let barrier = Arc::downgrade(&kernel.barrier);
         *self.ending.lock() = Some(Ending { stop, tasks, barrier });
         let session = Session::new(kernel.clone());
         let since = self.parts.clock.now();
-        let active = Active { kernel, seal, since };
+        let active = Active { kernel, since };
         self.state.store(Arc::new(State::Active(Arc::new(active))));
         self.sessions.send_replace(Some(session));
         event::unsealed();
@@ -412,25 +442,7 @@ impl Core {
             self.parts.clock.clone(),
             self.parts.settings.limits(),
         );
-        let new = NewToken {
-            namespace: Namespace::root(),
-            parent: None,
-            policies: vec!["root".to_owned()],
-            display_name: "root".to_owned(),
-            path: "auth/token/root".to_owned(),
-            meta: BTreeMap::new(),
-            ttl: Duration::ZERO,
-            explicit_max_ttl: Duration::ZERO,
-            period: Duration::ZERO,
-            num_uses: 0,
-            renewable: false,
-            entity_id: None,
-            internal: None,
-            id: None,
-            limits: None,
-            eternal: true,
-            now: self.parts.clock.now(),
-        };
+        let new = root_token(self.parts.clock.now(), None);
         Ok(tokens.create(view, new).await?.secret)
     }
 }

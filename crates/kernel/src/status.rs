@@ -36,8 +36,8 @@ pub struct SealStatus {
     pub cluster_id: Option<String>,
     /// Whether shares are for recovery only.
     pub recovery_seal: bool,
-    /// The kind of storage.
-    pub storage_type: &'static str,
+    /// The kind of storage, as the configuration calls it.
+    pub storage_type: String,
     /// Whether the node was taken out of its cluster.
     pub removed_from_cluster: bool,
 }

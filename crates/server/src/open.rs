@@ -17,6 +17,18 @@ use zeroize::Zeroizing;
 const SHARE_BYTES_MIN: usize = 16;
 const SHARE_BYTES_MAX: usize = 33;
 
+/// The codes of `sys/health` that a client may choose. Some are of states this server is never in.
+const HEALTH_CODES: [&str; 8] = [
+    "activecode",
+    "standbycode",
+    "sealedcode",
+    "uninitcode",
+    "drsecondarycode",
+    "performancestandbycode",
+    "haunhealthycode",
+    "removedcode",
+];
+
 /// Serves reads of this family, and refuses its wrong verbs; `None` for all else.
 pub(crate) async fn try_serve(
     core: &Arc<Core>,
@@ -41,6 +53,33 @@ pub(crate) async fn try_serve(
     }
 }
 
+/// Whether answers of this path have no envelope: what holders of shares do, and its progress.
+pub(crate) fn is_bare(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    matches!(
+        path,
+        "sys/rekey/init"
+            | "sys/rekey/update"
+            | "sys/rekey/verify"
+            | "sys/rekey-recovery-key/init"
+            | "sys/rekey-recovery-key/update"
+            | "sys/rekey-recovery-key/verify"
+            | "sys/generate-root"
+            | "sys/generate-root/attempt"
+            | "sys/generate-root/update"
+    )
+}
+
+/// Whether a write without a body is refused as such.
+pub(crate) fn needs_body(path: &str) -> bool {
+    is_bare(path) && !matches!(path, "sys/generate-root" | "sys/generate-root/attempt")
+}
+
+/// The text for a body that is not there.
+pub(crate) fn no_body() -> Error {
+    Error::invalid("EOF")
+}
+
 /// Whether a write to this path is served by [`serve_with_body`].
 pub(crate) fn takes_body(path: &str) -> bool {
     matches!(path, "sys/init" | "sys/unseal")
@@ -58,7 +97,7 @@ pub(crate) async fn serve_with_body(
     body: &[u8],
 ) -> Result<Reply, Error> {
     if body.is_empty() {
-        return Err(Error::invalid("EOF"));
+        return Err(no_body());
     }
     let fields = input::fields(bailee_sdk::Operation::Update, &http::HeaderMap::new(), body)?;
     match path {
@@ -96,7 +135,7 @@ async fn health(core: &Arc<Core>, query: &Map<String, Value>) -> Reply {
         (true, false, true) => ("standbycode", 429),
         (true, false, false) => ("activecode", 200),
     };
-    let codes = query.iter().filter(|(name, _)| name.ends_with("code"));
+    let codes = query.iter().filter(|(name, _)| HEALTH_CODES.contains(&name.as_str()));
     for (_, value) in codes {
         if chosen(value).is_none() {
             return wire::errors(StatusCode::BAD_REQUEST, &[]);
@@ -107,7 +146,9 @@ async fn health(core: &Arc<Core>, query: &Map<String, Value>) -> Reply {
     wire::json_reply(status, &health)
 }
 
+/// A code that the client chose; of several the first.
 fn chosen(value: &Value) -> Option<StatusCode> {
+    let value = value.as_array().map_or(Some(value), |values| values.first())?;
     let code = value.as_str()?.parse().ok().filter(|code| (200..1000).contains(code))?;
     StatusCode::from_u16(code).ok()
 }
@@ -121,6 +162,12 @@ async fn initialize(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Rep
         let text = format!("parameters {} not applicable to seal type shamir", outside.join(","));
         return Err(Error::invalid(text));
     }
+    if let Some(keys) = fields.get("pgp_keys").and_then(Value::as_array)
+        && !keys.is_empty()
+        && fields.get("secret_shares").and_then(Value::as_u64) != u64::try_from(keys.len()).ok()
+    {
+        return Err(Error::invalid("incorrect number of PGP keys"));
+    }
     for name in ["pgp_keys", "root_token_pgp_key"] {
         if fields.get(name).is_some_and(|value| !is_zero(value)) {
             let text =
@@ -129,8 +176,8 @@ async fn initialize(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Rep
         }
     }
     let request = Initialize {
-        shares: number(fields, "secret_shares")?,
-        threshold: number(fields, "secret_threshold")?,
+        shares: number(fields, "InitRequest", "secret_shares")?,
+        threshold: number(fields, "InitRequest", "secret_threshold")?,
     };
     let made = core.initialize(request).await?;
     let hex: Vec<Zeroizing<String>> =
@@ -154,9 +201,7 @@ async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, 
     let is_set = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => {
-            Err(Error::invalid(format!("failed to parse JSON input: {name} must be a boolean")))
-        }
+        Some(value) => Err(wrong_type(value, "UnsealRequest", name, "bool")),
     };
     if is_set("migrate")? {
         return Err(Error::invalid(
@@ -169,7 +214,7 @@ async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, 
     let key = match fields.get("key") {
         None | Some(Value::Null) => "",
         Some(Value::String(key)) => key.as_str(),
-        Some(_) => return Err(Error::invalid("failed to parse JSON input: key must be a string")),
+        Some(value) => return Err(wrong_type(value, "UnsealRequest", "Key", "string")),
     };
     if key.is_empty() {
         return Err(Error::invalid(
@@ -189,13 +234,28 @@ async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, 
     Ok(wire::json_reply(StatusCode::OK, &core.unseal(&share).await?))
 }
 
-fn number(fields: &Map<String, Value>, name: &str) -> Result<i64, Error> {
+fn number(fields: &Map<String, Value>, input: &str, name: &str) -> Result<i64, Error> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(0),
-        Some(value) => value.as_i64().ok_or_else(|| {
-            Error::invalid(format!("failed to parse JSON input: {name} must be a whole number"))
-        }),
+        Some(value) => value.as_i64().ok_or_else(|| wrong_type(value, input, name, "int")),
     }
+}
+
+/// The text that tools made for this API know for a field of another type.
+fn wrong_type(value: &Value, input: &str, field: &str, wanted: &str) -> Error {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "number with a fraction",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    Error::invalid(format!(
+        "failed to parse JSON input: json: cannot unmarshal {found} into Go struct field \
+         {input}.{field} of type {wanted}"
+    ))
 }
 
 fn is_zero(value: &Value) -> bool {

@@ -10,7 +10,7 @@ use crate::{
 };
 use bailee_crypto::random;
 use bailee_kernel::{Call, Core};
-use bailee_sdk::{Error, Headers, Operation, Sensitive};
+use bailee_sdk::{Code, Error, Headers, Operation, Sensitive};
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{AUTHORIZATION, LOCATION},
@@ -80,6 +80,10 @@ async fn api(
     // Kept until the request is answered: what was read is worked on until then.
     let mut kept = None;
     let input = match operation {
+        Operation::Delete if open::is_bare(&path) => {
+            let body = front.bodies.read(incoming).await?;
+            input::fields(Operation::Update, &head.headers, &body)?
+        }
         Operation::Read | Operation::List | Operation::Scan | Operation::Delete => {
             let mut fields = query;
             fields.remove("list");
@@ -90,6 +94,9 @@ async fn api(
             let body = front.bodies.read(incoming).await?;
             if open::takes_body(&path) {
                 return open::serve_with_body(core, &path, &body).await;
+            }
+            if body.is_empty() && open::needs_body(&path) {
+                return Err(open::no_body());
             }
             let fields = input::fields(operation, &head.headers, &body)?;
             kept = Some(body.into_permit());
@@ -115,9 +122,16 @@ async fn api(
         core.seal(call).await?;
         return Ok(wire::empty(StatusCode::NO_CONTENT));
     }
+    let is_bare = open::is_bare(&call.path);
     let outcome = core.handle(call).await;
     drop(kept);
-    outcome.map(wire::answer)
+    match outcome {
+        Ok(answer) if is_bare => Ok(wire::bare(answer)),
+        Err(error) if is_bare && error.code == Code::Unsupported => {
+            Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]))
+        }
+        outcome => outcome.map(wire::answer),
+    }
 }
 
 fn token(headers: &HeaderMap) -> Result<Option<Sensitive<String>>, Error> {

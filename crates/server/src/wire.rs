@@ -88,6 +88,18 @@ fn envelope(answer: Answer) -> Vec<u8> {
     bytes
 }
 
+/// An answer of the kernel without its envelope.
+pub(crate) fn bare(answer: Answer) -> Reply {
+    match answer.content {
+        Content::Data(data) => {
+            let mut bytes = data.bytes().to_vec();
+            bytes.push(b'\n');
+            reply(StatusCode::OK, JSON, bytes)
+        }
+        Content::Empty | Content::Raw { .. } => self::answer(answer),
+    }
+}
+
 /// A failed request. What only the log may show goes there.
 pub(crate) fn failure(id: &str, error: &Error) -> Reply {
     let status = status(error.code);

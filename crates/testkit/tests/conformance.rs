@@ -37,7 +37,7 @@ fn compare(group: &str, floor: u32) {
 
 #[test]
 fn the_life_of_a_server_is_as_recorded() {
-    compare("sys-lifecycle", 59);
+    compare("sys-lifecycle", 85);
 }
 
 #[test]

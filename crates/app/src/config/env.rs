@@ -34,6 +34,12 @@ pub struct ServerEnvironment {
     pub log_level: Option<String>,
     /// The address that clients are told.
     pub api_addr: Option<String>,
+    /// The address that other nodes would be told.
+    pub cluster_addr: Option<String>,
+    /// The node's name.
+    pub node_id: Option<String>,
+    /// The machine's name; empty when the system does not tell.
+    pub host_name: String,
 }
 
 impl ServerEnvironment {
@@ -47,8 +53,16 @@ impl ServerEnvironment {
             no_proxy: variable("NO_PROXY").or_else(|| variable("no_proxy")),
             log_level: variable("VAULT_LOG_LEVEL"),
             api_addr: variable("VAULT_API_ADDR"),
+            cluster_addr: variable("VAULT_CLUSTER_ADDR"),
+            node_id: variable("VAULT_RAFT_NODE_ID"),
+            host_name: host_name(),
         }
     }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
 /// The token for the root of a development server, when the user chose one.

@@ -14,7 +14,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "administrative_namespace_path",
     "allow_audit_log_prefixing",
     "cache_size",
-    "cluster_addr",
     "cluster_cipher_suites",
     "detect_deadlocks",
     "disable_cache",
@@ -55,7 +54,6 @@ const WITHOUT_EFFECT_STORAGE: &[&str] = &[
     "max_entry_size",
     "max_mount_and_namespace_table_entry_size",
     "max_transaction_size",
-    "node_id",
     "non_voter",
     "performance_multiplier",
     "raft_log_verifier_enabled",
@@ -112,13 +110,17 @@ pub fn parse(text: &str) -> Result<Config, Faults> {
     };
     let mut file = Block::new("the configuration", 1, body);
     let mut without_effect = file.ignored(WITHOUT_EFFECT);
-    let storage = storage(&mut file, &mut without_effect, &mut faults);
+    let Stored { storage, storage_type, node_id } =
+        storage(&mut file, &mut without_effect, &mut faults);
     let listeners = listeners(&mut file, &mut without_effect, &mut faults);
     seal(&mut file, &mut faults);
     let default_lease_ttl = file.duration("default_lease_ttl", &mut faults);
     let max_lease_ttl = file.duration("max_lease_ttl", &mut faults);
     let config = Config {
-        storage: storage.unwrap_or(Storage::Memory),
+        storage,
+        storage_type,
+        node_id,
+        cluster_addr: file.text("cluster_addr", &mut faults),
         listeners,
         api_addr: file.text("api_addr", &mut faults),
         cluster_name: file.text("cluster_name", &mut faults),
@@ -138,7 +140,21 @@ pub fn parse(text: &str) -> Result<Config, Faults> {
     if faults.is_empty() { Ok(config) } else { Err(faults) }
 }
 
-fn storage(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -> Option<Storage> {
+/// What the storage's block says.
+struct Stored {
+    storage: Storage,
+    storage_type: String,
+    node_id: Option<String>,
+}
+
+impl Stored {
+    /// For a file with faults, which nothing is started from.
+    fn faulty() -> Stored {
+        Stored { storage: Storage::Memory, storage_type: String::new(), node_id: None }
+    }
+}
+
+fn storage(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -> Stored {
     for (kind, block) in file.blocks("ha_storage", faults) {
         faults.add(
             block.line,
@@ -152,29 +168,30 @@ fn storage(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -> 
     }
     let Some((kind, mut block)) = blocks.into_iter().next() else {
         faults.add_overall("storage is missing; for one machine: storage \"embedded\" { path = \"/var/lib/bailee\" }");
-        return None;
+        return Stored::faulty();
     };
     let storage = match kind.as_str() {
         "embedded" | "raft" | "file" => match block.text("path", faults) {
-            Some(path) if !path.is_empty() => Some(Storage::Embedded { path: path.into() }),
+            Some(path) if !path.is_empty() => Storage::Embedded { path: path.into() },
             _ => {
                 faults.add(
                     block.line,
                     format_args!("{} needs path: the folder to keep data in", block.name),
                 );
-                None
+                Storage::Memory
             }
         },
-        "inmem" => Some(Storage::Memory),
+        "inmem" => Storage::Memory,
         _ => {
             let known = "known are \"embedded\" (also as \"raft\" or \"file\") and \"inmem\"";
             faults.add(block.line, format_args!("unknown storage {kind:?}; {known}"));
-            return None;
+            return Stored::faulty();
         }
     };
+    let node_id = block.text("node_id", faults).filter(|id| !id.is_empty());
     ignored.extend(block.ignored(WITHOUT_EFFECT_STORAGE));
     block.finish(faults);
-    storage
+    Stored { storage, storage_type: kind, node_id }
 }
 
 fn listeners(file: &mut Block, ignored: &mut Vec<String>, faults: &mut Faults) -> Vec<Listener> {
@@ -317,7 +334,10 @@ mod tests {
         assert_eq!(config.storage, Storage::Embedded { path: "/opt/vault/data".into() });
         assert_eq!(config.listeners[0].address.port(), 8200);
         assert!(!config.lock_memory);
-        assert_eq!(config.without_effect.len(), 4);
+        assert_eq!(config.without_effect.len(), 2);
+        assert_eq!(config.node_id.as_deref(), Some("node1"));
+        assert_eq!(config.cluster_addr.as_deref(), Some("https://127.0.0.1:8201"));
+        assert_eq!(config.storage_type, "raft");
     }
 
     #[test]

@@ -20,6 +20,12 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The address clients are told.
     pub api_addr: Option<String>,
+    /// The address other nodes would be told.
+    pub cluster_addr: Option<String>,
+    /// The node's name; the machine's when absent.
+    pub node_id: Option<String>,
+    /// What the file calls the storage.
+    pub storage_type: String,
     /// A name for the cluster, made up when absent.
     pub cluster_name: Option<String>,
     /// Whether memory is locked against swapping.
@@ -86,6 +92,9 @@ impl Config {
             storage: Storage::Memory,
             listeners: vec![Listener { address, tls: None }],
             api_addr: Some(format!("http://{address}")),
+            cluster_addr: None,
+            node_id: None,
+            storage_type: "inmem".to_owned(),
             cluster_name: None,
             lock_memory: false,
             default_lease_ttl: LEASE_TTL,

@@ -60,7 +60,7 @@ async fn rotation_keeps_what_was_sealed_before_readable() {
     put(&barrier, "a", "1").await;
     assert_eq!(barrier.key_status().term, 1);
     for term in 2..5 {
-        assert_eq!(barrier.rotate(&root).await.unwrap().term, term);
+        assert_eq!(barrier.rotate().await.unwrap().term, term);
         put(&barrier, &term.to_string(), "x").await;
         // The value, and the count itself.
         assert_eq!(barrier.key_status().encryptions, 2);
@@ -81,9 +81,9 @@ async fn rotation_keeps_what_was_sealed_before_readable() {
 async fn rotations_at_once_each_make_a_term() {
     let (backend, root, barrier) = fresh().await;
     let rotations = (0..6).map(|number| {
-        let (barrier, root) = (barrier.clone(), root.clone());
+        let barrier = barrier.clone();
         tokio::spawn(async move {
-            barrier.rotate(&root).await.unwrap();
+            barrier.rotate().await.unwrap();
             put(&barrier, &number.to_string(), "x").await;
         })
     });
@@ -102,10 +102,25 @@ async fn another_root_key_takes_over_the_same_keys() {
     let (backend, root, barrier) = fresh().await;
     put(&barrier, "a", "1").await;
     let new = RootKey::generate();
-    barrier.reseal(&new, Vec::new()).await.unwrap();
+    assert!(barrier.is_root_key(&root).await.unwrap());
+    assert!(!barrier.is_root_key(&new).await.unwrap());
+    barrier.rekey(&new, Vec::new()).await.unwrap();
+    assert!(barrier.is_root_key(&new).await.unwrap());
+    // What is rotated later is rotated for the new one.
+    assert_eq!(barrier.rotate().await.unwrap().term, 2);
     assert!(Barrier::open(backend.clone(), &root).await.unwrap().is_none());
     let opened = Barrier::open(backend, &new).await.unwrap().unwrap();
     assert_eq!(read(&opened, "a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_wiped_keyring_never_takes_the_place_of_the_stored_one() {
+    let (backend, root, barrier) = fresh().await;
+    barrier.wipe();
+    assert!(matches!(barrier.rotate().await, Err(Error::Unavailable(_))));
+    let outcome = barrier.rekey(&RootKey::generate(), Vec::new()).await;
+    assert!(matches!(outcome, Err(Error::Unavailable(_))));
+    assert!(Barrier::open(backend, &root).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -189,7 +204,7 @@ async fn no_restart_forgets_how_much_a_key_has_sealed() {
     again.note_usage().await.unwrap();
     assert_eq!(entry().await, first);
     // A new key begins anew, also after a restart.
-    again.rotate(&root).await.unwrap();
+    again.rotate().await.unwrap();
     let third = Barrier::open(backend.clone(), &root).await.unwrap().unwrap();
     assert!(third.key_status().encryptions < 5);
     assert!(third.key_status().encryptions_max <= USAGE_STEP + 5);

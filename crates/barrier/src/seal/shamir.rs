@@ -95,6 +95,11 @@ impl ShamirSeal {
         Write::Put(CONFIG_KEY.to_owned(), bytes)
     }
 
+    /// A seal that no share was given to yet.
+    pub fn new(shares: Shares) -> ShamirSeal {
+        ShamirSeal { shares, given: Mutex::default() }
+    }
+
     /// The seal of a storage; `None` when it was never initialized.
     pub async fn load(backend: &dyn Backend) -> Result<Option<ShamirSeal>, Error> {
         let Some(entry) = backend.get(CONFIG_KEY).await? else { return Ok(None) };
@@ -105,7 +110,7 @@ impl ShamirSeal {
         }
         let shares = Shares::new(stored.secret_shares.into(), stored.secret_threshold.into())
             .map_err(|reason| Error::Corrupt(format!("the seal's configuration: {reason}")))?;
-        Ok(Some(ShamirSeal { shares, given: Mutex::default() }))
+        Ok(Some(ShamirSeal::new(shares)))
     }
 
     /// How many shares there are and how many are needed.

@@ -1,8 +1,6 @@
-//! `sys/seal` and the keys of the storage.
+//! `sys/seal` and what is told about the keys of the storage.
 
 use super::{Nothing, System};
-use crate::kernel::ROOT_KEY;
-use bailee_barrier::{Barrier, RootKey};
 use bailee_crypto::clock;
 use bailee_sdk::{Error, Operation, Path, Reply, Request};
 use jiff::Timestamp;
@@ -28,24 +26,6 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
                 System::key_status,
             )
             .root_only(),
-        Path::new("rotate")
-            .on(
-                Operation::Update,
-                system,
-                "Make a new key for new values; older ones stay readable.",
-                System::rotate,
-            )
-            .sudo()
-            .root_only(),
-        Path::new("rotate/keyring")
-            .on(
-                Operation::Update,
-                system,
-                "Make a new key for new values; older ones stay readable.",
-                System::rotate,
-            )
-            .sudo()
-            .root_only(),
     ]
 }
 
@@ -63,18 +43,4 @@ impl System {
             "encryptions": status.encryptions,
         })))
     }
-
-    async fn rotate(self: Arc<Self>, _request: Request<Nothing>) -> Result<Reply, Error> {
-        rotate(&self.barrier).await?;
-        Ok(Reply::empty())
-    }
-}
-
-/// Makes a new key for new values, with the root key that the storage keeps for that.
-pub(crate) async fn rotate(barrier: &Arc<Barrier>) -> Result<(), Error> {
-    let bytes = barrier.view("").get_bytes(ROOT_KEY).await?;
-    let root = bytes.as_deref().and_then(|bytes| RootKey::from_bytes(bytes));
-    let root = root.ok_or_else(|| Error::internal("storage does not hold its root key"))?;
-    barrier.rotate(&root).await?;
-    Ok(())
 }

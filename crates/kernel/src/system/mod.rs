@@ -2,12 +2,16 @@
 
 mod auth;
 mod internal_ui;
-pub(crate) mod keys;
+mod keys;
 mod mounts;
 mod namespaces;
+mod node;
 mod openapi;
 mod remount;
+mod rotation;
 mod tuning;
+
+pub(crate) use rotation::rotation_pass;
 
 use crate::{
     policy::PolicyStore,
@@ -62,6 +66,8 @@ impl System {
         paths.extend(internal_ui::paths(self));
         paths.extend(openapi::paths(self));
         paths.extend(keys::paths(self));
+        paths.extend(rotation::paths(self));
+        paths.extend(node::paths(self));
         paths.push(
             Path::new("metrics")
                 .on(

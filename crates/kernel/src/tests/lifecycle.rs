@@ -1,5 +1,6 @@
 use super::world::{World, call, core, refused};
-use crate::{Initialize, kernel::rotation_pass};
+use crate::{Initialize, system::rotation_pass};
+use bailee_crypto::{Clock, SystemClock};
 use bailee_sdk::{Code, Operation};
 use bailee_storage::{Backend, memory::Memory};
 use serde_json::json;
@@ -186,9 +187,11 @@ async fn a_key_is_replaced_before_it_has_sealed_too_much_restarts_or_not() {
     // What is counted ahead makes a limit near that reachable without a million writes.
     const MAX: u64 = (1 << 20) + 100;
     let world = World::new().await;
+    let limit = json!({ "max_operations": MAX }).to_string();
+    world.write("sys/rotate/config", &limit).await.unwrap();
     let pass = async |world: &World| {
         let barrier = world.core.sessions().borrow().clone().unwrap().barrier();
-        rotation_pass(&barrier, MAX).await.unwrap();
+        rotation_pass(&barrier, SystemClock.now()).await.unwrap();
         barrier.key_status().term
     };
     assert_eq!(pass(&world).await, 1);

@@ -1,7 +1,7 @@
 //! A server made for one test.
 
 use super::engine;
-use crate::{Answer, AuditDevice, Call, Content, Core, Initialize, Parts, Settings};
+use crate::{Answer, AuditDevice, Call, Content, Core, Initialize, Node, Parts, Settings};
 use async_trait::async_trait;
 use bailee_crypto::{Sensitive, SystemClock, random};
 use bailee_sdk::{Code, Error, Headers, Operation};
@@ -26,6 +26,7 @@ pub(super) fn settings() -> Settings {
         default_lease_ttl: Duration::from_secs(2_764_800),
         max_lease_ttl: Duration::from_secs(2_764_800),
         api_addr: None,
+        node: Node { storage_type: "inmem".to_owned(), ..Node::default() },
         render_metrics: Arc::new(|| "# metrics\n".to_owned()),
     }
 }
