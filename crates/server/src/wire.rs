@@ -96,7 +96,7 @@ pub(crate) fn bare(answer: Answer) -> Reply {
             bytes.push(b'\n');
             reply(StatusCode::OK, JSON, bytes)
         }
-        Content::Empty | Content::Raw { .. } => self::answer(answer),
+        Content::Empty | Content::Raw { .. } | Content::Answer(_) => self::answer(answer),
     }
 }
 
