@@ -2,7 +2,7 @@
 //!
 //! Only under `sync`, which is our own, they may also follow it.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, help};
 use clap::{Arg, Command, error::ContextKind};
 
 /// What is to be done with a command line.
@@ -19,7 +19,9 @@ pub(crate) enum Typed {
     Help(String),
     /// Show the version.
     Version,
-    /// No such command; show help.
+    /// Put completion into the shells' startup files, or take it out.
+    Install(bool),
+    /// No such command; show what there is.
     Unknown(String),
 }
 
@@ -35,22 +37,26 @@ pub(crate) fn understand(root: &Command, arguments: &[String]) -> Result<Typed, 
         (command, rest) = (found, after);
     }
     let first = rest.first().map(String::as_str);
-    if first.is_some_and(is_help) {
-        return Ok(Typed::Help(help(command)));
-    }
     if words.len() == 1 {
         return Ok(match first {
             Some("-v" | "-version" | "--version") => Typed::Version,
-            _ => Typed::Unknown(help(command)),
+            Some("-autocomplete-install" | "--autocomplete-install") => Typed::Install(true),
+            Some("-autocomplete-uninstall" | "--autocomplete-uninstall") => Typed::Install(false),
+            Some(word) if is_help(word) => Typed::Help(help::overview(root)),
+            _ => Typed::Unknown(help::overview(root)),
         });
     }
+    let help = || help::of(command, &words);
+    if first.is_some_and(is_help) {
+        return Ok(Typed::Help(help()));
+    }
     if command.has_subcommands() {
-        return Err(Failure::usage(help(command)));
+        return Err(Failure::usage(help()));
     }
     let anywhere = words.get(1).is_some_and(|family| family == "sync");
     let (flags, plain) = match flags(command, rest, anywhere)? {
         Some(split) => split,
-        None => return Ok(Typed::Help(help(command))),
+        None => return Ok(Typed::Help(help())),
     };
     let late = plain.iter().filter(|text| text.len() > 1 && text.starts_with('-'));
     let late = late.cloned().collect();
@@ -179,23 +185,19 @@ fn switch(flag: &Arg, long: &str, value: Option<String>) -> Result<Option<String
     Ok(on.then(|| format!("--{long}")))
 }
 
-fn is_switch(flag: &Arg) -> bool {
+/// Whether a flag stands alone, or takes its value only behind `=`.
+pub(crate) fn is_switch(flag: &Arg) -> bool {
     flag.get_num_args().is_some_and(|range| range.min_values() == 0)
 }
 
-fn answers_to(flag: &Arg, name: &str) -> bool {
+/// Whether a flag has this name, without its dashes.
+pub(crate) fn answers_to(flag: &Arg, name: &str) -> bool {
     flag.get_long() == Some(name)
         || flag.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
 fn is_help(argument: &str) -> bool {
     matches!(argument, "-h" | "-help" | "--help")
-}
-
-fn help(command: &Command) -> String {
-    let text = command.clone().render_help().to_string();
-    // Flags are typed with one dash.
-    text.replace(" --", " -").trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -1,63 +1,16 @@
 //! What every command works with: the server to ask, the terminal, the common flags.
 
 use crate::{
+    common::Common,
     config::env,
     failure::Failure,
     input::Input,
     output::{Format, Output, Secret},
-    token_file, value,
+    unsent,
 };
-use bailee_client::{Address, Client, Error, Method, Outgoing, Response, Settings};
+use bailee_client::{Client, Error, Outgoing, Parts, Response};
 use bailee_crypto::Sensitive;
-use clap::Args;
 use serde_json::{Map, Value};
-use std::{path::PathBuf, time::Duration};
-
-/// Stands for no limit; a longer wait is nobody's.
-const UNLIMITED: Duration = Duration::from_secs(7 * 24 * 3600);
-const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
-
-/// Flags that every command takes.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Common flags")]
-pub(crate) struct Common {
-    /// Address of the server (VAULT_ADDR).
-    #[arg(long, global = true, value_name = "URL")]
-    address: Option<String>,
-    /// Namespace of the request (VAULT_NAMESPACE).
-    #[arg(long, alias = "ns", global = true, value_name = "PATH")]
-    namespace: Option<String>,
-    /// Form of the output: table, json, yaml, raw (VAULT_FORMAT).
-    #[arg(long, global = true, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Wrap the answer in a token that lasts this long (VAULT_WRAP_TTL).
-    #[arg(long, global = true, value_name = "DURATION", value_parser = value::ttl)]
-    wrap_ttl: Option<String>,
-    /// One more header of the request; may be repeated.
-    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = value::pair)]
-    header: Vec<(String, String)>,
-    /// File with the authority that signed the server's certificate (VAULT_CACERT).
-    #[arg(long, global = true, value_name = "FILE")]
-    ca_cert: Option<PathBuf>,
-    /// Folder of such files (VAULT_CAPATH).
-    #[arg(long, global = true, value_name = "FOLDER")]
-    ca_path: Option<PathBuf>,
-    /// Certificate of the client (VAULT_CLIENT_CERT).
-    #[arg(long, global = true, value_name = "FILE")]
-    client_cert: Option<PathBuf>,
-    /// Key of the client's certificate (VAULT_CLIENT_KEY).
-    #[arg(long, global = true, value_name = "FILE")]
-    client_key: Option<PathBuf>,
-    /// Accept any certificate of the server (VAULT_SKIP_VERIFY). Not for secrets that matter.
-    #[arg(long, global = true)]
-    tls_skip_verify: bool,
-    /// Show the request as a curl command instead of sending it.
-    #[arg(long, global = true, conflicts_with = "output_policy")]
-    output_curl_string: bool,
-    /// Show the policy that the request needs instead of sending it.
-    #[arg(long, global = true)]
-    output_policy: bool,
-}
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -65,17 +18,20 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// What it reads.
     pub(crate) input: Input,
+    /// The name this program was called by.
+    pub(crate) program: &'static str,
     client: Client,
     common: Common,
 }
 
 impl Context {
     /// From flags, environment and token file, the first that says something.
-    pub(crate) fn new(common: Common) -> Result<Context, Failure> {
-        let format = common.format.clone().or_else(|| env::variable("VAULT_FORMAT"));
+    pub(crate) fn new(program: &'static str, common: Common) -> Result<Context, Failure> {
+        let format = common.format.clone().or_else(|| env::setting("FORMAT"));
         let format: Format = format.map_or(Ok(Format::Table), |text| text.parse())?;
-        let client = client(&common)?;
-        Ok(Context { output: Output::standard(format), input: Input::standard(), client, common })
+        let client = common.client()?;
+        let input = Input::standard(!common.non_interactive);
+        Ok(Context { output: Output::standard(format), input, program, client, common })
     }
 
     /// The client, for requests of another kind.
@@ -101,17 +57,13 @@ impl Context {
 
     /// An answer that should be wrapped and is not must not be shown.
     fn wrapped(&self, secret: Secret) -> Result<Secret, Failure> {
-        if self.wrap_ttl().is_some() && secret.wrapping().is_none() && !secret.is_empty() {
+        if self.common.wrapping().is_some() && secret.wrapping().is_none() && !secret.is_empty() {
             return Err(Failure::refused(
                 "The server answered without wrapping, so the answer is not shown. What was asked for \
                  may have been done: a token may have been made.",
             ));
         }
         Ok(secret)
-    }
-
-    fn wrap_ttl(&self) -> Option<String> {
-        self.common.wrap_ttl.clone().or_else(|| env::variable("VAULT_WRAP_TTL"))
     }
 
     /// Sends a request for something that may be missing. What is missing but has something to tell
@@ -137,35 +89,50 @@ impl Context {
         &mut self,
         mut outgoing: Outgoing,
     ) -> Result<Result<Response, Error>, Failure> {
-        if let Some(wrap) = self.wrap_ttl() {
-            outgoing = outgoing.header("X-Vault-Wrap-TTL", wrap);
-        }
-        for (name, value) in &self.common.header {
-            outgoing = outgoing.header(name.clone(), value.clone());
-        }
-        if self.common.output_curl_string {
-            self.output.line(&curl(&outgoing, self.client.settings()))?;
-            return Err(Failure::shown(0));
-        }
-        if self.common.output_policy {
-            self.output.line(&policy(&outgoing))?;
-            return Err(Failure::shown(0));
-        }
+        self.prepare(&mut outgoing)?;
         Ok(self.client.send(outgoing).await)
+    }
+
+    /// Whether requests are sent, not only shown.
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.common.output_curl_string && !self.common.output_policy
+    }
+
+    /// Sends a request whose answer is passed on part by part.
+    pub(crate) async fn stream(
+        &mut self,
+        attempt: &str,
+        mut outgoing: Outgoing,
+    ) -> Result<Parts, Failure> {
+        self.prepare(&mut outgoing)?;
+        let parts = self.client.stream(&outgoing).await;
+        parts.map_err(|error| self.failure(attempt, &error))
+    }
+
+    /// Adds what the common flags ask for; fails when the request is to be shown, not sent.
+    fn prepare(&mut self, outgoing: &mut Outgoing) -> Result<(), Failure> {
+        let headers = self.common.headers().into_iter();
+        outgoing.headers.extend(headers.map(|(name, value)| (name.into(), value)));
+        let shown = if self.common.output_curl_string {
+            unsent::curl(self.program, outgoing, self.client.settings())
+        } else if self.common.output_policy {
+            unsent::policy(outgoing)
+        } else {
+            return Ok(());
+        };
+        self.output.line(&shown)?;
+        Err(Failure::shown(0))
     }
 
     /// A failed request as the end of a command.
     pub(crate) fn failure(&self, attempt: &str, error: &Error) -> Failure {
         let settings = self.client.settings();
         let mut failure = Failure::request(attempt, &settings.namespace, error);
-        let unset = self.common.address.is_none() && env::variable("VAULT_ADDR").is_none();
-        if settings.address.to_string().starts_with("https://")
-            && matches!(error, Error::Connection { reason, .. } if reason.contains("InvalidContentType"))
-        {
+        if matches!(error, Error::Connection { reason, .. } if reason.contains("to HTTPS client")) {
             failure.message +=
                 "\n\nThe server does not speak TLS: its address begins with http://.";
         }
-        if matches!(error, Error::Connection { .. }) && unset {
+        if matches!(error, Error::Connection { .. }) && self.common.has_no_address() {
             failure.message += "\n\nThe address of the server is not set: give -address or VAULT_ADDR \
                 (a development server is at http://127.0.0.1:8200).";
         }
@@ -215,108 +182,11 @@ impl Context {
     }
 }
 
-fn client(common: &Common) -> Result<Client, Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
-    let address = common.address.clone().or_else(|| env::variable("VAULT_ADDR"));
-    let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-    let address: Address = address.parse().map_err(|error| usage(&error))?;
-    let path = |flag: &Option<PathBuf>, name| {
-        flag.clone().or_else(|| env::variable(name).map(PathBuf::from))
-    };
-    let mut settings = Settings::new(address);
-    settings.token = token()?;
-    let namespace = common.namespace.clone().or_else(|| env::variable("VAULT_NAMESPACE"));
-    settings.namespace = namespace.unwrap_or_default().trim_matches('/').to_owned();
-    let authorities =
-        [path(&common.ca_cert, "VAULT_CACERT"), path(&common.ca_path, "VAULT_CAPATH")];
-    settings.authorities = authorities.into_iter().flatten().collect();
-    settings.certificate = match (
-        path(&common.client_cert, "VAULT_CLIENT_CERT"),
-        path(&common.client_key, "VAULT_CLIENT_KEY"),
-    ) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        _ => return Err(Failure::usage("client certificate and client key go together")),
-    };
-    settings.skip_verify = common.tls_skip_verify || switch("VAULT_SKIP_VERIFY")?;
-    if let Some(timeout) = parsed("VAULT_CLIENT_TIMEOUT", bailee_notation::duration::parse)? {
-        // Zero asks for no limit.
-        settings.timeout = if timeout.is_zero() { UNLIMITED } else { timeout };
-    }
-    if let Some(retries) = parsed("VAULT_MAX_RETRIES", str::parse)? {
-        settings.retries = retries;
-    }
-    Client::new(settings).map_err(|error| usage(&error))
-}
-
-fn token() -> Result<Option<Sensitive<String>>, Failure> {
-    let given = env::variable("VAULT_TOKEN").map(Sensitive::from);
-    if let Some(token) = given.filter(|token| !token.expose().trim().is_empty()) {
-        return Ok(Some(Sensitive::from(token.expose().trim())));
-    }
-    token_file::read().map_err(|error| Failure::usage(format!("the token file: {error}")))
-}
-
-fn switch(name: &str) -> Result<bool, Failure> {
-    let read = |text: &str| match text {
-        "1" | "t" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("must be true or false"),
-    };
-    Ok(parsed(name, read)?.unwrap_or(false))
-}
-
-fn parsed<T, E: std::fmt::Display>(
-    name: &str,
-    read: impl Fn(&str) -> Result<T, E>,
-) -> Result<Option<T>, Failure> {
-    let Some(text) = env::variable(name) else { return Ok(None) };
-    let read = read(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
-    Ok(Some(read))
-}
-
-/// The request for a shell. The token is looked up there, so that it is not shown.
-fn curl(outgoing: &Outgoing, settings: &Settings) -> String {
-    let verb = match outgoing.method {
-        Method::Get | Method::List => String::new(),
-        other => format!("-X {} ", other.verb()),
-    };
-    let mut headers = vec!["X-Vault-Request: true".to_owned()];
-    if settings.token.is_some() {
-        headers.push("X-Vault-Token: $(bailee print token)".to_owned());
-    }
-    if !settings.namespace.is_empty() {
-        headers.push(format!("X-Vault-Namespace: {}", settings.namespace));
-    }
-    if outgoing.method == Method::Patch {
-        headers.push("Content-Type: application/merge-patch+json".to_owned());
-    }
-    headers.extend(outgoing.headers.iter().map(|(name, value)| format!("{name}: {value}")));
-    let headers: String = headers.iter().map(|header| format!("-H \"{header}\" ")).collect();
-    let body = outgoing.body.as_ref().map(|body| {
-        let text = String::from_utf8_lossy(body).replace('\'', r"'\''");
-        format!("-d '{text}' ")
-    });
-    format!("curl {verb}{headers}{}{}", body.unwrap_or_default(), outgoing.url(settings))
-}
-
-/// The least policy under which the request is allowed.
-fn policy(outgoing: &Outgoing) -> String {
-    let capabilities = match outgoing.method {
-        Method::Get => r#""read""#,
-        Method::List => r#""list""#,
-        Method::Put | Method::Post => r#""create", "update""#,
-        Method::Patch => r#""patch""#,
-        Method::Delete => r#""delete""#,
-    };
-    let path = outgoing.path.trim_start_matches('/');
-    format!("path \"{path}\" {{\n  capabilities = [{capabilities}]\n}}")
-}
-
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
     use crate::output::testing::{Kept, output};
+    use bailee_client::Settings;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -380,7 +250,8 @@ pub(crate) mod testing {
         let client = Client::new(settings).unwrap();
         let (output, out, err) = output(format);
         let input = Input::from_text("");
-        let context = Context { output, input, client, common: Common::default() };
+        let common = Common::default();
+        let context = Context { output, input, program: "bailee", client, common };
         (context, out, err, asked)
     }
 }
@@ -388,6 +259,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bailee_client::Method;
     use serde_json::json;
 
     #[tokio::test]
@@ -429,17 +301,8 @@ mod tests {
     async fn a_request_can_be_shown_instead_of_sent() {
         let (mut context, out, ..) = testing::context(Format::Table, Vec::new()).await;
         context.common.output_curl_string = true;
-        let outgoing = Outgoing::new(Method::Put, "a").json(&json!({"k": "it's"}));
-        let shown = context.send("", outgoing).await.err().unwrap();
-        assert_eq!(shown, Failure::shown(0));
-        let address = context.client().settings().address.to_string();
-        let expected = format!(
-            "curl -X PUT -H \"X-Vault-Request: true\" -H \"X-Vault-Token: $(bailee print token)\" -d '{{\"k\":\"it'\\''s\"}}' {address}/v1/a\n"
-        );
-        assert_eq!(out.text(), expected);
-        assert_eq!(
-            policy(&Outgoing::new(Method::List, "a")),
-            "path \"a\" {\n  capabilities = [\"list\"]\n}"
-        );
+        let outgoing = Outgoing::new(Method::Get, "a");
+        assert_eq!(context.send("", outgoing).await.err().unwrap(), Failure::shown(0));
+        assert!(out.text().starts_with("curl -H \"X-Vault-Request: true\""), "{}", out.text());
     }
 }

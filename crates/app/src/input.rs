@@ -11,20 +11,22 @@ const INPUT_BYTES_MAX: u64 = 32 << 20;
 pub(crate) struct Input {
     source: Box<dyn Read + Send>,
     terminal: bool,
+    asking: bool,
     read: bool,
 }
 
 impl Input {
-    /// Standard input.
-    pub(crate) fn standard() -> Input {
-        Input { source: Box::new(io::stdin()), terminal: io::stdin().is_terminal(), read: false }
+    /// Standard input; `asking` allows to ask at a terminal.
+    pub(crate) fn standard(asking: bool) -> Input {
+        let terminal = io::stdin().is_terminal();
+        Input { source: Box::new(io::stdin()), terminal, asking, read: false }
     }
 
     /// A text in its place.
     #[cfg(test)]
     pub(crate) fn from_text(text: &str) -> Input {
         let source = Box::new(io::Cursor::new(text.to_owned().into_bytes()));
-        Input { source, terminal: false, read: false }
+        Input { source, terminal: false, asking: true, read: false }
     }
 
     /// All of it; an error when it was read before.
@@ -42,9 +44,18 @@ impl Input {
         Ok(text)
     }
 
+    /// Whether somebody types at a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal && self.asking
+    }
+
     /// A secret that is typed without being seen, or piped in.
     pub(crate) fn hidden(&mut self, prompt: &str) -> Result<Sensitive<String>, Failure> {
-        let typed = if self.terminal {
+        let typed = if self.terminal && !self.asking {
+            return Err(Failure::usage(format!(
+                "{prompt} is missing, and -non-interactive forbids to ask for it"
+            )));
+        } else if self.terminal {
             rpassword::prompt_password(format!("{prompt} (will be hidden): "))?
         } else {
             self.all().map_err(Failure::usage)?

@@ -7,13 +7,18 @@ mod adapters;
 mod arguments;
 pub mod assemble;
 mod commands;
+mod common;
+mod completion;
 pub mod config;
 mod context;
 mod dev;
+mod examples;
 mod failure;
+mod help;
 mod input;
 mod output;
 mod token_file;
+mod unsent;
 mod value;
 
 use arguments::Typed;
@@ -23,6 +28,7 @@ use failure::{Failure, UNKNOWN_COMMAND};
 use std::{
     ffi::OsString,
     io::{self, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -44,15 +50,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
-    let arguments = arguments.into_iter().skip(1).map(OsString::into_string);
-    let arguments: Result<Vec<String>, OsString> = arguments.collect();
-    let arguments = arguments.map_err(|_| Failure::usage("arguments must be UTF-8"))?;
-    let mut root = CommandLine::command();
+    let mut arguments = arguments.into_iter();
+    let program = program(arguments.next());
+    let mut root = CommandLine::command().name(program);
     root.build();
+    if let Some((line, point)) = config::env::completed_line() {
+        let words = completion::candidates(&root, &line, point);
+        return Ok(io::stdout().write_all(lines(&words).as_bytes())?);
+    }
+    let arguments: Result<Vec<String>, OsString> = arguments.map(OsString::into_string).collect();
+    let arguments = arguments.map_err(|_| Failure::usage("arguments must be UTF-8"))?;
     let (arguments, late) = match arguments::understand(&root, &arguments)? {
         Typed::Run { arguments, late } => (arguments, late),
         Typed::Help(text) => return Ok(writeln!(io::stdout(), "{text}")?),
-        Typed::Version => return Ok(writeln!(io::stdout(), "{}", version_line())?),
+        Typed::Version => return Ok(writeln!(io::stdout(), "{}", version_line(program))?),
+        Typed::Install(wanted) => {
+            let told = commands::completion::install(program, wanted)?;
+            return Ok(writeln!(io::stdout(), "{told}")?);
+        }
         Typed::Unknown(help) => return Err(Failure { exit: UNKNOWN_COMMAND, message: help }),
     };
     if !late.is_empty() {
@@ -64,11 +79,27 @@ fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fai
     }
     let matches = root.try_get_matches_from(arguments).map_err(|error| arguments::fault(&error))?;
     let parsed = CommandLine::from_arg_matches(&matches);
-    parsed.map_err(|error| arguments::fault(&error))?.run()
+    parsed.map_err(|error| arguments::fault(&error))?.run(program)
 }
 
-fn version_line() -> String {
-    format!("Vault v{VERSION} (bailee {})", env!("CARGO_PKG_VERSION"))
+/// The name this program was called by. Where it stands in for `vault` it answers as that.
+fn program(called: Option<OsString>) -> &'static str {
+    let called = called.map(PathBuf::from);
+    let stem = called.as_deref().and_then(Path::file_stem);
+    if stem.is_some_and(|stem| stem == "vault") { "vault" } else { "bailee" }
+}
+
+fn lines(words: &[String]) -> String {
+    words.iter().map(|word| format!("{word}\n")).collect()
+}
+
+/// The second word is a version: as `vault` that of the API, which clients compare.
+fn version_line(program: &str) -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    match program {
+        "vault" => format!("Vault v{VERSION} (bailee {own})"),
+        _ => format!("Bailee v{own} (API of Vault v{VERSION})"),
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +113,10 @@ mod tests {
 
     #[test]
     fn the_version_is_the_one_that_clients_compare() {
-        assert!(version_line().starts_with("Vault v2.2.0 (bailee "));
+        let line = version_line(program(Some("/usr/bin/vault".into())));
+        assert!(line.starts_with("Vault v2.2.0 (bailee "), "{line}");
+        let line = version_line(program(Some("./bailee".into())));
+        assert!(line.starts_with("Bailee v") && line.ends_with(" (API of Vault v2.2.0)"), "{line}");
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use crate::{failure::Failure, input::Input};
 use bailee_notation::json;
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD as STANDARD, BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD},
+};
 use serde_json::{Map, Value};
 use std::{fs, io};
 
@@ -55,6 +59,16 @@ pub(crate) fn query(arguments: &[String]) -> Result<Vec<(String, String)>, Failu
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("format must be key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Bytes in base64, as the API takes them.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of base64, with or without its padding.
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()
 }
 
 /// A duration for the server; a bare number counts seconds.

@@ -34,6 +34,22 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Host and port, the port of the scheme where none is given.
+    pub(crate) fn host_and_port(&self) -> (String, u16) {
+        let uri = self.0.parse::<http::Uri>().unwrap_or_default();
+        let of_scheme = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        (host, uri.port_u16().unwrap_or(of_scheme))
+    }
+
+    /// The same with another host.
+    pub(crate) fn with_host(&self, host: &str) -> Result<Address, AddressError> {
+        let uri = self.0.parse::<http::Uri>().unwrap_or_default();
+        let (scheme, path) =
+            (uri.scheme_str().unwrap_or("https"), uri.path().trim_end_matches('/'));
+        format!("{scheme}://{host}:{}{path}", self.host_and_port().1).parse()
+    }
+
     /// Whether it is this machine, which no proxy can reach.
     pub(crate) fn is_loopback(&self) -> bool {
         let uri = self.0.parse::<http::Uri>().unwrap_or_default();
@@ -65,6 +81,15 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().unwrap().is_loopback(), loopback, "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_can_take_another_name_on_the_same_port() {
+        let address: Address = "https://10.0.0.1/base".parse().unwrap();
+        assert_eq!(address.host_and_port(), ("10.0.0.1".to_owned(), 443));
+        let named = address.with_host("vault.example").unwrap();
+        assert_eq!(named.to_string(), "https://vault.example:443/base");
+        assert!(address.with_host("a b").is_err());
     }
 
     #[test]

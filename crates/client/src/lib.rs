@@ -10,11 +10,11 @@ mod wire;
 
 pub use address::{Address, AddressError};
 pub use error::Error;
-pub use wire::{Method, Outgoing, Response};
+pub use wire::{Method, Outgoing, Parts, Response};
 
 use bailee_crypto::Sensitive;
-use reqwest::{Certificate, Identity, header::HeaderValue};
-use std::{path::PathBuf, time::Duration};
+use reqwest::{Certificate, Identity, Proxy, header::HeaderValue};
+use std::{net::ToSocketAddrs, path::PathBuf, time::Duration};
 use zeroize::Zeroizing;
 
 /// Time for a connection to be made.
@@ -33,10 +33,18 @@ pub struct Settings {
     pub namespace: String,
     /// Authorities to trust beside the system's: a file, or all files of a folder, PEM.
     pub authorities: Vec<PathBuf>,
+    /// Authorities given as PEM text, beside those.
+    pub authorities_pem: Option<String>,
     /// The client's certificate and key, PEM.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whether the server's certificate is not checked. Never a default.
     pub skip_verify: bool,
+    /// The name that the server's certificate must bear, where it is not the address's host.
+    pub server_name: Option<String>,
+    /// A proxy for everything but this machine, instead of the environment's.
+    pub proxy: Option<String>,
+    /// Whether redirects on the same host are followed.
+    pub follow_redirects: bool,
     /// Time for a whole request.
     pub timeout: Duration,
     /// Times a request is tried again when the server is not reached or says that it is busy.
@@ -51,8 +59,12 @@ impl Settings {
             token: None,
             namespace: String::new(),
             authorities: Vec::new(),
+            authorities_pem: None,
             certificate: None,
             skip_verify: false,
+            server_name: None,
+            proxy: None,
+            follow_redirects: true,
             timeout: Duration::from_secs(60),
             retries: 2,
         }
@@ -64,6 +76,8 @@ impl Settings {
 pub struct Client {
     http: reqwest::Client,
     settings: Settings,
+    /// The address as it is dialed, where the certificate bears another name than its host.
+    dialed: Option<Address>,
 }
 
 impl Client {
@@ -78,6 +92,21 @@ impl Client {
         if settings.address.is_loopback() {
             // A proxy of the environment would see the token, and could not reach this machine.
             builder = builder.no_proxy();
+        } else if let Some(proxy) = &settings.proxy {
+            let through = Proxy::all(proxy).map_err(|error| failed("proxy", &error))?;
+            builder = builder.proxy(through);
+        }
+        let mut dialed = None;
+        if let Some(name) = &settings.server_name {
+            let (address, places) = under_name(&settings.address, name)?;
+            builder = builder.resolve_to_addrs(name, &places);
+            dialed = Some(address);
+        }
+        if let Some(pem) = &settings.authorities_pem {
+            let found = Certificate::from_pem_bundle(pem.as_bytes());
+            for authority in found.map_err(|error| failed("authorities", &error))? {
+                builder = builder.tls_certs_merge([authority]);
+            }
         }
         for file in &settings.authorities {
             for authority in authorities(file)? {
@@ -94,11 +123,8 @@ impl Client {
             })?;
             builder = builder.identity(identity);
         }
-        let http = builder.build().map_err(|error| Error::Setting {
-            setting: "client".to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(Client { http, settings })
+        let http = builder.build().map_err(|error| failed("client", &error))?;
+        Ok(Client { http, settings, dialed })
     }
 
     /// The same client with another token.
@@ -119,9 +145,31 @@ impl Client {
         retry::send(self, outgoing).await
     }
 
-    pub(crate) async fn send_once(&self, outgoing: &Outgoing) -> Result<Response, Error> {
-        wire::send(&self.http, &self.settings, outgoing).await
+    /// Sends a request once and gives the answer in parts, without a limit on its length or time:
+    /// for what is passed on as it comes.
+    pub async fn stream(&self, outgoing: &Outgoing) -> Result<Parts, Error> {
+        wire::stream(self, outgoing).await
     }
+
+    pub(crate) async fn send_once(&self, outgoing: &Outgoing) -> Result<Response, Error> {
+        wire::send(self, outgoing).await
+    }
+}
+
+fn failed(setting: &str, reason: &dyn std::fmt::Display) -> Error {
+    Error::Setting { setting: setting.to_owned(), reason: reason.to_string() }
+}
+
+/// The address with another host, and where that host is to be dialed: where the first one is.
+fn under_name(
+    address: &Address,
+    name: &str,
+) -> Result<(Address, Vec<std::net::SocketAddr>), Error> {
+    let (host, port) = address.host_and_port();
+    let found = (host.as_str(), port).to_socket_addrs();
+    let found = found.map_err(|error| failed(&format!("address {address}"), &error))?;
+    let renamed = address.with_host(name).map_err(|error| failed("TLS server name", &error))?;
+    Ok((renamed, found.collect()))
 }
 
 fn authorities(path: &PathBuf) -> Result<Vec<Certificate>, Error> {

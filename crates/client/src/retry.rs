@@ -28,7 +28,7 @@ pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> Result<Response
 fn passes(error: &Error) -> bool {
     match error {
         Error::Connection { .. } => true,
-        Error::Refused { response, .. } => matches!(response.status, 412 | 429 | 502 | 504),
+        Error::Refused { response, .. } => matches!(response.status, 412 | 429 | 500 | 502..=599),
         Error::Setting { .. } | Error::Answer { .. } => false,
     }
 }

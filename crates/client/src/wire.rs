@@ -1,14 +1,16 @@
 //! One request and its answer.
 
-use crate::{ANSWER_BYTES_MAX, Error, Settings, secret_header};
+use crate::{ANSWER_BYTES_MAX, Client, Error, Settings, secret_header};
 use bailee_notation::json;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as _, fmt, io, time::Duration};
 use zeroize::Zeroizing;
 
+/// Time for an answer that is passed on as it comes.
+const STREAM_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Redirects followed on the same host before giving up.
 const REDIRECTS_MAX: usize = 3;
 /// What a path segment may not hold unencoded.
@@ -57,6 +59,16 @@ impl Method {
             Method::Delete => "DELETE",
         }
     }
+
+    /// The media type of a body that says nothing else.
+    fn media(self) -> &'static str {
+        match self {
+            Method::Patch => "application/merge-patch+json",
+            Method::Get | Method::List | Method::Put | Method::Post | Method::Delete => {
+                "application/json"
+            }
+        }
+    }
 }
 
 /// A request to be sent.
@@ -67,7 +79,7 @@ pub struct Outgoing {
     pub path: String,
     /// Names and values behind the `?`.
     pub query: Vec<(String, String)>,
-    /// The JSON body of writes.
+    /// The body of writes: JSON, unless a header says otherwise.
     pub body: Option<Zeroizing<Vec<u8>>>,
     /// Headers beside token and namespace.
     pub headers: Vec<(Cow<'static, str>, String)>,
@@ -170,19 +182,52 @@ impl fmt::Debug for Response {
     }
 }
 
-pub(crate) async fn send(
-    http: &reqwest::Client,
-    settings: &Settings,
+/// An answer that is read part by part.
+#[derive(Debug)]
+pub struct Parts {
+    answer: reqwest::Response,
+    method: &'static str,
+    url: String,
+}
+
+impl Parts {
+    /// The next part; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+        let part = self.answer.chunk().await;
+        part.map_err(|error| connection(self.method, &self.url, &error))
+    }
+}
+
+pub(crate) async fn send(client: &Client, outgoing: &Outgoing) -> Result<Response, Error> {
+    let (url, answer) = ask(client, outgoing, client.settings.timeout).await?;
+    let response = read(outgoing, &url, answer).await?;
+    accepted(outgoing, url, response)
+}
+
+pub(crate) async fn stream(client: &Client, outgoing: &Outgoing) -> Result<Parts, Error> {
+    let (url, answer) = ask(client, outgoing, STREAM_TIME_MAX).await?;
+    if answer.status().is_success() {
+        return Ok(Parts { answer, method: outgoing.method.verb(), url });
+    }
+    let response = read(outgoing, &url, answer).await?;
+    let (method, response) = (outgoing.method.verb(), Box::new(response));
+    Err(Error::Refused { method, url, response })
+}
+
+/// Sends, follows redirects, and gives the URL that answered with its answer.
+async fn ask(
+    client: &Client,
     outgoing: &Outgoing,
-) -> Result<Response, Error> {
+    timeout: Duration,
+) -> Result<(String, reqwest::Response), Error> {
+    let settings = &client.settings;
     let mut url = outgoing.url(settings);
     for _ in 0..=REDIRECTS_MAX {
-        let answer = request(http, settings, outgoing, &url)?
-            .send()
-            .await
-            .map_err(|error| connection(outgoing, &url, &error))?;
-        if !answer.status().is_redirection() {
-            return read(outgoing, &url, answer).await;
+        let request = request(client, outgoing, &url)?.timeout(timeout);
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| connection(outgoing.method.verb(), &url, &error))?;
+        if !answer.status().is_redirection() || !settings.follow_redirects {
+            return Ok((url, answer));
         }
         url = redirected(settings, outgoing, &url, answer.headers().get(LOCATION))?;
     }
@@ -190,13 +235,18 @@ pub(crate) async fn send(
 }
 
 fn request(
-    http: &reqwest::Client,
-    settings: &Settings,
+    client: &Client,
     outgoing: &Outgoing,
     url: &str,
 ) -> Result<reqwest::RequestBuilder, Error> {
+    let settings = &client.settings;
+    let dialed = client.dialed.as_ref().and_then(|dialed| {
+        let rest = url.strip_prefix(&settings.address.to_string())?;
+        Some(format!("{dialed}{rest}"))
+    });
     let verb = reqwest::Method::from_bytes(outgoing.method.verb().as_bytes());
-    let mut request = http.request(verb.expect("the API's verbs are valid"), url);
+    let verb = verb.expect("the API's verbs are valid");
+    let mut request = client.http.request(verb, dialed.as_deref().unwrap_or(url));
     request = request.header("X-Vault-Request", "true");
     if let Some(token) = &settings.token {
         request = request.header("X-Vault-Token", secret_header(token.expose())?);
@@ -208,13 +258,11 @@ fn request(
         request = request.header(name.as_ref(), value);
     }
     if let Some(body) = &outgoing.body {
-        let media = match outgoing.method {
-            Method::Patch => "application/merge-patch+json",
-            Method::Get | Method::List | Method::Put | Method::Post | Method::Delete => {
-                "application/json"
-            }
-        };
-        request = request.header(CONTENT_TYPE, media).body(body.to_vec());
+        let named = |(name, _): &(Cow<'_, str>, String)| name.eq_ignore_ascii_case("content-type");
+        if !outgoing.headers.iter().any(named) {
+            request = request.header(CONTENT_TYPE, outgoing.method.media());
+        }
+        request = request.body(body.to_vec());
     }
     Ok(request)
 }
@@ -228,20 +276,21 @@ async fn read(
     let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
     let mut bytes = Zeroizing::new(Vec::new());
-    while let Some(part) =
-        answer.chunk().await.map_err(|error| connection(outgoing, url, &error))?
-    {
+    let failed = |error| connection(outgoing.method.verb(), url, &error);
+    while let Some(part) = answer.chunk().await.map_err(failed)? {
         if bytes.len() + part.len() > ANSWER_BYTES_MAX {
             return Err(answer_error(outgoing, url, "is larger than 64 MiB"));
         }
         bytes.extend_from_slice(&part);
     }
-    let response = Response { status, retry_after, bytes };
-    if (200..300).contains(&status) {
+    Ok(Response { status, retry_after, bytes })
+}
+
+fn accepted(outgoing: &Outgoing, url: String, response: Response) -> Result<Response, Error> {
+    if (200..300).contains(&response.status) {
         return Ok(response);
     }
-    let (method, url) = (outgoing.method.verb(), url.to_owned());
-    Err(Error::Refused { method, url, response: Box::new(response) })
+    Err(Error::Refused { method: outgoing.method.verb(), url, response: Box::new(response) })
 }
 
 /// Where a redirect leads, if the token may go there: the same scheme, host and port.
@@ -262,15 +311,29 @@ fn redirected(
     Err(answer_error(outgoing, url, "redirects to another host; set its address instead"))
 }
 
-fn connection(outgoing: &Outgoing, url: &str, error: &reqwest::Error) -> Error {
+/// Why a request was not answered. The common reasons have the words that scripts look for.
+fn connection(method: &'static str, url: &str, error: &reqwest::Error) -> Error {
+    let failed = |reason| Error::Connection { method, url: url.to_owned(), reason };
+    if error.is_timeout() {
+        return failed("context deadline exceeded: no answer in time".to_owned());
+    }
     // The innermost reason is the one that helps.
     let mut reason = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
         reason = inner.to_string();
+        let kind = inner.downcast_ref::<io::Error>().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::ConnectionRefused) {
+            let uri: http::Uri = url.parse().unwrap_or_default();
+            let place = uri.authority().map(ToString::to_string).unwrap_or_default();
+            return failed(format!("dial tcp {place}: connect: connection refused"));
+        }
         source = inner.source();
     }
-    Error::Connection { method: outgoing.method.verb(), url: url.to_owned(), reason }
+    if reason.contains("InvalidContentType") {
+        reason = "http: server gave HTTP response to HTTPS client".to_owned();
+    }
+    failed(reason)
 }
 
 fn answer_error(outgoing: &Outgoing, url: &str, reason: &'static str) -> Error {

@@ -2,6 +2,7 @@
 
 use crate::{arguments, context::Context, failure::Failure, value};
 use bailee_client::{Method, Outgoing};
+use bailee_crypto::Sensitive;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -25,6 +26,22 @@ pub(crate) struct Write {
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
     /// Write without any value.
+    #[arg(long, alias = "f")]
+    force: bool,
+    /// The path and the values.
+    #[arg(value_name = "PATH [KEY=VALUE…]")]
+    arguments: Vec<String>,
+}
+
+/// Changes a part of what is at a path, and leaves the rest.
+///
+/// Values as for `write`.
+#[derive(Args, Debug)]
+pub(crate) struct Patch {
+    /// Show this field of the answer only.
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+    /// Send it without any value.
     #[arg(long, alias = "f")]
     force: bool,
     /// The path and the values.
@@ -74,16 +91,20 @@ impl Read {
 impl Write {
     /// Runs the command.
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let (path, values) = arguments::first(&self.arguments)
-            .map_err(|_| Failure::usage("Not enough arguments (expected 1, got 0)"))?;
-        if values.is_empty() && !self.force {
-            return Err(Failure::usage("Must supply data or use -force"));
-        }
-        let body = value::body(values, &mut context.input)?;
-        let path = path.trim_start_matches('/');
-        let outgoing = Outgoing::new(Method::Put, path).json(&Value::Object(body));
+        let (path, body) = path_and_body(&self.arguments, self.force, context)?;
+        let outgoing = Outgoing::new(Method::Put, &path).json(&body);
         let answer = context.send(&format!("Error writing data to {path}"), outgoing).await?;
-        context.show_written(&answer, self.field.as_deref(), path)
+        context.show_written(&answer, self.field.as_deref(), &path)
+    }
+}
+
+impl Patch {
+    /// Runs the command.
+    pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let (path, body) = path_and_body(&self.arguments, self.force, context)?;
+        let outgoing = Outgoing::new(Method::Patch, &path).json(&body);
+        let answer = context.send(&format!("Error patching data at {path}"), outgoing).await?;
+        context.show_written(&answer, self.field.as_deref(), &path)
     }
 }
 
@@ -116,10 +137,19 @@ impl Delete {
 impl Unwrap {
     /// Runs the command.
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let token = arguments::optional(&self.arguments)?.map(String::as_str);
+        let token = match arguments::optional(&self.arguments)?.map(String::as_str) {
+            Some("-") => Some(context.input.hidden("Wrapping token")?),
+            Some(token) => Some(Sensitive::from(token.trim())),
+            None => None,
+        };
+        let own = context.client().settings().token.is_some();
         let body = match token {
-            Some("-") => json!({ "token": context.input.hidden("Wrapping token")?.expose() }),
-            Some(token) => json!({ "token": token.trim() }),
+            Some(token) if own => json!({ "token": token.expose().as_str() }),
+            // Nobody's request but the wrapping token's own.
+            Some(token) => {
+                context.use_token(token);
+                json!({})
+            }
             None => json!({}),
         };
         let outgoing = Outgoing::new(Method::Put, "sys/wrapping/unwrap").json(&body);
@@ -134,6 +164,20 @@ impl Unwrap {
 /// What is told when there is nothing at a path.
 pub(super) fn missing(path: &str) -> Failure {
     Failure::refused(format!("No value found at {path}"))
+}
+
+fn path_and_body(
+    arguments: &[String],
+    force: bool,
+    context: &mut Context,
+) -> Result<(String, Value), Failure> {
+    let (path, values) = arguments::first(arguments)
+        .map_err(|_| Failure::usage("Not enough arguments (expected 1, got 0)"))?;
+    if values.is_empty() && !force {
+        return Err(Failure::usage("Must supply data or use -force"));
+    }
+    let body = value::body(values, &mut context.input)?;
+    Ok((path.trim_start_matches('/').to_owned(), Value::Object(body)))
 }
 
 type Parameters = Vec<(String, String)>;

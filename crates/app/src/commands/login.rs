@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 ///
 /// With -method=token (the default) the token is the argument, or asked for, or read from standard
 /// input when it is `-`. With -method=userpass: `username=NAME`, and `password=…`, asked for when
-/// absent.
+/// absent. With -method=approle: `role_id=…` and `secret_id=…`. With -method=cert: a client
+/// certificate.
 #[derive(Args, Debug)]
 pub(crate) struct Login {
-    /// How: token, userpass or ldap.
+    /// How: token, userpass, approle, cert or ldap.
     #[arg(long, value_name = "NAME", default_value = "token")]
     method: String,
     /// Where the method is mounted; under its own name by default.
@@ -44,10 +45,12 @@ impl Login {
         let secret = match self.method.as_str() {
             "token" => self.with_token(context).await?,
             "userpass" | "ldap" => self.with_password(context).await?,
+            "approle" | "cert" => self.with_fields(context).await?,
             unknown => {
                 return Err(Failure::usage(format!(
-                    "Unknown auth method: {unknown}. This command knows token, userpass and ldap; \
-                     others are reached through `write auth/…/login`."
+                    "Unknown auth method: {unknown}. This command knows token, userpass, approle, cert \
+                     and ldap; `auth list` shows what is enabled, and others are reached through \
+                     `write auth/…/login`."
                 )));
             }
         };
@@ -78,7 +81,7 @@ impl Login {
         }
         token_file::store(token)
             .map_err(|error| Failure::refused(format!("Error storing token: {error}")))?;
-        if env::variable("VAULT_TOKEN").is_some() {
+        if env::setting("TOKEN").is_some() {
             context.output.warn(
                 "WARNING! VAULT_TOKEN is set and goes before the stored token: unset it to use the new one.\n",
             )?;
@@ -102,6 +105,17 @@ impl Login {
         Ok(looked_up(&known, &token))
     }
 
+    /// A login that takes its fields as they are.
+    async fn with_fields(&self, context: &mut Context) -> Result<Secret, Failure> {
+        let body = value::body(&self.arguments, &mut context.input)?;
+        let outgoing = Outgoing::new(Method::Put, format!("auth/{}/login", self.mount()));
+        context.send("Error authenticating", outgoing.json(&Value::Object(body))).await
+    }
+
+    fn mount(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.method).trim_matches('/')
+    }
+
     async fn with_password(&self, context: &mut Context) -> Result<Secret, Failure> {
         let mut body = value::body(&self.arguments, &mut context.input)?;
         let user = body.remove("username").and_then(|name| name.as_str().map(str::to_owned));
@@ -112,8 +126,7 @@ impl Login {
             let typed = context.input.hidden("Password")?;
             body.insert("password".to_owned(), typed.expose().as_str().into());
         }
-        let mount = self.path.as_deref().unwrap_or(&self.method).trim_matches('/');
-        let path = format!("auth/{mount}/login/{user}");
+        let path = format!("auth/{}/login/{user}", self.mount());
         let outgoing = Outgoing::new(Method::Put, path).json(&Value::Object(body));
         context.send("Error authenticating", outgoing).await
     }

@@ -1,22 +1,23 @@
 //! The commands, one file or folder for each family.
 
-mod auth;
+mod about;
+mod audit;
+pub(crate) mod completion;
 mod kv;
+mod lease;
 mod logical;
 mod login;
+mod mounts;
 mod namespace;
 mod operator;
+mod plugin;
 mod policy;
-mod secrets;
 pub(crate) mod server;
 mod status;
 mod sync;
 mod token;
 
-use crate::{
-    context::{Common, Context},
-    failure::Failure,
-};
+use crate::{common::Common, context::Context, failure::Failure};
 use clap::{Parser, Subcommand};
 
 /// Keeps secrets, and delivers them to where they are used.
@@ -40,13 +41,20 @@ enum Command {
     Kv(kv::Kv),
     Read(logical::Read),
     Write(logical::Write),
+    Patch(logical::Patch),
     List(logical::List),
     Delete(logical::Delete),
     Unwrap(logical::Unwrap),
     #[command(subcommand)]
-    Auth(auth::Auth),
+    Auth(mounts::Auth),
     #[command(subcommand)]
-    Secrets(secrets::Secrets),
+    Secrets(mounts::Secrets),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -57,17 +65,20 @@ enum Command {
     Namespace(namespace::Namespace),
     #[command(subcommand)]
     Print(token::Print),
+    PathHelp(about::PathHelp),
+    VersionHistory(about::VersionHistory),
+    Completion(completion::Completion),
     /// Shows the version.
     Version,
 }
 
 impl CommandLine {
     /// Runs the command to its end.
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(self, program: &'static str) -> Result<(), Failure> {
         if let Command::Server(arguments) = &self.command {
             return server::run(arguments).map_err(|error| Failure::usage(format!("{error:#}")));
         }
-        let context = Context::new(self.common)?;
+        let context = Context::new(program, self.common)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(Box::pin(ask(self.command, context)))
     }
@@ -84,17 +95,24 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Kv(arguments) => arguments.run(context).await,
         Command::Read(arguments) => arguments.run(context).await,
         Command::Write(arguments) => arguments.run(context).await,
+        Command::Patch(arguments) => arguments.run(context).await,
         Command::List(arguments) => arguments.run(context).await,
         Command::Delete(arguments) => arguments.run(context).await,
         Command::Unwrap(arguments) => arguments.run(context).await,
         Command::Auth(arguments) => arguments.run(context).await,
         Command::Secrets(arguments) => arguments.run(context).await,
+        Command::Audit(arguments) => arguments.run(context).await,
+        Command::Lease(arguments) => arguments.run(context).await,
+        Command::Plugin(arguments) => arguments.run(context).await,
         Command::Policy(arguments) => arguments.run(context).await,
         Command::Token(arguments) => arguments.run(context).await,
         Command::Sync(arguments) => arguments.run(context).await,
         Command::Namespace(arguments) => arguments.run(context).await,
         Command::Print(arguments) => arguments.run(context),
-        Command::Version => context.output.line(&crate::version_line()),
+        Command::PathHelp(arguments) => arguments.run(context).await,
+        Command::VersionHistory(arguments) => arguments.run(context).await,
+        Command::Completion(arguments) => arguments.run(context),
+        Command::Version => context.output.line(&crate::version_line(context.program)),
     }
 }
 

@@ -14,6 +14,18 @@ fn raw(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// A variable of the command line: `VAULT_` and the name, or what OpenBao's users set, `BAO_` and
+/// the name.
+pub(crate) fn setting(name: &str) -> Option<String> {
+    variable(&format!("VAULT_{name}")).or_else(|| variable(&format!("BAO_{name}")))
+}
+
+/// The line that a shell wants completed, and where in it the cursor is.
+pub(crate) fn completed_line() -> Option<(String, Option<usize>)> {
+    let point = variable("COMP_POINT").and_then(|point| point.parse().ok());
+    Some((variable("COMP_LINE")?, point))
+}
+
 /// The user's home folder.
 pub(crate) fn home() -> Option<PathBuf> {
     raw("HOME").map(PathBuf::from)

@@ -17,6 +17,11 @@ impl Table {
         Table { head: head.iter().map(|&name| name.to_owned()).collect(), rows: Vec::new() }
     }
 
+    /// Rows alone, with so many columns.
+    pub(crate) fn without_head(columns: usize) -> Table {
+        Table { head: vec![String::new(); columns], rows: Vec::new() }
+    }
+
     /// The table of a document's fields.
     pub(crate) fn of_fields() -> Table {
         Table::new(&["Key", "Value"])
@@ -35,7 +40,8 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line: Vec<String> = self.head.iter().map(|name| "-".repeat(name.len())).collect();
-        let all = || [&self.head, &line].into_iter().chain(&self.rows);
+        let head = if line.iter().all(String::is_empty) { 0 } else { 2 };
+        let all = || [&self.head, &line].into_iter().take(head).chain(&self.rows);
         let widths: Vec<usize> = (0..self.head.len())
             .map(|column| all().filter_map(|row| row.get(column)).map(|cell| width(cell)).max())
             .map(Option::unwrap_or_default)

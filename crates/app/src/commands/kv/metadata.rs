@@ -3,7 +3,10 @@
 use super::{MountFlag, Place, show};
 use crate::{
     arguments,
-    commands::{logical::missing, secrets},
+    commands::{
+        logical::missing,
+        mounts::{self, Family},
+    },
     context::Context,
     failure::{Failure, USAGE},
     value,
@@ -199,7 +202,7 @@ impl EnableVersioning {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let [path] = arguments::exactly(&self.arguments)?;
         let body = Map::from_iter([("options".to_owned(), json!({ "version": "2" }))]);
-        secrets::tune(context, path.trim_matches('/'), body).await
+        mounts::tune(Family::Secrets, context, path, body).await
     }
 }
 

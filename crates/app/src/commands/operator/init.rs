@@ -1,26 +1,14 @@
-//! `operator`: bringing a server up and closing it.
+//! `operator init`: the keys and the first root token, shown once.
 
-use super::status;
 use crate::{
     arguments,
     context::Context,
     failure::{Failure, REFUSED, USAGE},
-    output::{Order, cell},
+    output::Order,
 };
 use bailee_client::{Method, Outgoing};
-use bailee_crypto::Sensitive;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Map, Value, json};
-
-/// Initializes, unseals and seals the server, and rotates its keys.
-#[derive(Subcommand, Debug)]
-pub(crate) enum Operator {
-    Init(Init),
-    Unseal(Unseal),
-    Seal(Seal),
-    KeyStatus(KeyStatus),
-    Rotate(Rotate),
-}
 
 /// Initializes the server: makes its keys and the first root token, and shows them once.
 #[derive(Args, Debug)]
@@ -33,70 +21,13 @@ pub(crate) struct Init {
     key_threshold: u32,
     /// Only tell whether it is initialized: exit code 0 when it is, 2 when not.
     #[arg(long)]
-    status: bool,
+    pub(super) status: bool,
     #[arg(value_name = "")]
     rest: Vec<String>,
-}
-
-/// Gives the server one of its keys. It unseals when it has enough of them.
-#[derive(Args, Debug)]
-pub(crate) struct Unseal {
-    /// Forget the keys that were given so far.
-    #[arg(long)]
-    reset: bool,
-    /// The key; asked for when absent, read from standard input when `-`.
-    #[arg(value_name = "KEY")]
-    key: Vec<String>,
-}
-
-/// Seals the server: it forgets its keys and answers nothing until it is unsealed.
-#[derive(Args, Debug)]
-pub(crate) struct Seal {
-    #[arg(value_name = "")]
-    rest: Vec<String>,
-}
-
-/// Shows since when the newest encryption key is in use, and how often it was used.
-#[derive(Args, Debug)]
-pub(crate) struct KeyStatus {
-    #[arg(value_name = "")]
-    rest: Vec<String>,
-}
-
-/// Makes a new encryption key for what is written from now on.
-#[derive(Args, Debug)]
-pub(crate) struct Rotate {
-    #[arg(value_name = "")]
-    rest: Vec<String>,
-}
-
-impl Operator {
-    /// Runs the command.
-    pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        match self {
-            Operator::Init(arguments) if arguments.status => arguments.status(context).await,
-            Operator::Init(arguments) => arguments.run(context).await,
-            Operator::Unseal(arguments) => arguments.run(context).await,
-            Operator::Seal(arguments) => arguments.run(context).await,
-            Operator::KeyStatus(KeyStatus { rest }) => {
-                let [] = arguments::exactly::<0>(&rest)?;
-                show_key_status(context).await
-            }
-            Operator::Rotate(Rotate { rest }) => {
-                let [] = arguments::exactly::<0>(&rest)?;
-                let outgoing = Outgoing::new(Method::Put, "sys/rotate");
-                context.send("Error rotating key", outgoing).await?;
-                if context.output.is_table() {
-                    context.output.line("Success! Rotated key\n")?;
-                }
-                show_key_status(context).await
-            }
-        }
-    }
 }
 
 impl Init {
-    async fn status(self, context: &mut Context) -> Result<(), Failure> {
+    pub(super) async fn status(self, context: &mut Context) -> Result<(), Failure> {
         let asked = Outgoing::new(Method::Get, "sys/init");
         let response = context.attempt(asked).await?.map_err(|error| {
             let failure = context.failure("Error checking init status", &error);
@@ -114,7 +45,7 @@ impl Init {
         if initialized { Ok(()) } else { Err(Failure::shown(REFUSED)) }
     }
 
-    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+    pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let [] = arguments::exactly::<0>(&self.rest)?;
         let (shares, threshold) = (self.key_shares, self.key_threshold);
         let body = json!({ "secret_shares": shares, "secret_threshold": threshold });
@@ -175,53 +106,6 @@ fn texts<'a>(document: &'a Map<String, Value>, name: &str) -> impl Iterator<Item
     list.into_iter().flatten().filter_map(Value::as_str)
 }
 
-impl Unseal {
-    async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let key = arguments::optional(&self.key)?.map(String::as_str);
-        let body = match key {
-            _ if self.reset => json!({ "reset": true }),
-            Some(key) if key != "-" => json!({ "key": key.trim() }),
-            Some(_) | None => json!({ "key": hidden(context)?.expose() }),
-        };
-        let outgoing = Outgoing::new(Method::Put, "sys/unseal").json(&body);
-        let response = context.attempt(outgoing).await?;
-        let response = response.map_err(|error| context.failure("Error unsealing", &error))?;
-        let mut status = response.json();
-        status.entry("ha_enabled").or_insert(false.into());
-        status::show(context, status)
-    }
-}
-
-fn hidden(context: &mut Context) -> Result<Sensitive<String>, Failure> {
-    let key = context.input.hidden("Unseal Key")?;
-    if key.expose().is_empty() {
-        return Err(Failure::usage("no unseal key was given: type it, or give it as the argument"));
-    }
-    Ok(key)
-}
-
-impl Seal {
-    async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let [] = arguments::exactly::<0>(&self.rest)?;
-        context.send("Error sealing", Outgoing::new(Method::Put, "sys/seal")).await?;
-        context.output.line("Success! Vault is sealed.")
-    }
-}
-
-async fn show_key_status(context: &mut Context) -> Result<(), Failure> {
-    let outgoing = Outgoing::new(Method::Get, "sys/key-status");
-    let found = context.send("Error reading key status", outgoing).await?;
-    let data = found.data().cloned().unwrap_or_default();
-    if !context.output.is_table() {
-        const ORDER: Order = Order { first: &["term", "install_time", "encryptions"], inside: &[] };
-        return context.output.document(&Value::Object(data), &ORDER);
-    }
-    let text = |name: &str| cell(name, data.get(name).unwrap_or(&Value::Null));
-    context.output.line(&format!("Key Term            {}", text("term")))?;
-    context.output.line(&format!("Install Time        {}", text("install_time")))?;
-    context.output.line(&format!("Encryption Count    {}", text("encryptions")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,18 +129,6 @@ mod tests {
         let document: Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(document["unseal_keys_b64"], json!(["qg=="]));
         assert_eq!(document["root_token"], "hvs.r");
-    }
-
-    #[tokio::test]
-    async fn a_rotation_shows_the_new_key() {
-        let status = json!({"data": {"term": 2, "install_time": "t", "encryptions": 7}});
-        let answers = vec![(204, Value::Null), (200, status)];
-        let (mut context, out, _, asked) = testing::context(Format::Table, answers).await;
-        Operator::Rotate(Rotate { rest: Vec::new() }).run(&mut context).await.unwrap();
-        assert_eq!(asked.text(), "PUT /v1/sys/rotate\nGET /v1/sys/key-status\n");
-        let expected = "Success! Rotated key\n\nKey Term            2\n\
-            Install Time        t\nEncryption Count    7\n";
-        assert_eq!(out.text(), expected);
     }
 
     #[tokio::test]
