@@ -87,6 +87,12 @@ impl Names {
         }
     }
 
+    /// The commit conflicts unless the path was last written at `revision`.
+    pub fn expect(&self, path: &str, revision: Revision) -> Result<(), Error> {
+        self.view.expect(&self.nodes(path)?.leaf.key, revision);
+        Ok(())
+    }
+
     /// Stores a value under a path when the unit commits. The commit conflicts when the path had a
     /// value and someone else changes or removes it meanwhile.
     pub async fn put<T: Serialize>(&self, path: &str, value: &T) -> Result<(), Error> {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod hash;
 pub mod mac;
 pub mod memory;
+pub mod password;
 pub mod random;
 pub mod sensitive;
 

@@ -3,12 +3,14 @@
 //! **Invariant:** an engine knows neither tokens nor HTTP nor another engine: it has its paths and
 //! the requests that come to them.
 
+pub mod auth;
 mod listing;
 pub mod secret;
+mod time;
 
 use bailee_sdk::EngineKind;
 
 /// Every kind that can be mounted.
 pub fn all() -> Vec<EngineKind> {
-    vec![secret::kv::kind(), secret::kv::generic()]
+    vec![secret::kv::kind(), secret::kv::generic(), auth::approle::kind(), auth::userpass::kind()]
 }

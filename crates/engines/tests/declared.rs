@@ -67,6 +67,20 @@ async fn help_and_openapi_document_of_kv_version_1_are_the_golden_ones() {
 }
 
 #[tokio::test]
+async fn help_and_openapi_document_of_approle_are_the_golden_ones() {
+    check_goldens("approle", "auth/approle/", paths(bailee_engines::auth::approle::kind()).await);
+}
+
+#[tokio::test]
+async fn help_and_openapi_document_of_userpass_are_the_golden_ones() {
+    check_goldens(
+        "userpass",
+        "auth/userpass/",
+        paths(bailee_engines::auth::userpass::kind()).await,
+    );
+}
+
+#[tokio::test]
 async fn generic_documents_name_the_mount_as_a_parameter() {
     let mounts = [
         ("team/kv/".to_owned(), kv_paths().await),

@@ -584,7 +584,6 @@ async fn paths_of_an_unversioned_store_are_explained() {
     for (operation, path, command) in [
         (Operation::Read, "a", "get"),
         (Operation::Read, "", "get"),
-        (Operation::Read, "data", "get"),
         (Operation::Read, "data/a/", "get"),
         (Operation::Update, "a", "put"),
         (Operation::Delete, "a", "delete"),
@@ -599,6 +598,8 @@ async fn paths_of_an_unversioned_store_are_explained() {
         assert!(warning.starts_with("Invalid path for a versioned K/V secrets engine"));
         assert!(warning.contains(&format!("kv {command}")));
     }
+    let reply = kv.read("data", json!({})).await.unwrap();
+    assert!(reply.missing && reply.warnings.iter().any(|text| text.contains("on the root")));
     for path in ["delete/a", "undelete/a", "destroy/a"] {
         assert_eq!(failure(kv.read(path, json!({})).await).0, Code::Unsupported);
     }

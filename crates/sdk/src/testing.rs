@@ -2,8 +2,10 @@
 //! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
 use crate::{
-    Body, Caller, Code, EngineKind, Error, Headers, Mount, Mounts, Namespace, Operation, Path,
-    Reply, Request, change, openapi,
+    Body, Caller, Code, Engine, EngineKind, Error, Headers, Login, Mount, Mounts, Namespace,
+    Operation, Path, Reply, Request, change,
+    engine::Renewal,
+    openapi,
     request::{Changes, note_changes},
 };
 use bailee_barrier::{Barrier, RootKey, View};
@@ -12,6 +14,7 @@ use bailee_storage::{Backend, memory::Memory};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -27,7 +30,9 @@ pub struct EngineHarness {
     backend: Arc<dyn Backend>,
     barrier: Arc<Barrier>,
     root: RootKey,
+    engine: Arc<dyn Engine>,
     paths: Vec<Path>,
+    remote: Option<IpAddr>,
     namespace: Arc<Namespace>,
     mount: Arc<Mount>,
     caller: Arc<Caller>,
@@ -71,7 +76,9 @@ impl EngineHarness {
             backend,
             barrier,
             root,
-            paths: engine.paths(),
+            paths: engine.clone().paths(),
+            engine,
+            remote: None,
             namespace: Arc::new(Namespace::root()),
             mount: Arc::new(mount),
             caller: Arc::new(caller),
@@ -94,7 +101,9 @@ impl EngineHarness {
             backend,
             barrier,
             root: self.root.clone(),
+            engine: self.engine.clone(),
             paths: self.paths.clone(),
+            remote: self.remote,
             namespace: self.namespace.clone(),
             mount: self.mount.clone(),
             caller: self.caller.clone(),
@@ -107,7 +116,8 @@ impl EngineHarness {
     pub fn tuned(mut self, kind: &EngineKind, options: &[(&str, &str)]) -> EngineHarness {
         let options = named(options);
         let engine = (kind.make)(&options).expect("the engine takes these options");
-        self.paths = engine.paths();
+        self.paths = engine.clone().paths();
+        self.engine = engine;
         self.mount = Arc::new(Mount { options, ..(*self.mount).clone() });
         self
     }
@@ -117,6 +127,34 @@ impl EngineHarness {
     pub fn with_caller(mut self, caller: Caller) -> EngineHarness {
         self.caller = Arc::new(caller);
         self
+    }
+
+    /// Calls from an address.
+    #[must_use]
+    pub fn from_address(mut self, remote: IpAddr) -> EngineHarness {
+        self.remote = Some(remote);
+        self
+    }
+
+    /// Asks what a login would give when its token is to be prolonged, as the kernel does with what
+    /// it kept of the login.
+    pub async fn renew_login(&self, login: &Login) -> Result<Option<Login>, Error> {
+        let mut policies: BTreeSet<String> = login.policies.iter().cloned().collect();
+        if !login.no_default_policy {
+            policies.insert("default".to_owned());
+        }
+        let renewal = Renewal {
+            internal: login.internal.clone(),
+            metadata: login.metadata.clone(),
+            policies: policies.into_iter().collect(),
+            now: self.clock.now(),
+        };
+        self.engine.renew_login(&self.view(), &renewal).await
+    }
+
+    /// Runs the periodic work of the mount.
+    pub async fn tick(&self) -> Result<(), Error> {
+        self.engine.tick(&self.view(), self.clock.now()).await
     }
 
     /// Runs one request; `input` is a JSON object, or null for none.
@@ -231,7 +269,7 @@ impl EngineHarness {
             mounts: Mounts(Arc::new(vec![self.mount.clone()])),
             view,
             changes,
-            remote: None,
+            remote: self.remote,
             headers: Headers::default(),
         }
     }

@@ -42,7 +42,17 @@ fn the_life_of_a_server_is_as_recorded() {
 
 #[test]
 fn versioned_secrets_are_as_recorded() {
-    compare("kv-v2-data", 110);
+    compare("kv-v2-data", 121);
+}
+
+#[test]
+fn secrets_without_versions_are_as_recorded() {
+    compare("kv-v1", 72);
+}
+
+#[test]
+fn roles_for_machines_are_as_recorded() {
+    compare("approle", 94);
 }
 
 #[test]

@@ -4,9 +4,12 @@ use super::{
     Kv,
     config::checked_max_versions,
     input::{DeleteAfterInput, present},
-    store::{Entry, Place, names, time_text},
+    store::{Entry, Place, names},
 };
-use crate::listing::{self, Page};
+use crate::{
+    listing::{self, Page},
+    time::time_text,
+};
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::{
     Error, Names, Reply, Request,

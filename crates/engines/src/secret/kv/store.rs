@@ -1,6 +1,7 @@
 //! What is stored of a secret, and where.
 
 use super::{SECRET_BYTES_MAX, VERSIONS_DEFAULT, VERSIONS_MAX, config::Config, input::DeleteAfter};
+use crate::time::time_text;
 use bailee_crypto::clock::{from_millis, to_millis};
 use bailee_sdk::{Code, Error, Names, View};
 use serde::{Deserialize, Serialize};
@@ -228,12 +229,6 @@ pub(super) async fn find(
     Err(Error::internal("a version has no value"))
 }
 
-/// A time as clients read it.
-pub(super) fn time_text(millis: u64) -> String {
-    let time = i64::try_from(millis).ok().and_then(|m| jiff::Timestamp::from_millisecond(m).ok());
-    format!("{:.3}", time.unwrap_or(jiff::Timestamp::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,12 +260,5 @@ mod tests {
         let parsed: Config = serde_json::from_value(config.clone()).unwrap();
         assert_eq!(parsed.delete_after, DeleteAfter::After(Duration::from_secs(30)));
         assert_eq!(serde_json::to_value(&parsed).unwrap(), config);
-    }
-
-    #[test]
-    fn times_have_milliseconds_and_a_last_day() {
-        assert_eq!(time_text(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
-        assert_eq!(time_text(1_700_000_000_042), "2023-11-14T22:13:20.042Z");
-        assert!(time_text(u64::MAX).starts_with("9999-12-"));
     }
 }
