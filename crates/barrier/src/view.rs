@@ -34,7 +34,11 @@ struct Pending {
     plain: Vec<Write>,
     expects: Vec<Expect>,
     locks: BTreeMap<String, OwnedMutexGuard<()>>,
+    /// Run when the commit is over.
+    after: Vec<After>,
 }
+
+type After = Box<dyn FnOnce() + Send>;
 
 impl View {
     pub(crate) fn new(barrier: Arc<Barrier>, prefix: &str) -> View {
@@ -163,6 +167,13 @@ impl View {
         self.unit.pending.lock().expects.push(expect);
     }
 
+    /// Runs `work` when the unit's commit is over, however it ended: what failed may have landed all
+    /// the same. It is for forgetting what was known of the keys that the unit writes. A unit that
+    /// is dropped without a commit runs nothing.
+    pub fn after_commit(&self, work: impl FnOnce() + Send + 'static) {
+        self.unit.pending.lock().after.push(Box::new(work));
+    }
+
     /// Keeps other units out of `key` until this one is committed or dropped. Taking the same key
     /// twice is fine; a handler that takes several takes them in one order everywhere.
     pub async fn lock(&self, key: &str) {
@@ -187,14 +198,16 @@ impl View {
     /// Applies all writes of the unit together, or none. A unit without writes costs nothing and
     /// its expectations are not checked. The unit is empty afterwards, its locks released.
     pub async fn commit(&self) -> Result<Option<Revision>, Error> {
-        let (writes, plain, expects) = {
+        let (writes, plain, expects, after) = {
             let mut pending = self.unit.pending.lock();
             (
                 std::mem::take(&mut pending.writes),
                 std::mem::take(&mut pending.plain),
                 std::mem::take(&mut pending.expects),
+                std::mem::take(&mut pending.after),
             )
         };
+        let after = RunAfter(after);
         let outcome = if writes.is_empty() && plain.is_empty() {
             Ok(None)
         } else {
@@ -211,6 +224,7 @@ impl View {
                 Err(error) => Err(error),
             }
         };
+        drop(after);
         self.unit.release_locks();
         outcome
     }
@@ -259,6 +273,15 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.barrier.listings.forget(self.writes);
+    }
+}
+
+/// Work that waits for the end of a commit, also of one that nobody waited for.
+struct RunAfter(Vec<After>);
+
+impl Drop for RunAfter {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|work| work());
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     Answer, Call, Content, Leased,
     handle::Admitted,
+    identity::LoggedIn,
     kernel::Kernel,
     token::{self, NewToken},
 };
@@ -56,6 +57,21 @@ impl Kernel {
         if ttl.is_zero() { default } else { ttl.min(max) }
     }
 
+    /// The entity behind a login, made in the same batch when it is the first.
+    async fn find_user(
+        &self,
+        admitted: &Admitted,
+        view: &View,
+        login: &Login,
+    ) -> Result<Option<LoggedIn>, Error> {
+        let Some(alias) = &login.alias else { return Ok(None) };
+        let (namespace, mount) = (&admitted.target.place.namespace, &admitted.target.mounted.entry);
+        let groups = &login.group_aliases;
+        let identity = self.policies.identity();
+        let user = identity.log_in(view, namespace, mount, alias, groups, admitted.now).await?;
+        Ok(Some(user))
+    }
+
     async fn log_in(
         &self,
         admitted: &Admitted,
@@ -74,6 +90,7 @@ impl Kernel {
         }
         policies.sort_unstable();
         policies.dedup();
+        let user = self.find_user(admitted, view, &login).await?;
         let (default, max) =
             target.mounted.entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
         let max = if login.max_ttl.is_zero() { max } else { max.min(login.max_ttl) };
@@ -89,7 +106,7 @@ impl Kernel {
             period: login.period.unwrap_or_default(),
             num_uses: login.num_uses,
             renewable: login.renewable,
-            entity_id: None,
+            entity_id: user.as_ref().map(|user| user.entity_id.clone()),
             internal: login.internal,
             id: None,
             limits: Some(token::TtlLimits { default: default.min(max), max }),
@@ -98,16 +115,18 @@ impl Kernel {
         };
         let made = self.tokens.create(view, new).await?;
         warnings.extend(made.warnings);
+        let (entity_id, identity_policies) =
+            user.map(|user| (user.entity_id, user.policies)).unwrap_or_default();
         Ok(Issued {
             ttl: made.token.creation_ttl,
             client_token: made.secret,
             accessor: made.token.accessor.clone(),
             token_policies: policies.clone(),
-            policies,
-            identity_policies: Vec::new(),
+            policies: token::joined(&policies, &identity_policies),
+            identity_policies,
             metadata: login.metadata,
             renewable: made.token.renewable,
-            entity_id: String::new(),
+            entity_id,
             token_type: "service",
             orphan: made.token.orphan,
             num_uses: made.token.num_uses,

@@ -5,7 +5,7 @@ use crate::{
     audit::Trace,
     event, help,
     kernel::Kernel,
-    policy::{self, Acl, Verdict},
+    policy::{self, Acl, Rights, Verdict},
     registry::Place,
     target::{Target, no_handler, unsupported_operation},
     token::{self, Token},
@@ -25,7 +25,7 @@ pub(crate) enum Asker {
     /// Nobody that is known: for paths that need no token.
     Nobody,
     /// The owner of a token.
-    Token(Arc<Token>, Arc<Acl>),
+    Token(Arc<Token>, Rights),
     /// The system itself, limited to reading one path.
     System(Arc<Caller>),
 }
@@ -89,15 +89,23 @@ impl Kernel {
             None => Asker::Nobody,
             Some(token) => {
                 let token = if needs_token { self.spend(token, trace).await? } else { token };
-                let rights = policy::rights(&self.policies, &token, &place.namespace).await?;
-                Asker::Token(token, rights.0)
+                match policy::full_rights(&self.policies, &token).await {
+                    Ok(rights) => Asker::Token(token, rights),
+                    // Its entity is disabled or gone: it counts like a token that is not valid.
+                    Err(error) if !needs_token && error.code == Code::PermissionDenied => {
+                        Asker::Nobody
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         };
         trace.asked_by(&asker);
         let now = self.clock.now();
         let mut existed = None;
         if needs_token {
-            let Asker::Token(token, acl) = &asker else { return Err(Error::permission_denied()) };
+            let Asker::Token(token, Rights { acl, .. }) = &asker else {
+                return Err(Error::permission_denied());
+            };
             let here = &path;
             let path = within(token, place, here);
             if asks_help {
@@ -242,7 +250,8 @@ impl Kernel {
         path: &str,
         now: SystemTime,
     ) -> Result<Option<bool>, Error> {
-        let (Operation::Update, Asker::Token(_, acl), Ok(target)) = (call.operation, asker, target)
+        let (Operation::Update, Asker::Token(_, Rights { acl, .. }), Ok(target)) =
+            (call.operation, asker, target)
         else {
             return Ok(None);
         };
@@ -261,7 +270,9 @@ impl Kernel {
 
     /// Another one may have made or removed what the right to this write depended on.
     async fn judge_again(&self, call: &Call, admitted: &mut Admitted) -> Result<(), Error> {
-        let (Some(_), Asker::Token(token, acl)) = (admitted.existed, &admitted.asker) else {
+        let (Some(_), Asker::Token(token, Rights { acl, .. })) =
+            (admitted.existed, &admitted.asker)
+        else {
             return Ok(());
         };
         let target = &admitted.target;
@@ -323,15 +334,15 @@ impl Asker {
         match self {
             Asker::Nobody => None,
             Asker::System(caller) => Some(caller.clone()),
-            Asker::Token(token, acl) => {
-                let acl = acl.clone();
+            Asker::Token(token, rights) => {
+                let acl = rights.acl.clone();
                 let prefix = within(token, place, "");
                 Some(Arc::new(Caller {
                     display_name: token.display_name.clone(),
                     accessor: token.accessor.clone(),
                     token_id: token.id.as_str().to_owned(),
                     entity_id: token.entity_id.clone(),
-                    policies: token.policies.clone(),
+                    policies: token::joined(&token.policies, rights.identity_policies()),
                     may: Arc::new(move |operation, path| {
                         if prefix.is_empty() {
                             acl.may(operation, path)

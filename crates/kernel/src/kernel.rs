@@ -4,6 +4,7 @@ use crate::{
     audit::Broker,
     cubbyhole::Cubbyhole,
     event,
+    identity::{IdentityPaths, IdentityStore},
     keyholders::Keyholders,
     mount,
     policy::{PolicyPaths, PolicyStore},
@@ -62,6 +63,7 @@ pub(crate) struct Kernel {
     system: Arc<Served>,
     token: Arc<Served>,
     cubbyhole: Arc<Served>,
+    identity: Arc<Served>,
 }
 
 impl Kernel {
@@ -80,6 +82,8 @@ impl Kernel {
         let policies = Arc::new(PolicyStore::new(barrier.clone()));
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
+        let identity = IdentityPaths::new(policies.identity().clone(), registry.clone());
+        let identity = Arc::new(Served::new(Arc::new(identity)));
         let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
         let keyholders = Arc::new(Keyholders::new(barrier.clone(), tokens.clone(), seal));
         let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
@@ -111,6 +115,7 @@ impl Kernel {
             system: Arc::new(Served::new(system)),
             token,
             cubbyhole,
+            identity,
             barrier,
         })
     }
@@ -122,6 +127,7 @@ impl Kernel {
             (None, mount::SYSTEM_KIND) => Ok(self.system.clone()),
             (None, mount::TOKEN_KIND) => Ok(self.token.clone()),
             (None, mount::CUBBYHOLE_KIND) => Ok(self.cubbyhole.clone()),
+            (None, mount::IDENTITY_KIND) => Ok(self.identity.clone()),
             (None, kind) => Err(Error::internal(format!("this server has no engine {kind:?}"))),
         }
     }
@@ -130,7 +136,9 @@ impl Kernel {
     pub(crate) fn start_tasks(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), expire(self.tokens.clone(), self.clock.clone())));
-        tasks.spawn(until(stop.clone(), remove(self.barrier.clone(), self.registry.clone())));
+        let identity = self.policies.identity().clone();
+        let removal = remove(self.barrier.clone(), self.registry.clone(), identity);
+        tasks.spawn(until(stop.clone(), removal));
         tasks.spawn(until(stop.clone(), rotate(self.barrier.clone(), self.clock.clone())));
         tasks
     }
@@ -181,9 +189,9 @@ async fn expire(tokens: Arc<TokenStore>, clock: Arc<dyn Clock>) {
     }
 }
 
-async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>) {
+async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>, identity: Arc<IdentityStore>) {
     loop {
-        if let Err(error) = purge::pass(&barrier, &registry).await {
+        if let Err(error) = purge::pass(&barrier, &registry, &identity).await {
             event::pass_failed("removal of disabled mounts", &error);
         }
         tokio::time::sleep(PURGE_PASS).await;

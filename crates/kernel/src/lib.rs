@@ -13,6 +13,7 @@ mod cubbyhole;
 mod event;
 mod handle;
 mod help;
+mod identity;
 mod kernel;
 mod keyholders;
 mod mount;

@@ -12,6 +12,8 @@ pub(crate) const SYSTEM_KIND: &str = "system";
 pub(crate) const TOKEN_KIND: &str = "token";
 /// Kind of the mount at `cubbyhole/`.
 pub(crate) const CUBBYHOLE_KIND: &str = "cubbyhole";
+/// Kind of the mount at `identity/`.
+pub(crate) const IDENTITY_KIND: &str = "identity";
 /// Where mounts are in the storage of a namespace.
 const ENTRIES: &str = "mounts/";
 /// Counts the changes to a namespace's mounts: two changes at once conflict.
@@ -151,7 +153,7 @@ impl MountEntry {
 
     /// Whether it is one that each namespace has and nobody can remove.
     pub(crate) fn is_builtin(&self) -> bool {
-        matches!(self.kind.as_str(), SYSTEM_KIND | TOKEN_KIND | CUBBYHOLE_KIND)
+        [SYSTEM_KIND, TOKEN_KIND, CUBBYHOLE_KIND, IDENTITY_KIND].contains(&self.kind.as_str())
     }
 
     /// The path as users of its class name it: auth methods without `auth/`.
@@ -187,9 +189,12 @@ pub(crate) fn builtin() -> Vec<MountEntry> {
     let described = "per-token private secret storage";
     let mut cubbyhole = MountEntry::new("cubbyhole/", CUBBYHOLE_KIND, Class::Secret, described);
     cubbyhole.local = true;
+    let described = "identity store";
+    let mut identity = MountEntry::new("identity/", IDENTITY_KIND, Class::Secret, described);
+    identity.config.passthrough_request_headers = vec!["Authorization".to_owned()];
     let described = "token based credentials";
     let token = MountEntry::new("auth/token/", TOKEN_KIND, Class::Auth, described);
-    vec![system, cubbyhole, token]
+    vec![system, cubbyhole, identity, token]
 }
 
 /// Puts the first mounts of a new namespace.

@@ -2,6 +2,7 @@
 //! is cut short is finished by the next.
 
 use crate::{
+    identity::IdentityStore,
     mount,
     registry::{self, Registry},
 };
@@ -14,7 +15,11 @@ use std::{collections::BTreeMap, sync::Arc};
 const BATCH_KEYS_MAX: usize = 100;
 
 /// Removes all that is marked for removal.
-pub(crate) async fn pass(barrier: &Arc<Barrier>, registry: &Registry) -> Result<(), Error> {
+pub(crate) async fn pass(
+    barrier: &Arc<Barrier>,
+    registry: &Registry,
+    identity: &IdentityStore,
+) -> Result<(), Error> {
     let places = registry.places();
     for entry in places.deleting() {
         let namespace = Namespace { id: entry.id.clone(), path: entry.path.clone() };
@@ -36,6 +41,7 @@ pub(crate) async fn pass(barrier: &Arc<Barrier>, registry: &Registry) -> Result<
                 options: BTreeMap::new(),
             };
             prefix(barrier, &stored.prefix(&place.namespace)).await?;
+            identity.forget_mount(&place.namespace, uuid).await?;
             let view = barrier.view("");
             mount::remove(&view, &place.namespace, uuid);
             view.commit().await?;

@@ -155,3 +155,32 @@ async fn a_commit_that_failed_but_landed_does_not_leave_an_old_listing() {
         assert_eq!(view.names("n").list("", "", 10).await.unwrap(), expected);
     }
 }
+
+#[tokio::test]
+async fn work_after_a_commit_runs_once_and_only_then() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (_, barrier) = barrier().await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = |view: &View| {
+        let ran = ran.clone();
+        view.after_commit(move || {
+            ran.fetch_add(1, Ordering::SeqCst);
+        });
+    };
+    let view = barrier.view("a/");
+    count(&view);
+    drop(view);
+    assert_eq!(ran.load(Ordering::SeqCst), 0);
+    let view = barrier.view("a/");
+    view.put("x", &1);
+    count(&view.at("b/"));
+    view.commit().await.unwrap();
+    view.commit().await.unwrap();
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
+    // Also when the commit fails: it may have landed all the same.
+    view.put("x", &2);
+    view.expect_absent("x");
+    count(&view);
+    assert!(view.commit().await.is_err());
+    assert_eq!(ran.load(Ordering::SeqCst), 2);
+}

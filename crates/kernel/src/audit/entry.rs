@@ -1,7 +1,7 @@
 //! What a line says.
 
 use super::{Hasher, Trace};
-use crate::{Answer, Call, Content, Wrapped};
+use crate::{Answer, Call, Content, Wrapped, token};
 use bailee_notation::json;
 use bailee_sdk::{Error, engine::Class, request::Issued};
 use jiff::Timestamp;
@@ -71,8 +71,13 @@ fn caller(trace: &Trace, hasher: &Hasher) -> Value {
     } else if let Some(token) = &trace.token {
         auth.insert("accessor".to_owned(), hasher.text(&token.accessor).into());
         auth.insert("display_name".to_owned(), token.display_name.as_str().into());
-        auth.insert("policies".to_owned(), serde_json::json!(token.policies));
+        let all = token::joined(&token.policies, &trace.identity_policies);
+        auth.insert("policies".to_owned(), serde_json::json!(all));
         auth.insert("token_policies".to_owned(), serde_json::json!(token.policies));
+        if !trace.identity_policies.is_empty() {
+            let policies = serde_json::json!(trace.identity_policies);
+            auth.insert("identity_policies".to_owned(), policies);
+        }
         auth.insert("token_type".to_owned(), "service".into());
         auth.insert("token_issue_time".to_owned(), time(token.created).into());
         if !token.creation_ttl.is_zero() {
@@ -205,6 +210,7 @@ fn issued(auth: &Issued, hasher: &Hasher) -> Value {
         "accessor": hasher.text(&auth.accessor),
         "policies": auth.policies,
         "token_policies": auth.token_policies,
+        "identity_policies": auth.identity_policies,
         "token_type": auth.token_type,
         "token_ttl": auth.ttl.as_secs(),
         "entity_id": auth.entity_id,

@@ -36,6 +36,8 @@ pub(crate) struct Trace {
     path: String,
     mounted: Option<Arc<Mounted>>,
     token: Option<Arc<Token>>,
+    /// Policies that the entity behind the token adds.
+    identity_policies: Vec<String>,
     system: Option<String>,
     verdict: Option<Verdict>,
     last_use: Option<Arc<Token>>,
@@ -50,6 +52,7 @@ impl Trace {
             path: call.path.clone(),
             mounted: None,
             token: None,
+            identity_policies: Vec::new(),
             system: None,
             verdict: None,
             last_use: None,
@@ -71,7 +74,10 @@ impl Trace {
     pub(crate) fn asked_by(&mut self, asker: &Asker) {
         match asker {
             Asker::Nobody => {}
-            Asker::Token(token, _) => self.token = Some(token.clone()),
+            Asker::Token(token, rights) => {
+                self.token = Some(token.clone());
+                self.identity_policies = rights.identity_policies().to_vec();
+            }
             Asker::System(caller) => self.system = Some(caller.display_name.clone()),
         }
     }

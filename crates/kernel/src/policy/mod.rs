@@ -14,9 +14,9 @@ mod template;
 
 pub(crate) use compile::Acl;
 pub(crate) use evaluate::Verdict;
-pub(crate) use paths::{PolicyPaths, rights};
+pub(crate) use paths::{PolicyPaths, Rights, full_rights, rights};
 pub(crate) use store::PolicyStore;
-pub(crate) use template::Facts;
+pub(crate) use template::{Alias as FactsAlias, Facts, Group as FactsGroup};
 
 #[cfg(test)]
 mod tests;

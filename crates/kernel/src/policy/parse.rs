@@ -17,6 +17,13 @@ pub(crate) struct Policy {
     pub(crate) rules: Vec<Rule>,
 }
 
+impl Policy {
+    /// Whether what it says depends on who asks.
+    pub(crate) fn is_templated(&self) -> bool {
+        self.rules.iter().any(|rule| template::is_templated(&rule.path))
+    }
+}
+
 /// What a policy says about one path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rule {

@@ -1,7 +1,10 @@
 //! `sys/policies/acl`, its older form `sys/policy`, and `sys/capabilities`.
 
 use super::{Acl, Facts, PolicyStore};
-use crate::token::{Token, TokenId, TokenStore};
+use crate::{
+    identity::Resolved,
+    token::{Token, TokenId, TokenStore},
+};
 use bailee_sdk::{Engine, Error, Operation, Path, Reply, Request, Sensitive, field::CommaList};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use schemars::JsonSchema;
@@ -225,6 +228,42 @@ impl PolicyPaths {
     }
 }
 
+/// What a caller may, and whose policies say so.
+#[derive(Clone)]
+pub(crate) struct Rights {
+    /// What its policies and those of the entity give together.
+    pub(crate) acl: Arc<Acl>,
+    /// What is known of the entity behind it.
+    pub(crate) identity: Option<Arc<Resolved>>,
+}
+
+impl Rights {
+    /// Policies that the entity adds, sorted.
+    pub(crate) fn identity_policies(&self) -> &[String] {
+        self.identity.as_ref().map_or(&[], |identity| identity.policies())
+    }
+}
+
+/// The rights of a token in its own namespace. One whose entity is disabled or gone is refused.
+pub(crate) async fn full_rights(policies: &PolicyStore, token: &Token) -> Result<Rights, Error> {
+    let identity = identity(policies, token).await?;
+    let acl = match &identity {
+        Some(identity) => policies.acl(&token.namespace, &token.policies, &identity.facts).await?,
+        None => policies.acl(&token.namespace, &token.policies, &Facts::default()).await?,
+    };
+    Ok(Rights { acl, identity })
+}
+
+/// What is known of the entity behind a token, if there is one; refused when it is disabled or gone.
+async fn identity(policies: &PolicyStore, token: &Token) -> Result<Option<Arc<Resolved>>, Error> {
+    let Some(id) = &token.entity_id else { return Ok(None) };
+    let known = policies.identity().resolve(&token.namespace, id).await?;
+    match known {
+        Some(known) if !known.disabled => Ok(Some(known)),
+        Some(_) | None => Err(Error::permission_denied()),
+    }
+}
+
 /// The rights of a token, and what stands before paths of this namespace in its policies. A token
 /// has none outside its namespace and those below.
 pub(crate) async fn rights(
@@ -236,8 +275,7 @@ pub(crate) async fn rights(
         let nothing = policies.acl(&token.namespace, &[], &Facts::default()).await?;
         return Ok((nothing, String::new()));
     };
-    let facts = Facts { entity_id: token.entity_id.clone(), ..Facts::default() };
-    Ok((policies.acl(&token.namespace, &token.policies, &facts).await?, prefix.to_owned()))
+    Ok((full_rights(policies, token).await?.acl, prefix.to_owned()))
 }
 
 /// A name in capitals means the policy in lower case: the caller must have the right to that path,

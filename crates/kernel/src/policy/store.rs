@@ -4,7 +4,7 @@ use super::{
     Acl, Facts, builtin,
     parse::{self, Policy},
 };
-use crate::registry;
+use crate::{identity::IdentityStore, registry};
 use bailee_barrier::{Barrier, Names, View};
 use bailee_sdk::{Error, Namespace};
 use parking_lot::RwLock;
@@ -28,6 +28,7 @@ const NAMES_MAX: usize = 100_000;
 /// The policies of all namespaces.
 pub(crate) struct PolicyStore {
     barrier: Arc<Barrier>,
+    identity: Arc<IdentityStore>,
     caches: Arc<RwLock<Caches>>,
     hasher: RandomState,
 }
@@ -53,8 +54,18 @@ struct Parsed {
 struct Set {
     namespace_id: String,
     names: Vec<String>,
-    facts: Facts,
-    acl: Arc<Acl>,
+    identity_names: Vec<String>,
+    made: Made,
+}
+
+#[derive(Clone)]
+enum Made {
+    /// The same for everyone.
+    Acl(Arc<Acl>),
+    /// Templates make it another for each entity: it is kept with what is known of that.
+    Templated,
+    /// For one entity.
+    For(Box<Facts>, Arc<Acl>),
 }
 
 /// A bounded map, emptied when it is full: whoever looks something up only reads, so that requests
@@ -71,7 +82,13 @@ struct Stored {
 
 impl PolicyStore {
     pub(crate) fn new(barrier: Arc<Barrier>) -> PolicyStore {
-        PolicyStore { barrier, caches: Arc::default(), hasher: RandomState::new() }
+        let identity = Arc::new(IdentityStore::new(barrier.clone()));
+        PolicyStore { barrier, identity, caches: Arc::default(), hasher: RandomState::new() }
+    }
+
+    /// The entities whose policies add to those of their tokens.
+    pub(crate) fn identity(&self) -> &Arc<IdentityStore> {
+        &self.identity
     }
 
     /// A policy's text; also of those that every namespace has.
@@ -182,43 +199,65 @@ impl PolicyStore {
         Ok(())
     }
 
-    /// The rights that these policies give together. Names of policies that do not exist give
-    /// nothing.
+    /// The rights that these policies give together with those of the entity. Names of policies that
+    /// do not exist give nothing.
     pub(crate) async fn acl(
         &self,
         namespace: &Namespace,
         names: &[String],
         facts: &Facts,
     ) -> Result<Arc<Acl>, Error> {
-        let hash = self.hasher.hash_one((&namespace.id, names, facts));
+        let more = facts.policies.as_slice();
+        let everyone = self.hasher.hash_one((&namespace.id, names, more));
         let generation = {
             let caches = self.caches.read();
-            match caches.sets.get(&hash) {
-                Some(set) if set.is_of(namespace, names, facts) => return Ok(set.acl.clone()),
-                _ => caches.generation,
+            let found = |hash| {
+                let set: Option<&Set> = caches.sets.get(&hash);
+                Some(&set.filter(|set| set.is_of(namespace, names, more))?.made)
+            };
+            let mut made = found(everyone);
+            if let Some(Made::Templated) = made {
+                made = found(self.hasher.hash_one((everyone, facts)));
+            }
+            match made {
+                Some(Made::Acl(acl)) => return Ok(acl.clone()),
+                Some(Made::For(known, acl)) if **known == *facts => return Ok(acl.clone()),
+                Some(Made::For(..) | Made::Templated) | None => caches.generation,
             }
         };
-        let mut bytes = names.iter().map(String::len).sum();
+        let mut all: Vec<&String> = names.iter().chain(more).collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut bytes = all.iter().map(|name| name.len()).sum();
+        let mut templated = false;
         let acl = Arc::new(if names.iter().any(|name| name == "root") {
             Acl::root()
         } else {
-            let mut policies = Vec::with_capacity(names.len());
-            for name in names {
+            let mut policies = Vec::with_capacity(all.len());
+            for name in all {
                 let parsed = self.parsed(namespace, name).await?;
                 bytes += parsed.bytes;
+                templated |= parsed.policy.is_templated();
                 policies.push((name.as_str(), parsed.policy));
             }
             Acl::compile(policies.iter().map(|(name, policy)| (*name, &**policy)), facts)
         });
-        let set = Set {
+        let set = |made| Set {
             namespace_id: namespace.id.clone(),
             names: names.to_vec(),
-            facts: facts.clone(),
-            acl: acl.clone(),
+            identity_names: more.to_vec(),
+            made,
         };
         let mut caches = self.caches.write();
         if caches.generation == generation {
-            caches.sets.put(hash, set, bytes);
+            if templated {
+                let own = Made::For(Box::new(facts.clone()), acl.clone());
+                let hash = self.hasher.hash_one((everyone, facts));
+                caches.sets.put(hash, set(own), bytes + facts.text_bytes());
+                caches.sets.put(everyone, set(Made::Templated), 0);
+            } else {
+                caches.sets.put(everyone, set(Made::Acl(acl.clone())), bytes);
+            }
         }
         Ok(acl)
     }
@@ -278,8 +317,8 @@ impl<K: Eq + Hash, V> Kept<K, V> {
 }
 
 impl Set {
-    fn is_of(&self, namespace: &Namespace, names: &[String], facts: &Facts) -> bool {
-        self.namespace_id == namespace.id && self.names == names && self.facts == *facts
+    fn is_of(&self, namespace: &Namespace, names: &[String], more: &[String]) -> bool {
+        self.namespace_id == namespace.id && self.names == names && self.identity_names == more
     }
 }
 
@@ -288,7 +327,8 @@ impl Caches {
         self.generation += 1;
         self.parsed.retain(|(id, known), _| id != namespace_id || known != name);
         self.sets.retain(|_, set| {
-            set.namespace_id != namespace_id || !set.names.iter().any(|known| known == name)
+            let mut names = set.names.iter().chain(&set.identity_names);
+            set.namespace_id != namespace_id || !names.any(|known| known == name)
         });
     }
 }

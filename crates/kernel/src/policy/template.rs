@@ -13,8 +13,10 @@ pub(crate) struct Facts {
     pub(crate) entity_metadata: BTreeMap<String, String>,
     /// The entity's aliases, by the accessor of the auth mount.
     pub(crate) aliases: BTreeMap<String, Alias>,
-    /// The groups it belongs to.
+    /// The groups it belongs to, those above them included.
     pub(crate) groups: Vec<Group>,
+    /// The policies that it has, of its own and through its groups, sorted.
+    pub(crate) policies: Vec<String>,
 }
 
 /// The name under which an auth method knows an entity.
@@ -90,6 +92,23 @@ pub(crate) fn expand(path: &str, facts: &Facts, denies: bool) -> Option<String> 
 }
 
 impl Facts {
+    /// Bytes of all its texts, to bound what is kept of entities.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let of = |entries: &BTreeMap<String, String>| -> usize {
+            entries.iter().map(|(name, value)| name.len() + value.len()).sum()
+        };
+        let own = [&self.entity_id, &self.entity_name].into_iter().flatten();
+        let aliases = self.aliases.iter().map(|(accessor, alias)| {
+            let texts = accessor.len() + alias.id.len() + alias.name.len();
+            texts + of(&alias.metadata) + of(&alias.custom_metadata)
+        });
+        let groups = self.groups.iter();
+        let groups = groups.map(|group| group.id.len() + group.name.len() + of(&group.metadata));
+        let policies = self.policies.iter().map(String::len);
+        let texts = own.map(String::len).chain(aliases).chain(groups).chain(policies);
+        texts.sum::<usize>() + of(&self.entity_metadata)
+    }
+
     fn value(&self, name: &str) -> Option<&str> {
         let name = name.strip_prefix("identity.")?;
         if let Some(name) = name.strip_prefix("entity.") {
@@ -162,6 +181,7 @@ mod tests {
                 name: "ops.eu".to_owned(),
                 metadata: pair("floor", "3"),
             }],
+            policies: Vec::new(),
         }
     }
 

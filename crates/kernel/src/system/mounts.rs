@@ -163,7 +163,7 @@ impl System {
         }
         changing.put(&MountEntry { disabling: true, ..entry.clone() });
         let after = Box::pin(async move {
-            purge::pass(&self.barrier, &self.registry).await?;
+            purge::pass(&self.barrier, &self.registry, self.policies.identity()).await?;
             Ok(Reply::empty())
         });
         Ok(Body::After(after).into())

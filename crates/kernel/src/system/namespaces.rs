@@ -219,7 +219,7 @@ impl System {
         let entry = NamespaceEntry { deleting: true, ..entry.clone() };
         registry::put_namespace(&request.view, &entry);
         let after = Box::pin(async move {
-            purge::pass(&self.barrier, &self.registry).await?;
+            purge::pass(&self.barrier, &self.registry, self.policies.identity()).await?;
             Ok(Reply::empty())
         });
         Ok(Body::After(after).into())

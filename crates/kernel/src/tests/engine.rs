@@ -3,7 +3,8 @@
 use bailee_sdk::{
     Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request,
     engine::Class,
-    field::{Flag, Integer},
+    field::{CommaList, Flag, Integer, KeyValues},
+    request::LoginAlias,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -159,6 +160,15 @@ struct Enter {
     policy: String,
     #[serde(default)]
     refuse: Flag,
+    /// Who comes in; nobody in particular when empty.
+    #[serde(default)]
+    user: String,
+    /// What the door knows of them.
+    #[serde(default)]
+    known: KeyValues,
+    /// Groups they belong to, as the door knows them.
+    #[serde(default)]
+    groups: CommaList,
 }
 
 impl Door {
@@ -171,6 +181,11 @@ impl Door {
             policies: vec![request.input.policy.clone()],
             ttl: Duration::from_secs(600),
             renewable: true,
+            alias: (!request.input.user.is_empty()).then(|| LoginAlias {
+                name: request.input.user.clone(),
+                metadata: request.input.known.0.clone(),
+            }),
+            group_aliases: request.input.groups.0.clone(),
             ..Login::default()
         };
         request.view.put("last", &request.input.policy);

@@ -3,6 +3,7 @@
 mod auditing;
 mod engine;
 mod faults;
+mod identity;
 mod keyholders;
 mod lifecycle;
 mod mounts;

@@ -34,7 +34,7 @@ async fn mounts_survive_a_restart() {
     assert_eq!(world.read("team/a/box/x").await.unwrap(), json!({ "value": 1 }));
     let all = world.read("sys/mounts").await.unwrap();
     let names: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(names, ["boxes/", "cubbyhole/", "sys/", "team/a/"]);
+    assert_eq!(names, ["boxes/", "cubbyhole/", "identity/", "sys/", "team/a/"]);
     assert_eq!(all["sys/"]["options"], json!(null));
 }
 
@@ -286,7 +286,7 @@ async fn mounts_are_listed_to_who_may_see_them() {
     let user = world.token_with(r#"path "boxes/box/a" { capabilities = ["read"] }"#).await;
     let shown = world.read_by(&user, "sys/internal/ui/mounts").await.unwrap();
     let names: Vec<_> = shown["secret"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(names, ["boxes/", "cubbyhole/", "open/", "sys/"]);
+    assert_eq!(names, ["boxes/", "cubbyhole/", "identity/", "open/", "sys/"]);
     let rights = world.read_by(&user, "sys/internal/ui/resultant-acl").await.unwrap();
     assert_eq!(rights["root"], false);
     assert_eq!(rights["exact_paths"]["boxes/box/a"]["capabilities"], json!(["read"]));

@@ -163,6 +163,17 @@ impl Token {
     }
 }
 
+/// The policies of a token and those of its entity: sorted, each once.
+pub(crate) fn joined(own: &[String], identity: &[String]) -> Vec<String> {
+    let mut all = own.to_vec();
+    if !identity.is_empty() {
+        all.extend_from_slice(identity);
+        all.sort_unstable();
+        all.dedup();
+    }
+    all
+}
+
 /// Default and longest life of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TtlLimits {

@@ -11,11 +11,12 @@ use bailee_sdk::{
     Body, Engine, Error, Operation, Path, Reply, Request, Sensitive,
     error::Code,
     field::{Flag, Integer, KeyValues, Ttl},
+    request::Issued,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 /// Makes, shows, prolongs and revokes tokens.
 pub(crate) struct TokenPaths {
@@ -228,7 +229,8 @@ impl TokenPaths {
         let made = self.tokens.create(&request.view, new).await?;
         warnings.extend(made.warnings);
         let ttl = made.token.ttl;
-        let body = Body::Token(Box::new(issued(&made.token, made.secret, ttl)));
+        let issued = issued(&made.token, made.secret, ttl);
+        let body = Body::Token(Box::new(self.with_identity(issued, &made.token).await?));
         Ok(Reply { warnings, ..body.into() })
     }
 
@@ -246,12 +248,12 @@ impl TokenPaths {
         let bad = || Error::new(Code::PermissionDenied, "bad token");
         let secret = request.input.token.clone();
         let token = self.named(&request, &secret).await?.ok_or_else(bad)?;
-        Ok(Reply::data(&Shown::of(&token, secret.expose(), request.now)))
+        self.show(&token, secret.expose(), request.now).await
     }
 
     async fn lookup_self(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
         let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
-        Ok(Reply::data(&Shown::of(&token, request.input.token.expose(), request.now)))
+        self.show(&token, request.input.token.expose(), request.now).await
     }
 
     async fn lookup_accessor(
@@ -260,7 +262,7 @@ impl TokenPaths {
     ) -> Result<Reply, Error> {
         let token =
             self.by_accessor(&request, &request.input.accessor).await?.ok_or_else(bad_accessor)?;
-        Ok(Reply::data(&Shown::of(&token, "", request.now)))
+        self.show(&token, "", request.now).await
     }
 
     async fn renew(self: Arc<Self>, request: Request<RenewToken>) -> Result<Reply, Error> {
@@ -271,14 +273,14 @@ impl TokenPaths {
         let missing = || Error::invalid("token not found");
         let token = self.named(&request, &secret).await?.ok_or_else(missing)?;
         let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
-        Ok(prolonged(renewed, secret))
+        self.prolonged(renewed, secret).await
     }
 
     async fn renew_self(self: Arc<Self>, request: Request<RenewToken>) -> Result<Reply, Error> {
         let secret = request.input.token.clone();
         let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
         let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
-        Ok(prolonged(renewed, secret))
+        self.prolonged(renewed, secret).await
     }
 
     async fn renew_accessor(
@@ -288,7 +290,7 @@ impl TokenPaths {
         let token =
             self.by_accessor(&request, &request.input.accessor).await?.ok_or_else(bad_accessor)?;
         let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
-        Ok(prolonged(renewed, Sensitive::default()))
+        self.prolonged(renewed, Sensitive::default()).await
     }
 
     async fn revoke(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
@@ -336,6 +338,31 @@ impl TokenPaths {
             return Ok(reply.warn(format!("only {ACCESSORS_MAX} accessors are listed")));
         }
         Ok(reply)
+    }
+
+    async fn show(&self, token: &Token, id: &str, now: SystemTime) -> Result<Reply, Error> {
+        let policies = self.identity_policies(token).await?;
+        Ok(Reply::data(&Shown::of(token, id, now).with_identity(&policies)))
+    }
+
+    async fn prolonged(&self, renewed: Renewed, secret: Sensitive<String>) -> Result<Reply, Error> {
+        let issued = issued(&renewed.token, secret, renewed.ttl);
+        let body = Body::Token(Box::new(self.with_identity(issued, &renewed.token).await?));
+        Ok(Reply { warnings: renewed.warnings, ..body.into() })
+    }
+
+    /// The same with the policies that the entity behind the token adds.
+    async fn with_identity(&self, mut issued: Issued, token: &Token) -> Result<Issued, Error> {
+        issued.identity_policies = self.identity_policies(token).await?;
+        issued.policies = super::joined(&token.policies, &issued.identity_policies);
+        Ok(issued)
+    }
+
+    /// Policies that the entity behind a token adds.
+    async fn identity_policies(&self, token: &Token) -> Result<Vec<String>, Error> {
+        let Some(id) = &token.entity_id else { return Ok(Vec::new()) };
+        let known = self.policies.identity().resolve(&token.namespace, id).await?;
+        Ok(known.map(|known| known.policies().to_vec()).unwrap_or_default())
     }
 
     /// The caller's own token, also while its last use is made.
@@ -407,11 +434,6 @@ fn is_blank(value: &Value) -> bool {
 
 fn bad_accessor() -> Error {
     Error::invalid("1 error occurred:\n\t* invalid accessor\n\n")
-}
-
-fn prolonged(renewed: Renewed, secret: Sensitive<String>) -> Reply {
-    let body = Body::Token(Box::new(issued(&renewed.token, secret, renewed.ttl)));
-    Reply { warnings: renewed.warnings, ..body.into() }
 }
 
 impl fmt::Debug for TokenPaths {

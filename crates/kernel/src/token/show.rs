@@ -18,7 +18,11 @@ pub(crate) struct Shown<'a> {
     entity_id: &'a str,
     expire_time: Option<String>,
     explicit_max_ttl: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_namespace_policies: Option<BTreeMap<&'a str, &'a [String]>>,
     id: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    identity_policies: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     issue_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +59,9 @@ impl<'a> Shown<'a> {
             entity_id: token.entity_id.as_deref().unwrap_or_default(),
             expire_time: token.expires.map(text),
             explicit_max_ttl: token.explicit_max_ttl.as_secs(),
+            external_namespace_policies: None,
             id,
+            identity_policies: &[],
             issue_time: leased.then(|| text(token.created)),
             last_renewal: token.last_renewal.map(text),
             last_renewal_time: token.last_renewal.map(unix),
@@ -70,6 +76,14 @@ impl<'a> Shown<'a> {
             ttl: token.remaining(now).unwrap_or_default().as_secs(),
             kind: "service",
         }
+    }
+
+    /// The same with the policies that the entity behind the token adds.
+    pub(crate) fn with_identity(mut self, policies: &'a [String]) -> Shown<'a> {
+        self.identity_policies = policies;
+        // Entities have no policies outside their own namespace.
+        self.external_namespace_policies = (!policies.is_empty()).then(BTreeMap::new);
+        self
     }
 }
 
