@@ -195,6 +195,25 @@ impl Barrier {
         self.name_key(&format!("fingerprint:{purpose}")).sign(&[text])
     }
 
+    /// Seals what clients carry instead of storage. It opens for the same purpose only, in this
+    /// storage only, also after the active key was rotated.
+    pub fn seal_carried(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        self.keyring.read().seal(&carried(purpose), plain)
+    }
+
+    /// Opens what [`Barrier::seal_carried`] sealed; `None` for anything else.
+    pub fn open_carried(
+        &self,
+        purpose: &str,
+        sealed: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        match self.keyring.read().unseal(&carried(purpose), sealed) {
+            Ok(plain) => Ok(Some(plain)),
+            Err(Error::Corrupt(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn name_key(&self, place: &str) -> Arc<MacKey> {
         if let Some(key) = self.name_keys.read().get(place) {
             return key.clone();
@@ -215,6 +234,11 @@ impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Barrier(..)")
     }
+}
+
+/// No storage key starts like this: what is carried opens nowhere in storage, and the reverse.
+fn carried(purpose: &str) -> String {
+    format!("carried:{purpose}")
 }
 
 /// A count that cannot be read counts as used up: then there is soon a new key.

@@ -8,7 +8,7 @@ use crate::{
     token::{self, NewToken},
 };
 use bailee_barrier::View;
-use bailee_sdk::{Body, Error, Login, Reply, request::Issued};
+use bailee_sdk::{Body, Error, Login, Reply, cidr, request::Issued};
 use std::time::Duration;
 
 /// How many answers in turn may wait for something after the commit.
@@ -35,7 +35,7 @@ impl Kernel {
         };
         match reply.body {
             Body::Login(login) => {
-                let auth = self.log_in(admitted, view, *login, &mut answer.warnings).await?;
+                let auth = self.log_in(call, admitted, view, *login, &mut answer.warnings).await?;
                 answer.auth = Some(Box::new(auth));
             }
             Body::Lease(data, mut lease) if lease.data.is_null() => {
@@ -74,33 +74,27 @@ impl Kernel {
 
     async fn log_in(
         &self,
+        call: &Call,
         admitted: &Admitted,
         view: &View,
         login: Login,
         warnings: &mut Vec<String>,
     ) -> Result<Issued, Error> {
         let target = &admitted.target;
-        let mut policies: Vec<String> =
-            login.policies.iter().map(|policy| policy.to_lowercase()).collect();
-        if policies.iter().any(|policy| policy == "root") {
-            return Err(Error::invalid("auth methods cannot create root tokens"));
+        let bound_cidrs = cidr::parse_all(&login.bound_cidrs).map_err(Error::internal)?;
+        if !cidr::allow(&bound_cidrs, call.remote.map(|remote| remote.ip())) {
+            return Err(Error::permission_denied());
         }
-        if !login.no_default_policy {
-            policies.push("default".to_owned());
-        }
-        policies.sort_unstable();
-        policies.dedup();
         let user = self.find_user(admitted, view, &login).await?;
+        let entry = &target.mounted.entry;
         let (default, max) =
-            target.mounted.entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
+            entry.ttls(self.settings.default_lease_ttl, self.settings.max_lease_ttl);
         let max = if login.max_ttl.is_zero() { max } else { max.min(login.max_ttl) };
+        let path = format!("{}{}", target.mounted.mount.path, target.path);
         let new = NewToken {
-            namespace: (*target.place.namespace).clone(),
-            parent: None,
-            policies: policies.clone(),
-            display_name: login.display_name,
-            path: format!("{}{}", target.mounted.mount.path, target.path),
-            meta: login.metadata.clone(),
+            policies: policies_of(&login)?,
+            display_name: display_name(&target.mounted.mount.path, &login.display_name),
+            meta: login.metadata,
             ttl: login.ttl,
             explicit_max_ttl: login.explicit_max_ttl,
             period: login.period.unwrap_or_default(),
@@ -108,30 +102,42 @@ impl Kernel {
             renewable: login.renewable,
             entity_id: user.as_ref().map(|user| user.entity_id.clone()),
             internal: login.internal,
-            id: None,
             limits: Some(token::TtlLimits { default: default.min(max), max }),
-            eternal: false,
-            now: admitted.now,
+            kind: token::Kind::of_login(login.token_type, &entry.config.token_type),
+            mount: Some(entry.uuid.clone()),
+            bound_cidrs,
+            ..NewToken::new((*target.place.namespace).clone(), path, admitted.now)
         };
         let made = self.tokens.create(view, new).await?;
         warnings.extend(made.warnings);
-        let (entity_id, identity_policies) =
-            user.map(|user| (user.entity_id, user.policies)).unwrap_or_default();
-        Ok(Issued {
-            ttl: made.token.creation_ttl,
-            client_token: made.secret,
-            accessor: made.token.accessor.clone(),
-            token_policies: policies.clone(),
-            policies: token::joined(&policies, &identity_policies),
-            identity_policies,
-            metadata: login.metadata,
-            renewable: made.token.renewable,
-            entity_id,
-            token_type: "service",
-            orphan: made.token.orphan,
-            num_uses: made.token.num_uses,
-        })
+        let ttl = made.token.creation_ttl;
+        let identity_policies = user.map(|user| user.policies).unwrap_or_default();
+        let issued = token::issued(&made.token, made.secret, ttl);
+        let policies = token::joined(&issued.token_policies, &identity_policies);
+        Ok(Issued { policies, identity_policies, ..issued })
     }
+}
+
+/// The policies of a login's token: in lower case, sorted, each once, `default` where it belongs.
+fn policies_of(login: &Login) -> Result<Vec<String>, Error> {
+    let named = login.policies.iter().map(|policy| policy.trim().to_lowercase());
+    let mut policies: Vec<String> = named.filter(|policy| !policy.is_empty()).collect();
+    if policies.iter().any(|policy| policy == "root") {
+        return Err(Error::invalid("auth methods cannot create root tokens"));
+    }
+    if !login.no_default_policy {
+        policies.push("default".to_owned());
+    }
+    policies.sort_unstable();
+    policies.dedup();
+    Ok(policies)
+}
+
+/// The name of a login's token: where the method is mounted, then the user it names, if it does.
+fn display_name(mount: &str, user: &str) -> String {
+    let source = mount.strip_prefix("auth/").unwrap_or(mount).trim_end_matches('/');
+    let source = source.replace('/', "-");
+    if user.is_empty() { source } else { format!("{source}-{user}") }
 }
 
 /// Waits for what the batch set off, then completes the answer.

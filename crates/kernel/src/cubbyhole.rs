@@ -146,7 +146,13 @@ fn named(path: &str) -> Result<&str, Error> {
 fn owner<I>(request: &Request<I>) -> Result<TokenId, Error> {
     let caller = request.caller.as_ref().filter(|caller| !caller.token_id.is_empty());
     let caller = caller.ok_or_else(Error::permission_denied)?;
-    Ok(TokenId::from_text(&caller.token_id))
+    let token = TokenId::from_text(&caller.token_id);
+    if token.is_batch() {
+        return Err(Error::invalid(
+            "cubbyhole operations are only supported by \"service\" type tokens",
+        ));
+    }
+    Ok(token)
 }
 
 /// What a token keeps in one namespace.

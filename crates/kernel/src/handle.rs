@@ -12,7 +12,7 @@ use crate::{
 };
 use bailee_barrier::View;
 use bailee_sdk::{
-    Body, Caller, Code, Error, Headers, Operation, Request, change, request::Changes,
+    Body, Caller, Code, Error, Headers, Operation, Request, change, cidr, request::Changes,
 };
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::SystemTime};
@@ -223,8 +223,16 @@ impl Kernel {
             place.namespace.path.starts_with(&token.namespace.path)
                 && self.registry.places().with_id(&token.namespace.id).is_some()
         });
+        let remote = call.remote.map(|remote| remote.ip());
         match token {
             None if needed => Err(bad_token()),
+            Some(token) if !cidr::allow(&token.bound_cidrs, remote) => {
+                if needed {
+                    Err(Error::permission_denied())
+                } else {
+                    Ok(None)
+                }
+            }
             token => Ok(token),
         }
     }

@@ -78,7 +78,12 @@ impl Kernel {
         let cluster = cluster.ok_or_else(|| Error::internal("storage names no cluster"))?;
         let kinds = Arc::new(Kinds::new(parts.kinds.clone()));
         let registry = Arc::new(Registry::load(barrier.clone(), kinds).await?);
-        let tokens = TokenStore::new(barrier.clone(), parts.clock.clone(), settings.limits());
+        let tokens = TokenStore::with_registry(
+            barrier.clone(),
+            parts.clock.clone(),
+            settings.limits(),
+            registry.clone(),
+        );
         let policies = Arc::new(PolicyStore::new(barrier.clone()));
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
@@ -137,8 +142,8 @@ impl Kernel {
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), expire(self.tokens.clone(), self.clock.clone())));
         let identity = self.policies.identity().clone();
-        let removal = remove(self.barrier.clone(), self.registry.clone(), identity);
-        tasks.spawn(until(stop.clone(), removal));
+        let parts = (self.barrier.clone(), self.registry.clone(), self.tokens.clone(), identity);
+        tasks.spawn(until(stop.clone(), remove(parts)));
         tasks.spawn(until(stop.clone(), rotate(self.barrier.clone(), self.clock.clone())));
         tasks
     }
@@ -185,13 +190,15 @@ async fn expire(tokens: Arc<TokenStore>, clock: Arc<dyn Clock>) {
             }
         };
         let pause = pause.unwrap_or(EXPIRY_PASS_MAX).clamp(EXPIRY_PASS_MIN, EXPIRY_PASS_MAX);
-        tokio::time::sleep(pause).await;
+        tokio::time::timeout(pause, tokens.tidy.notified()).await.ok();
     }
 }
 
-async fn remove(barrier: Arc<Barrier>, registry: Arc<Registry>, identity: Arc<IdentityStore>) {
+type Removal = (Arc<Barrier>, Arc<Registry>, Arc<TokenStore>, Arc<IdentityStore>);
+
+async fn remove((barrier, registry, tokens, identity): Removal) {
     loop {
-        if let Err(error) = purge::pass(&barrier, &registry, &identity).await {
+        if let Err(error) = purge::pass(&barrier, &registry, &tokens, &identity).await {
             event::pass_failed("removal of disabled mounts", &error);
         }
         tokio::time::sleep(PURGE_PASS).await;

@@ -5,6 +5,7 @@ use crate::{
     identity::IdentityStore,
     mount,
     registry::{self, Registry},
+    token::TokenStore,
 };
 use bailee_barrier::Barrier;
 use bailee_sdk::{Error, Mount, Namespace};
@@ -18,6 +19,7 @@ const BATCH_KEYS_MAX: usize = 100;
 pub(crate) async fn pass(
     barrier: &Arc<Barrier>,
     registry: &Registry,
+    tokens: &TokenStore,
     identity: &IdentityStore,
 ) -> Result<(), Error> {
     let places = registry.places();
@@ -40,6 +42,8 @@ pub(crate) async fn pass(
                 kind: String::new(),
                 options: BTreeMap::new(),
             };
+            // Its logins are dead since it serves no more.
+            tokens.revoke_logins(&place.namespace, uuid).await?;
             prefix(barrier, &stored.prefix(&place.namespace)).await?;
             identity.forget_mount(&place.namespace, uuid).await?;
             let view = barrier.view("");

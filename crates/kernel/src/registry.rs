@@ -46,7 +46,6 @@ pub(crate) struct NamespaceEntry {
 /// The table of contents of an engine.
 pub(crate) struct Served {
     /// The engine.
-    #[allow(dead_code, reason = "renewal by the method and leases are about to ask it")]
     pub(crate) engine: Arc<dyn Engine>,
     /// All it serves.
     pub(crate) paths: Vec<Path>,
@@ -123,6 +122,8 @@ pub(crate) struct Place {
     pub(crate) entry: Option<NamespaceEntry>,
     /// Mounts that serve, by path.
     pub(crate) mounts: BTreeMap<String, Arc<Mounted>>,
+    /// Auth mounts that serve, by id.
+    auth: HashMap<String, Arc<Mounted>>,
     /// Ids of mounts whose data is being removed.
     pub(crate) disabling: Vec<String>,
     /// Secrets mounts as engines see them.
@@ -130,6 +131,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether an auth mount with this id serves.
+    pub(crate) fn has_auth(&self, uuid: &str) -> bool {
+        self.auth.contains_key(uuid)
+    }
+
+    /// The auth mount with this id.
+    pub(crate) fn auth(&self, uuid: &str) -> Option<&Arc<Mounted>> {
+        self.auth.get(uuid)
+    }
+
     /// The mount that serves a path, and the path within it.
     pub(crate) fn find(&self, path: &str) -> Option<(&Arc<Mounted>, String)> {
         // No mount is within another: the last one before the path is the only candidate.
@@ -347,12 +358,17 @@ impl Registry {
             let path = entry.path.clone();
             mounts.insert(path, Arc::new(Mounted { entry, mount, served, prefix, guard }));
         }
+        let auth = mounts
+            .values()
+            .filter(|mounted: &&Arc<Mounted>| mounted.entry.class == Class::Auth)
+            .map(|mounted| (mounted.entry.uuid.clone(), mounted.clone()))
+            .collect();
         let secrets = mounts
             .values()
             .filter(|mounted| mounted.entry.class == Class::Secret && !mounted.entry.is_builtin())
             .map(|mounted| &mounted.mount);
         let secrets = mount::shared(secrets);
-        Ok(Place { namespace: Arc::new(namespace), entry, mounts, disabling, secrets })
+        Ok(Place { namespace: Arc::new(namespace), entry, mounts, auth, disabling, secrets })
     }
 }
 

@@ -21,7 +21,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -183,23 +182,12 @@ impl Kernel {
     ) -> Result<Wrapped, Error> {
         let ttl = place.ttl.min(self.settings.max_lease_ttl);
         let new = NewToken {
-            namespace: place.namespace.clone(),
-            parent: None,
             policies: vec![POLICY.to_owned()],
-            display_name: String::new(),
-            path: place.path.clone(),
-            meta: BTreeMap::new(),
             ttl,
             explicit_max_ttl: ttl,
-            period: Duration::ZERO,
             num_uses: 1,
-            renewable: false,
-            entity_id: None,
-            internal: None,
-            id: None,
             limits: Some(TtlLimits { default: ttl, max: ttl }),
-            eternal: false,
-            now: place.now,
+            ..NewToken::new(place.namespace.clone(), place.path.clone(), place.now)
         };
         let made = self.tokens.create(view, new).await?;
         let created = to_millis(place.now);

@@ -352,7 +352,8 @@ impl Reply {
 /// A successful login: the token to be made.
 #[derive(Clone, Debug, Default)]
 pub struct Login {
-    /// Name for logs and lists.
+    /// The user's name for logs and lists, if there is one. The kernel puts the mount's before it:
+    /// `bob` of `auth/userpass/` becomes `userpass-bob`, and none becomes `userpass`.
     pub display_name: String,
     /// Policies beside `default`.
     pub policies: Vec<String>,

@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 use zeroize::Zeroizing;
 
 /// Random letters and digits of a generated token: 142 bits.
@@ -186,22 +186,10 @@ fn veil(text: &[u8], pad: &[u8]) -> Vec<u8> {
 /// What a root token is made from; `id` is its secret when it was chosen.
 pub(crate) fn root_token(now: SystemTime, id: Option<Sensitive<String>>) -> NewToken {
     NewToken {
-        namespace: Namespace::root(),
-        parent: None,
         policies: vec!["root".to_owned()],
         display_name: "root".to_owned(),
-        path: "auth/token/root".to_owned(),
-        meta: BTreeMap::new(),
-        ttl: Duration::ZERO,
-        explicit_max_ttl: Duration::ZERO,
-        period: Duration::ZERO,
-        num_uses: 0,
-        renewable: false,
-        entity_id: None,
-        internal: None,
         id,
-        limits: None,
         eternal: true,
-        now,
+        ..NewToken::new(Namespace::root(), "auth/token/root".to_owned(), now)
     }
 }

@@ -163,7 +163,8 @@ impl System {
         }
         changing.put(&MountEntry { disabling: true, ..entry.clone() });
         let after = Box::pin(async move {
-            purge::pass(&self.barrier, &self.registry, self.policies.identity()).await?;
+            let (tokens, identity) = (&self.tokens, self.policies.identity());
+            purge::pass(&self.barrier, &self.registry, tokens, identity).await?;
             Ok(Reply::empty())
         });
         Ok(Body::After(after).into())

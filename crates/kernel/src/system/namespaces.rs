@@ -219,7 +219,8 @@ impl System {
         let entry = NamespaceEntry { deleting: true, ..entry.clone() };
         registry::put_namespace(&request.view, &entry);
         let after = Box::pin(async move {
-            purge::pass(&self.barrier, &self.registry, self.policies.identity()).await?;
+            let (tokens, identity) = (&self.tokens, self.policies.identity());
+            purge::pass(&self.barrier, &self.registry, tokens, identity).await?;
             Ok(Reply::empty())
         });
         Ok(Body::After(after).into())

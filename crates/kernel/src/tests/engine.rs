@@ -177,7 +177,7 @@ impl Door {
             return Err(Error::invalid("the door is shut"));
         }
         let login = Login {
-            display_name: "door-guest".to_owned(),
+            display_name: "guest".to_owned(),
             policies: vec![request.input.policy.clone()],
             ttl: Duration::from_secs(600),
             renewable: true,

@@ -2,7 +2,11 @@
 
 use super::{
     Made, NewToken, ROOT_ID, TokenId,
-    record::{Accessor, Record, State, Stored, child_key, end_of, millis, put_state, record_key},
+    kind::Kind,
+    record::{
+        Accessor, Origin, Record, State, Stored, child_key, end_of, login_key, millis, put_state,
+        record_key,
+    },
     store::TokenStore,
     ttl::{Bounds, granted},
 };
@@ -23,6 +27,9 @@ impl TokenStore {
     /// revoked meanwhile.
     pub(crate) async fn create(&self, view: &View, new: NewToken) -> Result<Made, Error> {
         let suffix = suffix(&new.namespace);
+        if new.kind == Kind::Batch {
+            return self.create_batch(new, &suffix);
+        }
         let chosen = new.id.is_some();
         let secret = Sensitive::new(match &new.id {
             Some(id) => format!("{}{suffix}", id.expose()),
@@ -44,12 +51,15 @@ impl TokenStore {
         let accessor =
             Accessor { accessor: record.accessor.clone(), token: id.as_str().to_owned() };
         view.put(&self.accessor_key(&record.accessor), &accessor);
+        if let Some(mount) = &record.origin.mount {
+            view.put(&login_key(mount, &id), &());
+        }
         let stored = Stored { record, record_revision: None, state, state_revision: None };
-        Ok(Made { token: Arc::new(stored.token(&id)), secret, warnings })
+        Ok(Made { token: Arc::new(stored.token(&id)?), secret, warnings })
     }
 
-    /// What is stored of a new token.
-    fn terms(&self, new: NewToken, depth: u32, suffix: &str) -> (Record, State, Vec<String>) {
+    /// How long a new token lasts, and what its maker is told about that.
+    pub(super) fn lasting(&self, new: &NewToken) -> (Duration, Vec<String>) {
         let limits = new.limits.unwrap_or(self.limits);
         let bounds = Bounds {
             age: Duration::ZERO,
@@ -64,6 +74,13 @@ impl TokenStore {
             // The default was cut, not a wish: nobody needs to be told.
             warnings.clear();
         }
+        (ttl, warnings)
+    }
+
+    /// What is stored of a new token.
+    fn terms(&self, new: NewToken, depth: u32, suffix: &str) -> (Record, State, Vec<String>) {
+        let limits = new.limits.unwrap_or(self.limits);
+        let (ttl, warnings) = self.lasting(&new);
         let state = State {
             expires: (!new.eternal).then(|| end_of(new.now, ttl)),
             ttl: millis(ttl),
@@ -89,6 +106,7 @@ impl TokenStore {
             renewable: new.renewable && !new.eternal,
             entity_id: new.entity_id,
             internal: new.internal,
+            origin: Origin::of(new.role, new.mount, &new.bound_cidrs),
             ended: false,
         };
         (record, state, warnings)

@@ -4,22 +4,29 @@
 //! **Invariant:** a token is alive only while it and all its ancestors are: unexpired by the clock,
 //! not used up and not revoked. What is in storage beyond that is cleared away later.
 
+mod batch;
 mod belongings;
 mod cache;
 mod create;
+mod kind;
 mod paths;
 mod record;
+mod renew;
 mod revoke;
+mod role;
+mod role_paths;
 mod show;
 mod store;
 mod ttl;
 mod wishes;
 
 pub(crate) use belongings::kept_key;
+pub(crate) use kind::Kind;
 pub(crate) use paths::{TokenPaths, complete_input};
+pub(crate) use show::issued;
 pub(crate) use store::TokenStore;
 
-use bailee_sdk::{Namespace, Sensitive};
+use bailee_sdk::{Cidr, Namespace, Sensitive};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -51,6 +58,16 @@ impl TokenId {
         }
     }
 
+    /// The id of a batch token with this code.
+    fn batch(code: &str, namespace_id: &str) -> TokenId {
+        TokenId::new(&format!("{BATCH_MARK}{code}"), namespace_id)
+    }
+
+    /// Whether it is that of a batch token, of which nothing is stored.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.0.starts_with(BATCH_MARK)
+    }
+
     /// The code without the namespace.
     pub(crate) fn code(&self) -> &str {
         self.0.split_once('.').map_or(&*self.0, |(code, _)| code)
@@ -71,6 +88,9 @@ impl TokenId {
         place(self.namespace_id())
     }
 }
+
+/// First letter of the ids of batch tokens; codes have no such letter.
+const BATCH_MARK: char = '~';
 
 /// Id of the root namespace, which tokens and accessors do not show.
 const ROOT_ID: &str = "root";
@@ -95,6 +115,8 @@ impl fmt::Debug for TokenId {
 pub(crate) struct Token {
     /// Its code.
     pub(crate) id: TokenId,
+    /// Whether it is stored or sealed into its own text.
+    pub(crate) kind: Kind,
     /// The namespace it belongs to.
     pub(crate) namespace: Namespace,
     /// Its public handle.
@@ -135,6 +157,12 @@ pub(crate) struct Token {
     pub(crate) entity_id: Option<String>,
     /// What an auth method wants back when the token is renewed.
     pub(crate) internal: Option<Sensitive<String>>,
+    /// The role it was made with.
+    pub(crate) role: Option<String>,
+    /// The id of the auth mount whose login it is: it ends with that.
+    pub(crate) mount: Option<String>,
+    /// Blocks of addresses from which it can be used; none for all.
+    pub(crate) bound_cidrs: Vec<Cidr>,
 }
 
 impl Token {
@@ -154,7 +182,8 @@ impl Token {
         let meta = self.meta.iter().flat_map(|(name, value)| [name, value]);
         let texts = own.into_iter().chain(&self.policies).chain(meta).map(String::len);
         let internal = self.internal.as_ref().map_or(0, |internal| internal.expose().len());
-        texts.sum::<usize>() + internal
+        let blocks = self.bound_cidrs.len() * size_of::<Cidr>();
+        texts.sum::<usize>() + internal + blocks
     }
 
     /// How long it lasts from `now` on; `None` for ever.
@@ -220,6 +249,43 @@ pub(crate) struct NewToken {
     pub(crate) eternal: bool,
     /// When it is made.
     pub(crate) now: SystemTime,
+    /// Whether it is stored or sealed into its own text.
+    pub(crate) kind: Kind,
+    /// The role it is made with.
+    pub(crate) role: Option<String>,
+    /// The id of the auth mount whose login it is.
+    pub(crate) mount: Option<String>,
+    /// Blocks of addresses from which it can be used; none for all.
+    pub(crate) bound_cidrs: Vec<Cidr>,
+}
+
+impl NewToken {
+    /// A service token without a parent, a policy or a limit of its own.
+    pub(crate) fn new(namespace: Namespace, path: String, now: SystemTime) -> NewToken {
+        NewToken {
+            namespace,
+            parent: None,
+            policies: Vec::new(),
+            display_name: String::new(),
+            path,
+            meta: BTreeMap::new(),
+            ttl: Duration::ZERO,
+            explicit_max_ttl: Duration::ZERO,
+            period: Duration::ZERO,
+            num_uses: 0,
+            renewable: false,
+            entity_id: None,
+            internal: None,
+            id: None,
+            limits: None,
+            eternal: false,
+            now,
+            kind: Kind::Service,
+            role: None,
+            mount: None,
+            bound_cidrs: Vec::new(),
+        }
+    }
 }
 
 /// A token that was made, with its text: the only time it is known.

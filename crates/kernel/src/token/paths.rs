@@ -2,9 +2,11 @@
 
 use super::{
     NewToken, Renewed, Token, TokenId, TokenStore,
+    role::Role,
+    role_paths,
     show::{Shown, issued},
     store::ACCESSORS_MAX,
-    wishes::Wishes,
+    wishes::{Asked, Wishes},
 };
 use crate::policy::{self, PolicyStore};
 use bailee_sdk::{
@@ -20,7 +22,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 /// Makes, shows, prolongs and revokes tokens.
 pub(crate) struct TokenPaths {
-    tokens: Arc<TokenStore>,
+    pub(super) tokens: Arc<TokenStore>,
     policies: Arc<PolicyStore>,
 }
 
@@ -83,7 +85,7 @@ struct RenewAccessor {
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct Create {
+pub(super) struct Create {
     /// Policies of the token; those of the caller when empty.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -126,7 +128,7 @@ struct Create {
     /// Whether it can be prolonged.
     #[serde(default)]
     renewable: Option<Flag>,
-    /// `service`, the only type so far.
+    /// `service` or `batch`.
     #[serde(default, rename = "type")]
     kind: String,
     /// Only with roles.
@@ -137,7 +139,7 @@ struct Create {
 impl Engine for TokenPaths {
     fn paths(self: Arc<Self>) -> Vec<Path> {
         let update = Operation::Update;
-        vec![
+        let mut paths = vec![
             Path::new("create").on(update, &self, "Make a token.", Self::create),
             Path::new("create-orphan").on(
                 update,
@@ -198,7 +200,15 @@ impl Engine for TokenPaths {
                 "List the accessors of all tokens.",
                 Self::accessors,
             ),
-        ]
+            Path::new("tidy").sudo().on(
+                update,
+                &self,
+                "Clear away what is left of tokens that have ended.",
+                Self::tidy,
+            ),
+        ];
+        paths.extend(role_paths::paths(&self));
+        paths
     }
 }
 
@@ -208,14 +218,19 @@ impl TokenPaths {
     }
 
     async fn create(self: Arc<Self>, request: Request<Create>) -> Result<Reply, Error> {
-        self.make(request, false).await
+        self.make(request, false, None).await
     }
 
     async fn create_orphan(self: Arc<Self>, request: Request<Create>) -> Result<Reply, Error> {
-        self.make(request, true).await
+        self.make(request, true, None).await
     }
 
-    async fn make(&self, request: Request<Create>, orphan: bool) -> Result<Reply, Error> {
+    pub(super) async fn make(
+        &self,
+        request: Request<Create>,
+        orphan: bool,
+        role: Option<(String, Role)>,
+    ) -> Result<Reply, Error> {
         let (input, request) = request.take_input();
         let missing = || Error::invalid("parent token lookup failed: no parent found");
         let parent = self.of_caller(&request).await?.ok_or_else(missing)?;
@@ -223,8 +238,21 @@ impl TokenPaths {
         let (acl, prefix) = policy::rights(&self.policies, &parent, &request.namespace).await?;
         let wishes = input.wishes()?;
         let has_sudo = acl.has_sudo(&format!("{prefix}{path}"));
-        let new =
-            wishes.granted(&parent, has_sudo, orphan, &request.namespace, path, request.now)?;
+        let path = match &role {
+            Some((_, role)) if !role.path_suffix.is_empty() => {
+                format!("{path}/{}", role.path_suffix)
+            }
+            _ => path,
+        };
+        let new = wishes.granted(Asked {
+            parent: &parent,
+            has_sudo,
+            orphan,
+            role: role.as_ref(),
+            namespace: &request.namespace,
+            path,
+            now: request.now,
+        })?;
         let mut warnings = self.unknown_policies(&new).await?;
         let made = self.tokens.create(&request.view, new).await?;
         warnings.extend(made.warnings);
@@ -299,6 +327,7 @@ impl TokenPaths {
         }
         // Also of a token that is dead already: what is left of it is cleared away.
         if let Some(id) = self.tokens.id_of(&request.input.token) {
+            check_revocable(&id)?;
             self.tokens.revoke_tree(&id).await?;
         }
         Ok(Reply::empty())
@@ -306,6 +335,7 @@ impl TokenPaths {
 
     async fn revoke_self(self: Arc<Self>, request: Request<OneToken>) -> Result<Reply, Error> {
         let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
+        check_revocable(&token.id)?;
         self.tokens.revoke_tree(&token.id).await?;
         Ok(Reply::empty())
     }
@@ -327,6 +357,7 @@ impl TokenPaths {
         }
         let missing = || Error::invalid("token to revoke not found");
         let token = self.named(&request, &request.input.token).await?.ok_or_else(missing)?;
+        check_revocable(&token.id)?;
         self.tokens.revoke_orphan(&token.id).await?;
         Ok(Reply::empty())
     }
@@ -363,6 +394,16 @@ impl TokenPaths {
         let Some(id) = &token.entity_id else { return Ok(Vec::new()) };
         let known = self.policies.identity().resolve(&token.namespace, id).await?;
         Ok(known.map(|known| known.policies().to_vec()).unwrap_or_default())
+    }
+
+    /// Wakes the pass that clears away; it has done so before, and would again.
+    async fn tidy(self: Arc<Self>, _request: Request<Nothing>) -> Result<Reply, Error> {
+        self.tokens.tidy.notify_one();
+        let started = Reply::empty().warn(
+            "Tidy operation successfully started. Any information from the operation will be printed \
+             to Vault's server logs.",
+        );
+        Ok(started.as_accepted())
     }
 
     /// The caller's own token, also while its last use is made.
@@ -430,6 +471,14 @@ fn within<I>(request: &Request<I>, token: Option<Arc<Token>>) -> Option<Arc<Toke
 
 fn is_blank(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
+}
+
+/// Nothing is stored of a batch token that could be taken away.
+fn check_revocable(id: &TokenId) -> Result<(), Error> {
+    if id.is_batch() {
+        return Err(Error::invalid("batch tokens cannot be revoked"));
+    }
+    Ok(())
 }
 
 fn bad_accessor() -> Error {

@@ -2,13 +2,14 @@
 //!
 //! Below `n/<namespace>/token/`: `id/<code>` holds what never changes but for revocation and the
 //! loss of the parent, `state/<code>` what renewal and use change, `accessor/<code>` leads from an
-//! accessor to its token, `child/<parent>/<id>` from a token to those it made, and
-//! `due/<milliseconds>.<code>` tells the order in which they end.
+//! accessor to its token, `child/<parent>/<id>` from a token to those it made,
+//! `login/<mount>/<code>` from an auth mount to its logins, and `due/<milliseconds>.<code>` tells the
+//! order in which they end.
 
-use super::{ROOT_ID, Token, TokenId};
+use super::{Token, TokenId, kind::Kind};
 use bailee_barrier::{Error, Revision, View};
 use bailee_crypto::clock::{from_millis, to_millis};
-use bailee_sdk::{Namespace, Sensitive};
+use bailee_sdk::{Cidr, Namespace, Sensitive, cidr};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use std::{
 };
 
 /// What of a token does not change.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) accessor: String,
     pub(crate) policies: Vec<String>,
@@ -35,8 +36,42 @@ pub(crate) struct Record {
     pub(crate) entity_id: Option<String>,
     #[serde(serialize_with = "exposed")]
     pub(crate) internal: Option<Sensitive<String>>,
+    #[serde(default, skip_serializing_if = "Origin::is_plain")]
+    pub(crate) origin: Origin,
     /// Revoked or expired: it and all below it are dead, and wait to be cleared away.
     pub(crate) ended: bool,
+}
+
+/// What made a token, if not just another token, and where it may be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The role it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<String>,
+    /// The id of the auth mount whose login it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mount: Option<String>,
+    /// Blocks of addresses from which it can be used; none for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bound_cidrs: Vec<String>,
+}
+
+impl Origin {
+    pub(crate) fn of(role: Option<String>, mount: Option<String>, blocks: &[Cidr]) -> Origin {
+        Origin { role, mount, bound_cidrs: blocks.iter().map(Cidr::to_string).collect() }
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Origin::default()
+    }
+
+    /// Role, mount, and blocks of addresses.
+    pub(crate) fn parts(self) -> Result<(Option<String>, Option<String>, Vec<Cidr>), Error> {
+        // A block that does not parse must not be left out: the token could be used everywhere.
+        let blocks = cidr::parse_all(&self.bound_cidrs)
+            .map_err(|_| Error::Corrupt("a token's blocks of addresses do not parse".to_owned()))?;
+        Ok((self.role, self.mount, blocks))
+    }
 }
 
 /// What of a token changes. Times are milliseconds since 1970.
@@ -100,12 +135,14 @@ impl Stored {
     }
 
     /// The token in the form that requests carry.
-    pub(crate) fn token(self, id: &TokenId) -> Token {
+    pub(crate) fn token(self, id: &TokenId) -> Result<Token, Error> {
         let Stored { record, state, .. } = self;
-        let namespace_id = id.as_str().split_once('.').map_or(ROOT_ID, |(_, namespace)| namespace);
-        Token {
+        let namespace_id = id.namespace_id().to_owned();
+        let (role, mount, bound_cidrs) = record.origin.parts()?;
+        Ok(Token {
             id: id.clone(),
-            namespace: Namespace { id: namespace_id.to_owned(), path: record.namespace_path },
+            kind: Kind::Service,
+            namespace: Namespace { id: namespace_id, path: record.namespace_path },
             accessor: record.accessor,
             policies: record.policies,
             orphan: record.parent.is_none(),
@@ -125,7 +162,10 @@ impl Stored {
             renewable: record.renewable,
             entity_id: record.entity_id,
             internal: record.internal,
-        }
+            role,
+            mount,
+            bound_cidrs,
+        })
     }
 }
 
@@ -167,6 +207,11 @@ pub(crate) fn state_key(id: &TokenId) -> String {
 /// Below the parent's place.
 pub(crate) fn child_key(parent: &TokenId, child: &TokenId) -> String {
     format!("child/{}/{}", parent.code(), child.as_str())
+}
+
+/// Below the token's own place: the tokens that the logins of an auth mount are.
+pub(crate) fn login_key(mount: &str, id: &TokenId) -> String {
+    format!("login/{mount}/{}", id.code())
 }
 
 /// A time span as it is stored: milliseconds.

@@ -7,12 +7,12 @@
 
 use super::{
     TokenId, kept_key, place,
-    record::{Record, Stored, child_key, parse_due, record_key, state_key},
+    record::{Record, Stored, child_key, login_key, parse_due, record_key, state_key},
     store::TokenStore,
 };
 use bailee_barrier::View;
 use bailee_crypto::clock::{from_millis, to_millis};
-use bailee_sdk::{Code, Error};
+use bailee_sdk::{Code, Error, Namespace};
 use std::{future::Future, time::SystemTime};
 
 /// Tokens that one batch clears: some backends take no more than 128 writes at once.
@@ -21,6 +21,8 @@ const CLEARED_AT_ONCE: usize = 15;
 const DUE_AT_ONCE: usize = 256;
 /// Times a batch is tried while others change the same tokens.
 const ATTEMPTS_MAX: usize = 8;
+/// Logins of a disabled mount that are ended at once.
+const LOGINS_AT_ONCE: usize = 100;
 /// Namespaces that a pass reads at once.
 const NAMESPACES_AT_ONCE: usize = 256;
 
@@ -60,6 +62,32 @@ impl TokenStore {
             view.delete(&child_key(parent, child));
         }
         self.land(view, children.to_vec()).await
+    }
+
+    /// Ends all logins of an auth mount, in bounded batches; one that is cut short goes on where it
+    /// was when it is repeated.
+    pub(crate) async fn revoke_logins(
+        &self,
+        namespace: &Namespace,
+        mount: &str,
+    ) -> Result<(), Error> {
+        let view = self.barrier.view(&place(&namespace.id));
+        let folder = format!("login/{mount}/");
+        let mut after = String::new();
+        loop {
+            let codes = view.list(&folder, &after, LOGINS_AT_ONCE).await?;
+            for code in &codes {
+                let id = TokenId::new(code, &namespace.id);
+                self.revoke_tree(&id).await?;
+                // Removed with the token; one left over from a token that is gone stays otherwise.
+                view.delete(&login_key(mount, &id));
+            }
+            view.commit().await?;
+            match codes.last() {
+                Some(last) if codes.len() == LOGINS_AT_ONCE => after.clone_from(last),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Does something again while others change the same tokens.
@@ -216,6 +244,9 @@ impl TokenStore {
                 view.delete(&kept_key(id));
                 if let Some(key) = stored.state.due_key(id) {
                     place.delete(&key);
+                }
+                if let Some(mount) = &stored.record.origin.mount {
+                    place.delete(&login_key(mount, id));
                 }
                 if let Some(parent) = stored.record.parent.as_deref().map(TokenId::from_text) {
                     view.at(&parent.place()).delete(&child_key(&parent, id));

@@ -1,7 +1,7 @@
 //! Tokens as they are shown.
 
 use super::Token;
-use bailee_sdk::{Sensitive, request::Issued};
+use bailee_sdk::{Cidr, Sensitive, request::Issued};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -12,6 +12,8 @@ use std::{
 #[derive(Serialize)]
 pub(crate) struct Shown<'a> {
     accessor: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_cidrs: Option<Vec<String>>,
     creation_time: u64,
     creation_ttl: u64,
     display_name: &'a str,
@@ -40,6 +42,8 @@ pub(crate) struct Shown<'a> {
     policies: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     renewable: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
     ttl: u64,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -53,6 +57,8 @@ impl<'a> Shown<'a> {
         let left = i64::try_from(token.num_uses).unwrap_or(i64::MAX);
         Shown {
             accessor: &token.accessor,
+            bound_cidrs: (!token.bound_cidrs.is_empty())
+                .then(|| token.bound_cidrs.iter().map(Cidr::to_string).collect()),
             creation_time: unix(token.created),
             creation_ttl: token.creation_ttl.as_secs(),
             display_name: &token.display_name,
@@ -73,8 +79,9 @@ impl<'a> Shown<'a> {
             period: (!token.period.is_zero()).then_some(token.period.as_secs()),
             policies: &token.policies,
             renewable: leased.then_some(token.renewable),
+            role: token.role.as_deref(),
             ttl: token.remaining(now).unwrap_or_default().as_secs(),
-            kind: "service",
+            kind: token.kind.name(),
         }
     }
 
@@ -99,7 +106,7 @@ pub(crate) fn issued(token: &Token, secret: Sensitive<String>, ttl: Duration) ->
         ttl,
         renewable: token.renewable,
         entity_id: token.entity_id.clone().unwrap_or_default(),
-        token_type: "service",
+        token_type: token.kind.name(),
         orphan: token.orphan,
         num_uses: token.num_uses,
     }

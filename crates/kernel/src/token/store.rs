@@ -1,25 +1,20 @@
 //! Finding tokens, and changing one at a time.
 
 use super::{
-    ROOT_ID, Renewed, Spent, Token, TokenId, TtlLimits,
+    ROOT_ID, Spent, Token, TokenId, TtlLimits,
+    batch::{self, InUse},
     cache::Cache,
     place,
-    record::{Accessor, State, Stored, end_of, millis, record_key},
-    ttl::{Bounds, granted},
+    record::{Accessor, Stored, record_key},
 };
+use crate::registry::Registry;
 use bailee_barrier::{Barrier, View};
-use bailee_crypto::{
-    Clock,
-    clock::{from_millis, to_millis},
-};
+use bailee_crypto::{Clock, clock::to_millis};
 use bailee_sdk::{Error, Namespace, Sensitive};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::StreamExt;
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc};
+use tokio::sync::Notify;
 
 /// How long the last request of a token with limited uses may find it, in milliseconds.
 const LAST_USE_MILLIS: u64 = 60_000;
@@ -32,6 +27,11 @@ pub(crate) struct TokenStore {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: TtlLimits,
     pub(super) cache: Arc<Cache>,
+    pub(super) in_use: InUse,
+    /// Wakes the pass that clears away what has ended.
+    pub(crate) tidy: Notify,
+    /// Where auth mounts are, whose logins end with them; none in tests of the store alone.
+    pub(super) registry: Option<Arc<Registry>>,
 }
 
 impl TokenStore {
@@ -40,7 +40,30 @@ impl TokenStore {
         clock: Arc<dyn Clock>,
         limits: TtlLimits,
     ) -> Arc<TokenStore> {
-        Arc::new(TokenStore { barrier, clock, limits, cache: Arc::default() })
+        Arc::new(TokenStore::bare(barrier, clock, limits))
+    }
+
+    /// The store of a server, in which logins end with their auth mount.
+    pub(crate) fn with_registry(
+        barrier: Arc<Barrier>,
+        clock: Arc<dyn Clock>,
+        limits: TtlLimits,
+        registry: Arc<Registry>,
+    ) -> Arc<TokenStore> {
+        let registry = Some(registry);
+        Arc::new(TokenStore { registry, ..TokenStore::bare(barrier, clock, limits) })
+    }
+
+    fn bare(barrier: Arc<Barrier>, clock: Arc<dyn Clock>, limits: TtlLimits) -> TokenStore {
+        TokenStore {
+            barrier,
+            clock,
+            limits,
+            cache: Arc::default(),
+            in_use: InUse::default(),
+            tidy: Notify::new(),
+            registry: None,
+        }
     }
 
     /// The live token with this text; `None` when unknown, expired, used up or revoked.
@@ -49,26 +72,48 @@ impl TokenStore {
         secret: &Sensitive<String>,
     ) -> Result<Option<Arc<Token>>, Error> {
         let Some(id) = self.id_of(secret) else { return Ok(None) };
-        Ok(self.find(&id).await?.filter(|token| !token.used_up))
+        if !id.is_batch() {
+            return Ok(self.find(&id).await?.filter(|token| !token.used_up));
+        }
+        let Some(token) = self.open_batch(&id, secret)? else { return Ok(None) };
+        Ok(if self.lives(&token).await? { Some(token) } else { None })
     }
 
-    /// The token with this id, if it is alive; also one whose last request is under way.
+    /// The token with this id, if it is alive; also one whose last request is under way. A batch
+    /// token is found while a request holds it.
     pub(crate) async fn find(&self, id: &TokenId) -> Result<Option<Arc<Token>>, Error> {
-        let Some(token) = self.load(id).await? else { return Ok(None) };
+        let token = if id.is_batch() { self.in_use.find(id) } else { self.load(id).await? };
+        let Some(token) = token else { return Ok(None) };
+        Ok(if self.lives(&token).await? { Some(token) } else { None })
+    }
+
+    /// Whether neither the clock nor an ancestor nor the end of an auth mount has ended it.
+    async fn lives(&self, token: &Arc<Token>) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut current = token.clone();
         loop {
             if current.expires.is_some_and(|expires| expires <= now) {
-                // It stays dead even if the clock goes back. Should this fail, a pass does it.
-                self.end(&current.id).await.ok();
-                return Ok(None);
+                if !current.id.is_batch() {
+                    // It stays dead even if the clock goes back. Should this fail, a pass does it.
+                    self.end(&current.id).await.ok();
+                }
+                return Ok(false);
             }
-            let Some(parent) = current.parent.clone() else { return Ok(Some(token)) };
+            if !self.is_mounted(&current) {
+                return Ok(false);
+            }
+            let Some(parent) = current.parent.clone() else { return Ok(true) };
             match self.load(&parent).await? {
                 Some(parent) => current = parent,
-                None => return Ok(None),
+                None => return Ok(false),
             }
         }
+    }
+
+    /// Whether the auth method that made the token is still there.
+    fn is_mounted(&self, token: &Token) -> bool {
+        let (Some(uuid), Some(registry)) = (&token.mount, &self.registry) else { return true };
+        registry.places().with_id(&token.namespace.id).is_some_and(|place| place.has_auth(uuid))
     }
 
     /// The live token that an accessor stands for.
@@ -128,58 +173,18 @@ impl TokenStore {
         Ok(Some(Spent { token: Arc::new(spent), last }))
     }
 
-    /// Prolongs a token by `increment`, or by what it was last given. Lands at once.
-    pub(crate) async fn renew(
-        &self,
-        id: &TokenId,
-        increment: Duration,
-        now: SystemTime,
-    ) -> Result<Renewed, Error> {
-        let missing = || Error::invalid("token not found");
-        if self.find(id).await?.is_none() {
-            return Err(missing());
-        }
-        let view = self.barrier.view(&id.place());
-        view.lock(&record_key(id)).await;
-        let stored = Stored::read(&view, id).await?.ok_or_else(missing)?;
-        if stored.record.ended || stored.state.is_over(to_millis(now)) {
-            return Err(missing());
-        }
-        if stored.state.expires.is_none() {
-            return Err(Error::invalid("invalid lease ID"));
-        }
-        if !stored.record.renewable {
-            return Err(Error::invalid("lease is not renewable"));
-        }
-        let span = Duration::from_millis;
-        let asked = if increment.is_zero() { span(stored.state.ttl) } else { increment };
-        let bounds = Bounds {
-            age: now.duration_since(from_millis(stored.record.created)).unwrap_or_default(),
-            period: span(stored.record.period),
-            explicit_max_ttl: span(stored.record.explicit_max_ttl),
-            max_ttl: span(stored.record.max_ttl),
-        };
-        let (ttl, warnings) = granted(asked, bounds);
-        let state = State {
-            expires: Some(end_of(now, ttl)),
-            ttl: millis(ttl),
-            last_renewal: Some(to_millis(now)),
-            ..stored.state.clone()
-        };
-        stored.guard(&view, id);
-        stored.change_state(&view, id, &state);
-        let token = Arc::new(Stored { state, ..stored }.token(id));
-        self.land(view, vec![id.clone()]).await?;
-        Ok(Renewed { token, ttl, warnings })
-    }
-
     /// The id of the token with this text; `None` when no token has such a form.
     pub(crate) fn id_of(&self, secret: &Sensitive<String>) -> Option<TokenId> {
         let text = secret.expose().as_str();
-        let rest = ["hvs.", "s."].iter().find_map(|prefix| text.strip_prefix(prefix));
-        let namespace_id = namespace_in(rest.unwrap_or(text))?;
+        let batch = text.strip_prefix(batch::PREFIX);
+        let service = || ["hvs.", "s."].iter().find_map(|prefix| text.strip_prefix(prefix));
+        let namespace_id = namespace_in(batch.or_else(service).unwrap_or(text))?;
         let code = self.barrier.fingerprint("token", text.as_bytes());
-        Some(TokenId::new(&BASE64_URL_SAFE_NO_PAD.encode(code), namespace_id))
+        let code = BASE64_URL_SAFE_NO_PAD.encode(code);
+        Some(match batch {
+            Some(_) => TokenId::batch(&code, namespace_id),
+            None => TokenId::new(&code, namespace_id),
+        })
     }
 
     pub(super) fn accessor_key(&self, accessor: &str) -> String {
@@ -195,7 +200,7 @@ impl TokenStore {
         };
         let stored = Stored::read(&self.barrier.view(""), id).await?;
         let Some(stored) = stored.filter(|stored| !stored.record.ended) else { return Ok(None) };
-        let token = Arc::new(stored.token(id));
+        let token = Arc::new(stored.token(id)?);
         self.cache.keep(&token, ticket);
         Ok(Some(token))
     }

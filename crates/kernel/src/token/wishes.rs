@@ -1,8 +1,8 @@
 //! Whether a caller may have the token it wishes for. Pure.
 
-use super::{NewToken, Token};
+use super::{NewToken, Token, kind::Kind, role::Role};
 use bailee_notation::duration;
-use bailee_sdk::{Error, Namespace, Sensitive};
+use bailee_sdk::{Error, Namespace, Sensitive, TokenType};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -29,26 +29,34 @@ pub(crate) struct Wishes {
     pub(crate) entity_alias: String,
 }
 
+/// Under which circumstances something is wished for.
+pub(crate) struct Asked<'a> {
+    /// The caller's own token.
+    pub(crate) parent: &'a Token,
+    /// Whether the caller has sudo on the path.
+    pub(crate) has_sudo: bool,
+    /// Asked for on the path that makes orphans without more right.
+    pub(crate) orphan: bool,
+    /// The role it is made with, and its name.
+    pub(crate) role: Option<&'a (String, Role)>,
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) path: String,
+    pub(crate) now: SystemTime,
+}
+
 impl Wishes {
-    /// The token to be made, or why not. `orphan`: asked for on the path that needs no more right.
-    pub(crate) fn granted(
-        self,
-        parent: &Token,
-        has_sudo: bool,
-        orphan: bool,
-        namespace: &Namespace,
-        path: String,
-        now: SystemTime,
-    ) -> Result<NewToken, Error> {
-        self.check_type()?;
+    /// The token to be made, or why not.
+    pub(crate) fn granted(self, asked: Asked<'_>) -> Result<NewToken, Error> {
+        let Asked { parent, has_sudo, namespace, .. } = asked;
+        let role = asked.role.map(|(_, role)| role);
+        if parent.kind == Kind::Batch {
+            return Err(Error::invalid("batch tokens cannot create more tokens"));
+        }
         if parent.num_uses > 0 || parent.used_up {
             return Err(Error::invalid("restricted use token cannot generate child tokens"));
         }
-        if !self.entity_alias.is_empty() {
-            return Err(Error::invalid(
-                "'entity_alias' is only allowed in combination with token role",
-            ));
-        }
+        let kind = self.kind(role)?;
+        self.check_alias(role)?;
         let meta: usize = self.meta.iter().map(|(name, value)| name.len() + value.len()).sum();
         if meta > META_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -67,50 +75,83 @@ impl Wishes {
             needs_sudo("specify token id")?;
             check_id(id.expose())?;
         }
-        if self.no_parent && !orphan {
+        let from_role = role.is_some_and(|role| role.orphan);
+        if self.no_parent && !asked.orphan && !from_role {
             needs_sudo("create orphan token")?;
         }
         if !self.period.is_zero() {
             needs_sudo("create periodic token")?;
         }
-        let policies = self.policies(parent, has_sudo, namespace)?;
+        let policies = self.policies(parent, has_sudo, role, namespace)?;
         let is_root = policies.iter().any(|policy| policy == "root");
-        let eternal = is_root
-            && self.ttl.is_zero()
-            && self.period.is_zero()
-            && self.explicit_max_ttl.is_zero();
+        let period = role.map(Role::period).filter(|period| !period.is_zero());
+        let period = period.unwrap_or(self.period);
+        let longest = role.map(Role::explicit_max_ttl).unwrap_or_default();
+        let explicit_max_ttl = lower(self.explicit_max_ttl, longest);
+        let eternal =
+            is_root && self.ttl.is_zero() && period.is_zero() && explicit_max_ttl.is_zero();
         if eternal && parent.expires.is_some() {
             return Err(Error::invalid(
                 "expiring root tokens cannot create non-expiring root tokens",
             ));
         }
-        let orphan = orphan || self.no_parent;
+        let orphan = asked.orphan || self.no_parent || from_role;
         Ok(NewToken {
             namespace: namespace.clone(),
             parent: (!orphan).then(|| parent.id.clone()),
             policies,
             display_name: display_name(&self.display_name),
-            path,
+            path: asked.path,
             meta: self.meta,
             ttl: self.ttl,
-            explicit_max_ttl: self.explicit_max_ttl,
-            period: self.period,
-            num_uses,
-            renewable: self.renewable,
+            explicit_max_ttl,
+            period,
+            num_uses: lower(num_uses, role.map_or(0, |role| role.token_num_uses)),
+            renewable: self.renewable && role.is_none_or(|role| role.renewable),
             entity_id: if orphan { None } else { parent.entity_id.clone() },
             internal: None,
             id: self.id,
             limits: None,
             eternal,
-            now,
+            now: asked.now,
+            kind,
+            role: asked.role.map(|(name, _)| name.clone()),
+            mount: None,
+            bound_cidrs: role.map(Role::blocks).transpose()?.unwrap_or_default(),
         })
     }
 
-    fn check_type(&self) -> Result<(), Error> {
-        match self.kind.as_str() {
-            "" | "default" | "service" => return Ok(()),
-            "batch" => {}
+    /// An alias can be named only where a role allows it.
+    fn check_alias(&self, role: Option<&Role>) -> Result<(), Error> {
+        let alias = self.entity_alias.to_lowercase();
+        match role {
+            _ if alias.is_empty() => Ok(()),
+            Some(role) if role.allows_alias(&alias) => Ok(()),
+            Some(_) => Err(Error::invalid("invalid 'entity_alias' value")),
+            None => {
+                Err(Error::invalid("'entity_alias' is only allowed in combination with token role"))
+            }
+        }
+    }
+
+    /// Service or batch: a role that names one has the last word.
+    fn kind(&self, role: Option<&Role>) -> Result<Kind, Error> {
+        let asked = match self.kind.as_str() {
+            "" | "default" => None,
+            "service" => Some(Kind::Service),
+            "batch" => Some(Kind::Batch),
             _ => return Err(Error::invalid("invalid 'token_type' value")),
+        };
+        let kind = match role.map(|role| role.token_type) {
+            Some(TokenType::Batch) => Kind::Batch,
+            Some(TokenType::Service) => Kind::Service,
+            Some(TokenType::DefaultBatch) => asked.unwrap_or(Kind::Batch),
+            Some(TokenType::Default | TokenType::DefaultService) | None => {
+                asked.unwrap_or_default()
+            }
+        };
+        if kind == Kind::Service {
+            return Ok(kind);
         }
         let set = [
             ("explicit_max_ttl", !self.explicit_max_ttl.is_zero()),
@@ -123,7 +164,7 @@ impl Wishes {
         if clean(&self.policies).iter().any(|policy| policy == "root") {
             return Err(Error::invalid("batch tokens cannot be root tokens"));
         }
-        Err(Error::invalid("batch tokens are not supported yet; leave 'type' out or use service"))
+        Ok(kind)
     }
 
     /// The policies of the token: sorted, each once, `root` alone.
@@ -131,14 +172,21 @@ impl Wishes {
         &self,
         parent: &Token,
         has_sudo: bool,
+        role: Option<&Role>,
         namespace: &Namespace,
     ) -> Result<Vec<String>, Error> {
+        let no_default =
+            self.no_default_policy || role.is_some_and(|role| role.token_no_default_policy);
         let wished = clean(&self.policies);
         // The same name means another policy in another namespace: nothing is inherited there.
         let is_own = parent.namespace.id == namespace.id;
         let parents = if is_own { clean(&parent.policies) } else { Vec::new() };
         let parents_default = parents.iter().any(|policy| policy == "default");
-        let (mut policies, with_default) = if wished.is_empty() {
+        let ruled = role.filter(|role| role.rules_policies());
+        let (mut policies, with_default) = if let Some(role) = ruled {
+            let with_default = !no_default && !role.forbids("default");
+            (of_role(role, wished, parents, with_default)?, with_default)
+        } else if wished.is_empty() {
             (parents, parents_default || (has_sudo && !is_own))
         } else if has_sudo {
             (wished, true)
@@ -160,7 +208,7 @@ impl Wishes {
             }
             return Ok(vec!["root".to_owned()]);
         }
-        if self.no_default_policy {
+        if no_default && ruled.is_none() {
             // Asked for by name it stays.
             let asked = clean(&self.policies).iter().any(|policy| policy == "default");
             policies.retain(|policy| policy != "default" || asked);
@@ -171,6 +219,52 @@ impl Wishes {
         policies.dedup();
         Ok(policies)
     }
+}
+
+/// The policies of a token of a role that rules them: the caller need not have them itself.
+fn of_role(
+    role: &Role,
+    wished: Vec<String>,
+    parents: Vec<String>,
+    with_default: bool,
+) -> Result<Vec<String>, Error> {
+    let named = with_default.then(|| "default".to_owned());
+    let allowed: Vec<String> = role.allowed_policies.iter().cloned().chain(named).collect();
+    let policies = if !wished.is_empty() {
+        let asked_default = |policy: &String| with_default && policy == "default";
+        let fits = |policy: &String| role.allows(policy) || asked_default(policy);
+        if role.allows_some() && !wished.iter().all(fits) {
+            return Err(Error::invalid(format!(
+                "token policies ({}) must be subset of the role's allowed policies ({}) or glob \
+                 policies ({})",
+                quoted(&wished),
+                quoted(&allowed),
+                quoted(&role.allowed_policies_glob)
+            )));
+        }
+        wished
+    } else if role.allows_some() {
+        allowed
+    } else {
+        parents
+    };
+    match policies.iter().find(|policy| role.forbids(policy)) {
+        Some(policy) => {
+            Err(Error::invalid(format!("token policy {policy:?} is disallowed by this role")))
+        }
+        None => Ok(policies),
+    }
+}
+
+/// Names as clients are used to see lists of them.
+fn quoted(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    format!("[{}]", names.join(" "))
+}
+
+/// The lower of two limits, of which zero is none.
+fn lower<T: Ord + Default + Copy>(one: T, other: T) -> T {
+    if one == T::default() || other == T::default() { one.max(other) } else { one.min(other) }
 }
 
 /// A time span as a number or text; absent is zero.
@@ -222,7 +316,7 @@ fn clean(policies: &[String]) -> Vec<String> {
 }
 
 fn check_id(id: &str) -> Result<(), Error> {
-    for prefix in ["hvs.", "s."] {
+    for prefix in ["hvs.", "hvb.", "s.", "b."] {
         if id.starts_with(prefix) {
             return Err(Error::invalid(format!(
                 "custom token ID cannot have the '{prefix}' prefix"

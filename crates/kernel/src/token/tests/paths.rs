@@ -151,9 +151,10 @@ async fn refusals_of_creation_have_the_texts_that_clients_know() {
         (json!({"id": "s.x"}), "custom token ID cannot have the 's.' prefix"),
         (json!({"type": "weird"}), "invalid 'token_type' value"),
         (json!({"type": "batch", "num_uses": 3}), "batch tokens cannot have \"num_uses\" set"),
+        (json!({"type": "batch"}), "batch tokens cannot be root tokens"),
         (
-            json!({"type": "batch"}),
-            "batch tokens are not supported yet; leave 'type' out or use service",
+            json!({"type": "batch", "policies": ["p"], "period": "1h"}),
+            "batch tokens cannot have \"period\" set",
         ),
         (
             json!({"entity_alias": "alice"}),

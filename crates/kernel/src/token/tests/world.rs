@@ -185,23 +185,11 @@ impl World {
     /// An orphan that lasts for `ttl`.
     pub(crate) fn plain(&self, ttl: Duration) -> NewToken {
         NewToken {
-            namespace: Namespace::root(),
-            parent: None,
             policies: vec!["default".to_owned()],
             display_name: "token".to_owned(),
-            path: "auth/token/create".to_owned(),
-            meta: Default::default(),
             ttl,
-            explicit_max_ttl: Duration::ZERO,
-            period: Duration::ZERO,
-            num_uses: 0,
             renewable: true,
-            entity_id: None,
-            internal: None,
-            id: None,
-            limits: None,
-            eternal: false,
-            now: self.clock.now(),
+            ..NewToken::new(Namespace::root(), "auth/token/create".to_owned(), self.clock.now())
         }
     }
 
