@@ -4,6 +4,8 @@ use crate::{
     VERSION,
     adapters::LocalSecrets,
     config::{Config, ServerEnvironment, Storage},
+    host::Machine,
+    logs::Logs,
 };
 use bailee_crypto::{Clock, SystemClock, memory};
 use bailee_kernel::{Core, Node, Parts, Session, Settings};
@@ -54,7 +56,12 @@ pub struct App {
 }
 
 /// Builds everything a configuration asks for. Nothing is served before [`App::serve`].
-pub async fn assemble(config: &Config, environment: &ServerEnvironment) -> Result<App, StartError> {
+pub async fn assemble(
+    config: &Config,
+    environment: &ServerEnvironment,
+    logs: Option<Arc<Logs>>,
+) -> Result<App, StartError> {
+    let machine = Arc::new(Machine::new(config, logs));
     let protection = memory::protect(config.lock_memory);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = record_metrics()?;
@@ -75,6 +82,7 @@ pub async fn assemble(config: &Config, environment: &ServerEnvironment) -> Resul
             max_lease_ttl: config.max_lease_ttl,
             api_addr: environment.api_addr.clone().or_else(|| config.api_addr.clone()),
             node: node(config, environment),
+            host: machine.clone(),
             render_metrics: Arc::new(move || rendered.render()),
         },
     });
@@ -85,6 +93,7 @@ pub async fn assemble(config: &Config, environment: &ServerEnvironment) -> Resul
         certificates.extend(certificate.clone());
         listens.push(Listen { address: listener.address, certificate });
     }
+    drop(machine.certificates.set(certificates.clone()));
     let server = Server::bind(core.clone(), &listens).await?;
     Ok(App { core, server, sync, embedded, certificates, clock, metrics, protection })
 }

@@ -48,9 +48,32 @@ pub fn below(bound: u64) -> u64 {
     u64::from_le_bytes(array()).checked_rem(bound).unwrap_or(0)
 }
 
+/// An index into what has so many entries, each with the same probability; 0 when there is none.
+pub fn index(count: usize) -> usize {
+    let Some(bound) = u64::try_from(count).ok().filter(|bound| *bound > 0) else { return 0 };
+    // What lies above the largest multiple of the bound would skew the choice.
+    let fair = u64::MAX - u64::MAX % bound;
+    loop {
+        let drawn = u64::from_le_bytes(array());
+        if drawn < fair {
+            return usize::try_from(drawn % bound).unwrap_or(0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_index_is_drawn_and_none_beyond() {
+        let mut counts = [0; 5];
+        for _ in 0..5000 {
+            counts[index(5)] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+        assert_eq!((index(0), index(1)), (0, 0));
+    }
 
     #[test]
     fn alphanumeric_has_the_length_and_the_letters_asked_for() {

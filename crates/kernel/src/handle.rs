@@ -51,7 +51,9 @@ impl Kernel {
     /// Serves one request. Whatever comes of it is audited, refusals too.
     pub(crate) async fn handle(&self, call: Call) -> Result<Answer, Error> {
         let timer = event::RequestTimer::start();
-        let mut trace = Trace::new(&call, self.clock.now());
+        let now = self.clock.now();
+        let _running = self.running.enter(&call, now);
+        let mut trace = Trace::new(&call, now);
         let admitted = self.admit(&call, &mut trace).await;
         self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
         let outcome = match admitted {
@@ -77,6 +79,11 @@ impl Kernel {
         let (place, path) =
             places.resolve(&call.namespace, &call.path).ok_or_else(|| no_handler(&call.path))?;
         trace.resolved(&place.namespace, &path);
+        if let Some(locked) = places.locked(&place.namespace)
+            && !opens_namespaces(&path)
+        {
+            return Err(locked_namespace(locked));
+        }
         let target = self.find(place, &path, call.operation);
         if let Some((mounted, _)) = place.find(&path) {
             trace.mounted(mounted);
@@ -124,6 +131,7 @@ impl Kernel {
             if !verdict.allowed || is_denied_without_slash(acl, operation, &path) {
                 return Err(denied());
             }
+            self.activity.saw(token);
         }
         Ok(Admission::Run(Admitted { target: target?, asker, now, existed }))
     }
@@ -402,6 +410,20 @@ fn check_path(call: &Call) -> Result<(), Error> {
         return Err(Error::invalid("path cannot contain empty or '.' segments"));
     }
     Ok(())
+}
+
+/// What is served in a namespace that is locked: the way out.
+fn opens_namespaces(path: &str) -> bool {
+    let rest = path.strip_prefix("sys/namespaces/api-lock/unlock");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn locked_namespace(path: &str) -> Error {
+    let text = format!(
+        "API access to this namespace has been locked by an administrator - {path:?} must be \
+         unlocked to gain access."
+    );
+    Error::new(Code::Sealed, text)
 }
 
 fn bad_token() -> Error {

@@ -1,17 +1,19 @@
 //! What serves requests while the storage is open. It is made by unsealing and dropped by sealing.
 
 use crate::{
+    activity::{self, Activity, ActivityPaths},
     audit::Broker,
     cubbyhole::Cubbyhole,
     event,
     identity::{IdentityPaths, IdentityStore},
     keyholders::Keyholders,
     mount,
-    policy::{PolicyPaths, PolicyStore},
+    policy::{ExplainPaths, PasswordPaths, PolicyPaths, PolicyStore},
     purge,
     registry::{Kinds, Mounted, Registry, Served},
+    running::Running,
     state::{Parts, Settings},
-    system::{System, rotation_pass},
+    system::{self, System, Web, rotation_pass},
     token::{TokenPaths, TokenStore, TtlLimits},
     wrapping::WrappingPaths,
 };
@@ -58,6 +60,9 @@ pub(crate) struct Kernel {
     pub(crate) keyholders: Arc<Keyholders>,
     pub(crate) audit: Broker,
     pub(crate) cluster: Cluster,
+    pub(crate) web: Arc<Web>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) activity: Arc<Activity>,
     /// Woken after each batch with notes of changed secrets, and when mounts change.
     pub(crate) changed: watch::Sender<()>,
     system: Arc<Served>,
@@ -91,11 +96,20 @@ impl Kernel {
         let identity = Arc::new(Served::new(Arc::new(identity)));
         let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
         let keyholders = Arc::new(Keyholders::new(barrier.clone(), tokens.clone(), seal));
+        let explain_paths = Arc::new(ExplainPaths::new(policies.clone(), tokens.clone()));
+        let clock = parts.clock.clone();
+        let activity = Activity::load(barrier.clone(), registry.clone(), clock).await?;
         let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
         more.push(keyholders.clone());
+        more.push(Arc::new(PasswordPaths));
+        more.push(explain_paths);
+        more.push(Arc::new(ActivityPaths::new(activity.clone())));
         more.push(Arc::new(WrappingPaths::new(tokens.clone())));
         more.extend(parts.system.iter().cloned());
         let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
+        let (web, running) = (Web::load(&barrier).await?, Running::new());
+        let now = parts.clock.now();
+        system::note_version(&barrier, settings.version, settings.build_date, now).await?;
         let system = Arc::new(System {
             barrier: barrier.clone(),
             registry: registry.clone(),
@@ -104,6 +118,8 @@ impl Kernel {
             settings: settings.clone(),
             token: token.clone(),
             more,
+            web: web.clone(),
+            running: running.clone(),
             moves: Default::default(),
             public_document: OnceLock::new(),
         });
@@ -117,6 +133,9 @@ impl Kernel {
             audit: Broker::new(&barrier, &parts.audit),
             cluster,
             changed: watch::Sender::new(()),
+            web,
+            running,
+            activity,
             system: Arc::new(Served::new(system)),
             token,
             cubbyhole,
@@ -145,6 +164,7 @@ impl Kernel {
         let parts = (self.barrier.clone(), self.registry.clone(), self.tokens.clone(), identity);
         tasks.spawn(until(stop.clone(), remove(parts)));
         tasks.spawn(until(stop.clone(), rotate(self.barrier.clone(), self.clock.clone())));
+        tasks.spawn(until(stop.clone(), activity::record(self.activity.clone())));
         tasks
     }
 }

@@ -6,6 +6,7 @@
 //! **Invariant:** it names no engine; the binary hands it the list of kinds.
 //! **Invariant:** no function below `state.rs` asks whether the barrier is sealed.
 
+mod activity;
 mod answer;
 mod audit;
 mod call;
@@ -20,6 +21,7 @@ mod mount;
 mod policy;
 mod purge;
 mod registry;
+mod running;
 mod session;
 mod state;
 mod status;
@@ -36,3 +38,4 @@ pub use call::{Answer, Call, Content, Leased, Wrapped};
 pub use session::Session;
 pub use state::{Core, Initialize, Initialized, Node, Parts, Settings};
 pub use status::{Health, Leader, SealStatus};
+pub use system::{Cors, Host, LogLevel, PageHeaders};

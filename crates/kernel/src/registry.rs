@@ -41,6 +41,9 @@ pub(crate) struct NamespaceEntry {
     /// Serves no more: what it holds is being removed.
     #[serde(default)]
     pub(crate) deleting: bool,
+    /// Serves nobody until it is unlocked: the hash of the key for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lock: Option<String>,
 }
 
 /// The table of contents of an engine.
@@ -76,6 +79,14 @@ impl Kinds {
     pub(crate) fn find(&self, name: &str, class: Class) -> Option<&EngineKind> {
         let named = |name| self.kinds.iter().find(|kind| kind.name == name && kind.class == class);
         named(name).or_else(|| if name == GENERIC { named("kv") } else { None })
+    }
+
+    /// All kinds of a class, in the order of the alphabet.
+    pub(crate) fn names(&self, class: Class) -> Vec<&'static str> {
+        let of_class = self.kinds.iter().filter(|kind| kind.class == class);
+        let mut names: Vec<&str> = of_class.map(|kind| kind.name).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The engine for a mount: one for all mounts of a kind with the same options.
@@ -164,6 +175,8 @@ pub(crate) struct Places {
     by_id: HashMap<String, Arc<Place>>,
     /// Namespaces that serve no more but still have data.
     deleting: Vec<NamespaceEntry>,
+    /// Paths of namespaces that are locked.
+    locked: Vec<String>,
 }
 
 impl Places {
@@ -180,6 +193,12 @@ impl Places {
     /// All namespaces, sorted by path: parents before children.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Place>> {
         self.by_path.values()
+    }
+
+    /// The namespace whose lock keeps a namespace from serving: itself, or one above.
+    pub(crate) fn locked(&self, namespace: &Namespace) -> Option<&str> {
+        let mut locked = self.locked.iter().map(String::as_str);
+        locked.find(|path| namespace.path.starts_with(path))
     }
 
     /// Namespaces whose data is being removed.
@@ -325,6 +344,9 @@ impl Registry {
                 Some(entry) => Namespace { id: entry.id.clone(), path: entry.path.clone() },
                 None => Namespace::root(),
             };
+            if entry.as_ref().is_some_and(|entry| entry.lock.is_some()) {
+                places.locked.push(namespace.path.clone());
+            }
             match (entry, known.with_id(&namespace.id)) {
                 (Some(entry), _) if entry.deleting => places.deleting.push(entry),
                 (entry, Some(place))

@@ -8,6 +8,7 @@ use crate::{
     keyholders::{SHARE_BYTES_MAX, SHARE_BYTES_MIN, root_token},
     session::Session,
     status::{Health, Leader, SealStatus},
+    system::{Cors, Host, PageHeaders},
 };
 use arc_swap::ArcSwap;
 use bailee_barrier::{
@@ -71,6 +72,8 @@ pub struct Settings {
     pub api_addr: Option<String>,
     /// What is told about this node.
     pub node: Node,
+    /// The process and its machine.
+    pub host: Arc<dyn Host>,
     /// Writes all metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -373,6 +376,16 @@ impl Core {
     /// The open storage, or none while sealed: told anew at each change.
     pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
         self.sessions.subscribe()
+    }
+
+    /// Which pages of other origins may call; the default while sealed.
+    pub fn cors(&self) -> Arc<Cors> {
+        self.active().map(|active| active.kernel.web.cors.load_full()).unwrap_or_default()
+    }
+
+    /// Headers that web pages are sent with; none while sealed.
+    pub fn page_headers(&self) -> Arc<PageHeaders> {
+        self.active().map(|active| active.kernel.web.headers.load_full()).unwrap_or_default()
     }
 
     fn active(&self) -> Option<Arc<Active>> {

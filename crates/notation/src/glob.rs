@@ -94,6 +94,11 @@ impl Pattern {
         self.first_wildcard.is_none()
     }
 
+    /// Where its first wildcard is, in bytes; `None` for an exact path.
+    pub fn first_wildcard(&self) -> Option<usize> {
+        self.first_wildcard
+    }
+
     /// Whether it matches a path. The path has no leading slash.
     pub fn matches(&self, path: &str) -> bool {
         if self.is_exact() {

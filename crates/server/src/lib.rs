@@ -6,6 +6,7 @@
 //! **Invariant:** HTTP, the JSON envelope and status codes are known here and nowhere else.
 //! **Invariant:** nothing here decides who may do what; it knows neither storage nor engines.
 
+mod cors;
 mod event;
 mod input;
 pub mod limits;

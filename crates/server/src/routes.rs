@@ -1,6 +1,7 @@
 //! Where a request goes.
 
 use crate::{
+    cors::{self, Verdict},
     event,
     input::{self, BodyRoom},
     limits::REQUEST_TIME_MAX,
@@ -13,7 +14,7 @@ use bailee_kernel::{Call, Core};
 use bailee_sdk::{Code, Error, Headers, Operation, Sensitive};
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, LOCATION},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
 use hyper::body::Incoming;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -49,13 +50,22 @@ pub(crate) async fn serve(
 
 async fn route(front: &Front, request: Request<Incoming>, remote: SocketAddr, id: &str) -> Reply {
     match paths::read(request.uri().path()) {
-        Ok(Target::Api(path)) => match api(front, path, request, remote, id).await {
-            Ok(reply) => reply,
-            Err(error) => wire::failure(id, &error),
-        },
-        Ok(Target::Redirect(to)) => redirect(&to, request.uri().query()),
-        Ok(Target::Elsewhere) if request.uri().path() == "/" => redirect("/ui/", None),
-        Ok(Target::Elsewhere) => wire::errors(StatusCode::NOT_FOUND, &[]),
+        Ok(Target::Api(path)) => {
+            let verdict = cors::judge(&front.core.cors(), request.method(), request.headers());
+            let origin = match verdict {
+                Verdict::Plain => None,
+                Verdict::For(origin) => Some(origin),
+                Verdict::Answer(reply) => return *reply,
+            };
+            let answered = api(front, path, request, remote, id).await;
+            let mut reply = answered.unwrap_or_else(|error| wire::failure(id, &error));
+            if let Some(origin) = origin {
+                cors::allow(&mut reply, origin);
+            }
+            reply
+        }
+        Ok(Target::Redirect(to)) => redirect(&to, &request),
+        Ok(Target::Elsewhere) => elsewhere(front, request.uri().path()),
         Err(error) => wire::failure(id, &error),
     }
 }
@@ -73,6 +83,10 @@ async fn api(
         return Ok(reply);
     }
     let query = input::query(request.uri().query().unwrap_or_default());
+    if *request.method() == Method::OPTIONS {
+        let text = "1 error occurred:\n\t* unsupported operation\n\n".to_owned();
+        return Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[text]));
+    }
     let Some(operation) = input::operation(request.method(), &query) else {
         return Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]));
     };
@@ -159,9 +173,36 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Err
     text.map(Some).map_err(|_| Error::invalid(format!("the header {name} is not valid UTF-8")))
 }
 
-fn redirect(to: &str, query: Option<&str>) -> Reply {
+/// What is not the API: there are no web pages yet.
+fn elsewhere(front: &Front, path: &str) -> Reply {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut reply = wire::reply(StatusCode::NOT_FOUND, text, b"404 page not found\n".to_vec());
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if path == "/ui" || path.starts_with("/ui/") {
+        for (name, values) in front.core.page_headers().iter() {
+            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+            for value in values.iter().filter_map(|value| HeaderValue::from_str(value).ok()) {
+                reply.headers_mut().append(name.clone(), value);
+            }
+        }
+    }
+    reply
+}
+
+/// To the plain name of a path. Browsers are told in words, too, as clients of this API know it.
+fn redirect<B>(to: &str, request: &Request<B>) -> Reply {
+    let query = request.uri().query();
     let to = query.map_or_else(|| to.to_owned(), |query| format!("{to}?{query}"));
-    let mut reply = wire::empty(StatusCode::TEMPORARY_REDIRECT);
+    let mut reply = if request.method() == Method::GET {
+        let shown = to.replace('&', "&amp;").replace('"', "&#34;").replace('<', "&lt;");
+        let body = format!("<a href=\"{shown}\">Temporary Redirect</a>.\n\n");
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        wire::reply(StatusCode::TEMPORARY_REDIRECT, html, body.into_bytes())
+    } else {
+        let mut reply = wire::empty(StatusCode::TEMPORARY_REDIRECT);
+        reply.headers_mut().remove(CONTENT_TYPE);
+        reply
+    };
     if let Ok(to) = HeaderValue::from_str(&to) {
         reply.headers_mut().insert(LOCATION, to);
     }

@@ -4,6 +4,7 @@ use crate::{
     assemble::assemble,
     config::{self, Config, Faults, ServerEnvironment, Storage},
     dev,
+    logs::Logs,
 };
 use anyhow::{Context, Result, bail};
 use bailee_crypto::Sensitive;
@@ -13,12 +14,6 @@ use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
-};
-use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
-    layer::SubscriberExt,
-    util::SubscriberInitExt,
 };
 
 /// Runs a server.
@@ -57,14 +52,19 @@ pub(crate) fn run(arguments: &Server) -> Result<()> {
     if let Some(format) = &arguments.log_format {
         config.log_json = format == "json";
     }
-    log(&config)?;
+    let logs = Logs::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("the runtime cannot be started")?;
-    runtime.block_on(serve(arguments, &config, &environment))
+    runtime.block_on(serve(arguments, &config, &environment, logs))
 }
 
-async fn serve(arguments: &Server, config: &Config, environment: &ServerEnvironment) -> Result<()> {
-    let app = assemble(config, environment).await?;
+async fn serve(
+    arguments: &Server,
+    config: &Config,
+    environment: &ServerEnvironment,
+    logs: Arc<Logs>,
+) -> Result<()> {
+    let app = assemble(config, environment, Some(logs)).await?;
     for setting in &config.without_effect {
         tracing::warn!(setting, "this setting has no effect here");
     }
@@ -164,22 +164,6 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         files.extend(found);
     }
     Ok(files)
-}
-
-fn log(config: &Config) -> Result<()> {
-    // A level, or directives such as `info,bailee_secret_sync=debug`.
-    let chosen = EnvFilter::try_new(&config.log_level)
-        .with_context(|| format!("log level {:?}", config.log_level))?;
-    // Libraries below us write requests and credentials at their finer levels.
-    let ours = filter_fn(|event| {
-        event.target().starts_with("bailee") || *event.level() <= tracing::Level::WARN
-    });
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
-    let lines = if config.log_json { lines.json().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(chosen.and(ours)))
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
 /// Holds the process id while the server runs.

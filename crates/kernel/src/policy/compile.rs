@@ -54,7 +54,7 @@ impl Acl {
 
 impl Grant {
     fn of(rule: &Rule, policy: Arc<str>) -> Grant {
-        if rule.capabilities.has(Capabilities::DENY) {
+        if rule.capabilities.has(Capabilities::DENY) || rule.unmet.is_some() {
             return Grant::denial(policy);
         }
         Grant {
@@ -103,7 +103,7 @@ impl Grant {
 }
 
 /// The pattern of a rule for whom the facts tell of; `None` when it is not for them.
-fn pattern(rule: &Rule, facts: &Facts) -> Option<Pattern> {
+pub(super) fn pattern(rule: &Rule, facts: &Facts) -> Option<Pattern> {
     if !template::is_templated(&rule.path) {
         return Pattern::parse(&rule.path).ok();
     }

@@ -5,6 +5,7 @@ use super::{
     parameters,
     parse::Capabilities,
 };
+use bailee_notation::glob::Pattern;
 use bailee_sdk::Operation;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -78,34 +79,35 @@ impl Acl {
             return vec!["root"];
         }
         match self.grant(path.strip_prefix('/').unwrap_or(path), true) {
-            Some(grant) if !grant.denies() && !grant.capabilities.is_empty() => Capabilities::NAMED
-                .iter()
-                .filter(|(_, one)| grant.capabilities.has(*one))
-                .map(|(name, _)| *name)
-                .collect(),
+            Some(grant) if !grant.denies() && !grant.capabilities.is_empty() => {
+                grant.capabilities.names()
+            }
             _ => vec!["deny"],
         }
     }
 
+    fn grant(&self, path: &str, is_list: bool) -> Option<&Grant> {
+        self.deciding(path, is_list).map(|(_, grant)| grant)
+    }
+
     /// The rule that decides about a path. A list is also decided by the rule for the path without
     /// its last slash: an exact one first, a pattern when nothing matches with the slash.
-    fn grant(&self, path: &str, is_list: bool) -> Option<&Grant> {
+    pub(super) fn deciding(&self, path: &str, is_list: bool) -> Option<(&Pattern, &Grant)> {
         let found = self.rules.find(path);
         let bare = if is_list { path.strip_suffix('/') } else { None };
-        let Some(bare) = bare else { return found.map(|(_, grant)| grant) };
+        let Some(bare) = bare else { return found };
         match found {
-            Some((pattern, grant)) if pattern.is_exact() => Some(grant),
-            found => match (self.rules.find(bare), found) {
-                (Some((pattern, grant)), _) if pattern.is_exact() => Some(grant),
-                (_, Some((_, grant))) | (Some((_, grant)), None) => Some(grant),
-                (None, None) => None,
+            Some((pattern, _)) if pattern.is_exact() => found,
+            _ => match self.rules.find(bare) {
+                Some((pattern, grant)) if pattern.is_exact() => Some((pattern, grant)),
+                below => found.or(below),
             },
         }
     }
 }
 
 impl Grant {
-    fn allows_wrapping(&self, wrap_ttl: Option<Duration>) -> bool {
+    pub(super) fn allows_wrapping(&self, wrap_ttl: Option<Duration>) -> bool {
         let asked = wrap_ttl.unwrap_or_default();
         match (self.min_wrapping_ttl, self.max_wrapping_ttl) {
             (None, None) => true,
@@ -117,7 +119,11 @@ impl Grant {
         }
     }
 
-    fn allows_input(&self, operation: Operation, input: Option<&Map<String, Value>>) -> bool {
+    pub(super) fn allows_input(
+        &self,
+        operation: Operation,
+        input: Option<&Map<String, Value>>,
+    ) -> bool {
         match operation {
             Operation::Delete | Operation::List | Operation::Scan => return true,
             Operation::Create | Operation::Read | Operation::Update | Operation::Patch => {}
@@ -129,7 +135,7 @@ impl Grant {
     }
 }
 
-fn capability(operation: Operation) -> Capabilities {
+pub(super) fn capability(operation: Operation) -> Capabilities {
     match operation {
         Operation::Create => Capabilities::CREATE,
         Operation::Read => Capabilities::READ,

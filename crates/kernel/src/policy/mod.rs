@@ -6,14 +6,21 @@
 mod builtin;
 mod compile;
 mod evaluate;
+mod explain;
+mod explain_paths;
 mod parameters;
 mod parse;
+mod password;
+mod password_paths;
 mod paths;
 mod store;
+mod subject;
 mod template;
 
 pub(crate) use compile::Acl;
 pub(crate) use evaluate::Verdict;
+pub(crate) use explain_paths::ExplainPaths;
+pub(crate) use password_paths::PasswordPaths;
 pub(crate) use paths::{PolicyPaths, Rights, full_rights, rights};
 pub(crate) use store::PolicyStore;
 pub(crate) use template::{Alias as FactsAlias, Facts, Group as FactsGroup};

@@ -46,6 +46,24 @@ pub(crate) fn all_allowed(allowed: &BTreeMap<String, Values>, input: &Map<String
     })
 }
 
+/// Names of the parameters for which an input is refused; of those that are missing, too.
+pub(crate) fn refused(
+    required: &[String],
+    denied: &BTreeMap<String, Values>,
+    allowed: &BTreeMap<String, Values>,
+    input: &Map<String, Value>,
+) -> Vec<String> {
+    let missing = required.iter().filter(|name| !input.keys().any(|given| same(given, name)));
+    let mut names: Vec<String> = missing.cloned().collect();
+    for (name, value) in input {
+        let one = Map::from_iter([(name.clone(), value.clone())]);
+        if some_denied(denied, &one) || !all_allowed(allowed, &one) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
 /// The list for a parameter, whatever the case of its name. Lists have names in lower case.
 fn list<'a>(lists: &'a BTreeMap<String, Values>, name: &str) -> Option<&'a Values> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {

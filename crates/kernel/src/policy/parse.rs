@@ -36,6 +36,10 @@ pub(crate) struct Rule {
     pub(crate) required_parameters: Vec<String>,
     pub(crate) min_wrapping_ttl: Option<Duration>,
     pub(crate) max_wrapping_ttl: Option<Duration>,
+    /// The line of the text it begins on.
+    pub(crate) line: u32,
+    /// A condition it sets that cannot be met here: it then grants nothing.
+    pub(crate) unmet: Option<&'static str>,
 }
 
 /// A set of capabilities.
@@ -78,6 +82,12 @@ impl Capabilities {
         self.0 & other.0 == other.0
     }
 
+    /// The names of those that are in it, in the order of the alphabet.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let held = Capabilities::NAMED.iter().filter(|(_, one)| self.has(*one));
+        held.map(|(name, _)| *name).collect()
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -106,6 +116,19 @@ pub(crate) fn parse(text: &str) -> Result<Policy, String> {
     read(text).map_err(|reason| format!("failed to parse policy: {reason}"))
 }
 
+/// Reads a policy that is to be kept: what it asks for must be there.
+pub(crate) fn parse_new(text: &str) -> Result<Policy, String> {
+    let policy = parse(text)?;
+    match policy.rules.iter().find_map(|rule| Some((rule, rule.unmet?))) {
+        Some((rule, key)) => Err(format!(
+            "failed to parse policy: path {:?}: {key} cannot be enforced by this server, and a rule \
+             without it would grant more than is meant: leave it out, or do not grant the path",
+            rule.path
+        )),
+        None => Ok(policy),
+    }
+}
+
 fn read(text: &str) -> Result<Policy, String> {
     let body = hcl::parse(text).map_err(|error| error.to_string())?;
     let unknown = |item: &&Item| !matches!(item.key().value.as_str(), "path" | "name");
@@ -117,8 +140,9 @@ fn read(text: &str) -> Result<Policy, String> {
     Ok(Policy { rules })
 }
 
-/// Keys of a path. The last three are for features that the community edition has not either:
-/// accepted there and here, without effect.
+/// Conditions that someone else must meet first, which nobody can here.
+const UNMET: [&str; 2] = ["control_group", "mfa_methods"];
+/// Keys of a path. The last is for events, which there are none of: it is without effect.
 const KEYS: [&str; 11] = [
     "comment",
     "policy",
@@ -160,6 +184,8 @@ fn rule(block: Block<'_>) -> Result<Rule, String> {
             .collect(),
         min_wrapping_ttl: min,
         max_wrapping_ttl: max,
+        line: block.label.line,
+        unmet: UNMET.into_iter().find(|key| block.body.all(key).next().is_some()),
     })
 }
 
@@ -309,6 +335,16 @@ mod tests {
         assert!(only(r#"path "a" { policy = "deny" }"#).capabilities.has(Capabilities::DENY));
         assert!(parse("# nothing").unwrap().rules.is_empty());
         assert!(only("path secret { }").capabilities.is_empty());
+    }
+
+    #[test]
+    fn a_condition_that_nobody_can_meet_is_refused_and_never_ignored() {
+        for condition in ["mfa_methods = [\"x\"]", "control_group = { ttl = \"1h\" }"] {
+            let text = format!("path \"a\" {{ capabilities = [\"read\"]\n{condition} }}");
+            assert!(parse_new(&text).unwrap_err().contains("cannot be enforced"), "{text}");
+            assert!(only(&text).unmet.is_some());
+        }
+        assert!(parse_new("path \"a\" { capabilities = [\"read\"] }").is_ok());
     }
 
     #[test]

@@ -303,7 +303,7 @@ impl Asked {
 }
 
 /// The text itself, or what it is the base64 of. No policy reads as base64.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let bytes = BASE64_STANDARD.decode(text.trim()).ok();
     bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| text.to_owned())
 }

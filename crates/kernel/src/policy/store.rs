@@ -155,7 +155,7 @@ impl PolicyStore {
                 "policy name must not begin or end with '/', nor contain '//'",
             ));
         }
-        parse::parse(text).map_err(Error::invalid)?;
+        parse::parse_new(text).map_err(Error::invalid)?;
         Ok(named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?)
     }
 
@@ -260,6 +260,15 @@ impl PolicyStore {
             }
         }
         Ok(acl)
+    }
+
+    /// A policy, read; one that does not exist has no rules.
+    pub(crate) async fn policy(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<Arc<Policy>, Error> {
+        Ok(self.parsed(namespace, name).await?.policy)
     }
 
     async fn parsed(&self, namespace: &Namespace, name: &str) -> Result<Parsed, Error> {

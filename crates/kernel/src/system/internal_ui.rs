@@ -46,6 +46,33 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
                 },
             )
             .unauthenticated(),
+        Path::new("internal/ui/default-auth-methods")
+            .on(
+                Operation::Read,
+                system,
+                "Tell which auth method pages offer first; none is set.",
+                |_: Arc<System>, _: Request<Nothing>| async move {
+                    Ok(Reply::data(&json!({ "default_auth_type": "", "backup_auth_types": [] })))
+                },
+            )
+            .unauthenticated(),
+        Path::new("internal/ui/unauthenticated-messages")
+            .on(Operation::Read, system, "List messages for everyone; there are none.", no_messages)
+            .unauthenticated(),
+        Path::new("internal/ui/authenticated-messages").on(
+            Operation::Read,
+            system,
+            "List messages for those who are logged in; there are none.",
+            no_messages,
+        ),
+        Path::new("internal/ui/settings").on(
+            Operation::Read,
+            system,
+            "Tell what pages may report; nothing.",
+            |_: Arc<System>, _: Request<Nothing>| async move {
+                Ok(Reply::data(&json!({ "ui_telemetry_enabled": false })))
+            },
+        ),
         Path::new("internal/ui/namespaces")
             .on(
                 Operation::Read,
@@ -55,6 +82,10 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
             )
             .unauthenticated(),
     ]
+}
+
+async fn no_messages(_: Arc<System>, _: Request<Nothing>) -> Result<Reply, Error> {
+    Ok(Reply::data(&json!({ "keys": [], "key_info": {} })))
 }
 
 /// The rights of a caller, and where the request's namespace is as its policies name it.

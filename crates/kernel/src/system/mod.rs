@@ -1,6 +1,9 @@
 //! The paths below `sys/`.
 
+mod about;
 mod auth;
+mod catalog;
+mod exposition;
 mod internal_ui;
 mod keys;
 mod mounts;
@@ -9,24 +12,31 @@ mod node;
 mod openapi;
 mod remount;
 mod rotation;
+mod tools;
 mod tuning;
+mod web;
 
 pub(crate) use rotation::rotation_pass;
 
 use crate::{
     policy::PolicyStore,
     registry::{Registry, Served},
+    running::Running,
     state::Settings,
     token::TokenStore,
 };
+pub use about::{Host, LogLevel};
+pub(crate) use about::{note_version, time};
 use bailee_barrier::Barrier;
-use bailee_sdk::{Body, Engine, Error, Operation, Path, Reply, Request};
+use bailee_sdk::{Engine, Path};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
+pub(crate) use web::Web;
+pub use web::{Cors, PageHeaders};
 
 /// Serves the server's own paths. Policies and sync bring theirs themselves.
 pub(crate) struct System {
@@ -38,6 +48,10 @@ pub(crate) struct System {
     pub(crate) token: Arc<Served>,
     /// Engines that bring more paths below `sys/`.
     pub(crate) more: Vec<Arc<dyn Engine>>,
+    /// What browsers are told.
+    pub(crate) web: Arc<Web>,
+    /// Requests under way.
+    pub(crate) running: Arc<Running>,
     /// Mounts that were moved since the server was unsealed.
     pub(crate) moves: remount::Moves,
     /// The OpenAPI document for those who have no token, once someone asked for it.
@@ -68,33 +82,12 @@ impl System {
         paths.extend(keys::paths(self));
         paths.extend(rotation::paths(self));
         paths.extend(node::paths(self));
-        paths.push(
-            Path::new("metrics")
-                .on(
-                    Operation::Read,
-                    self,
-                    "All metrics in Prometheus' text format.",
-                    System::metrics,
-                )
-                .root_only(),
-        );
+        paths.extend(about::paths(self));
+        paths.extend(tools::paths(self));
+        paths.extend(catalog::paths(self));
+        paths.extend(web::paths(self));
         paths
     }
-}
-
-impl System {
-    async fn metrics(self: Arc<Self>, _request: Request<Metrics>) -> Result<Reply, Error> {
-        let content_type = "text/plain; version=0.0.4; charset=utf-8";
-        let bytes = (self.settings.render_metrics)().into_bytes();
-        Ok(Body::Raw { content_type, bytes }.into())
-    }
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct Metrics {
-    /// Only `prometheus` is known; it is the default.
-    #[serde(default, rename = "format")]
-    _format: Option<String>,
 }
 
 impl fmt::Debug for System {

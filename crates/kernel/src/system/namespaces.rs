@@ -6,8 +6,10 @@ use crate::{
     purge,
     registry::{self, NamespaceEntry, Place},
 };
-use bailee_crypto::random;
-use bailee_sdk::{Body, Error, Namespace, Operation, Path, Reply, Request, field::KeyValues};
+use bailee_crypto::{hash, random};
+use bailee_sdk::{
+    Body, Error, Namespace, Operation, Path, Reply, Request, Sensitive, field::KeyValues,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -20,7 +22,9 @@ const METADATA_MAX: usize = 64;
 /// Bytes that a name may have.
 const NAME_BYTES_MAX: usize = 255;
 /// Names that mean something else as the first part of a path.
-const RESERVED: [&str; 6] = ["root", "sys", "audit", "auth", "cubbyhole", "identity"];
+const RESERVED: [&str; 7] = ["root", "sys", "audit", "auth", "cubbyhole", "identity", "api-lock"];
+/// Letters and digits of the key that opens a locked namespace.
+const UNLOCK_KEY_LETTERS: usize = 24;
 
 pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
     vec![
@@ -29,6 +33,18 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
             system,
             "List the namespaces directly below this one.",
             System::list_namespaces,
+        ),
+        Path::new("namespaces/api-lock/lock/{path...?}").on(
+            Operation::Update,
+            system,
+            "Let nobody use a namespace and those in it.",
+            System::lock_namespace,
+        ),
+        Path::new("namespaces/api-lock/unlock/{path...?}").on(
+            Operation::Update,
+            system,
+            "Let a locked namespace be used again.",
+            System::unlock_namespace,
         ),
         Path::new("namespaces/{path...}")
             .on(Operation::Read, system, "Read a namespace.", System::read_namespace)
@@ -75,6 +91,24 @@ struct Patch {
     /// Texts under names; `null` removes one.
     #[serde(default)]
     custom_metadata: Map<String, Value>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Lock {
+    /// Path of the namespace, relative to this one; this one itself when it is empty.
+    #[serde(default)]
+    path: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Unlock {
+    /// Path of the namespace, relative to this one; this one itself when it is empty.
+    #[serde(default)]
+    path: String,
+    /// The key that locking was answered with; a root token needs none.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    unlock_key: Sensitive<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -146,6 +180,7 @@ impl System {
                     path,
                     custom_metadata,
                     deleting: false,
+                    lock: None,
                 }
             }
         };
@@ -159,15 +194,7 @@ impl System {
 
     async fn patch_namespace(self: Arc<Self>, request: Request<Patch>) -> Result<Reply, Error> {
         let path = full(&request.namespace, &request.input.path);
-        let places = self.registry.places();
-        let known = places.at(&path).ok_or_else(Error::not_found)?;
-        let known = known.entry.as_ref().ok_or_else(Error::not_found)?;
-        let parent = places.at(split(&path).0).ok_or_else(Error::not_found)?;
-        Changing::begin(&request.view, &parent.namespace).await?;
-        let mut entry = registry::namespace_entry(&request.view, &known.id)
-            .await?
-            .filter(|entry| !entry.deleting)
-            .ok_or_else(Error::not_found)?;
+        let mut entry = self.changing_namespace(&request, &path).await?;
         for (name, value) in &request.input.custom_metadata {
             match value {
                 Value::Null => {
@@ -189,6 +216,55 @@ impl System {
         }
         registry::put_namespace(&request.view, &entry);
         Ok(Reply::data(&shown_entry(&request.namespace, &entry)))
+    }
+
+    async fn lock_namespace(self: Arc<Self>, request: Request<Lock>) -> Result<Reply, Error> {
+        let path = full(&request.namespace, &request.input.path);
+        let mut entry = self.changing_namespace(&request, &path).await?;
+        if entry.lock.is_some() {
+            return Err(Error::invalid(format!("namespace {path:?} is already locked")));
+        }
+        let key = Sensitive::from(random::alphanumeric(UNLOCK_KEY_LETTERS).as_str());
+        entry.lock = Some(lock_of(&key));
+        registry::put_namespace(&request.view, &entry);
+        Ok(Reply::data(&json!({ "unlock_key": key.expose() })))
+    }
+
+    async fn unlock_namespace(self: Arc<Self>, request: Request<Unlock>) -> Result<Reply, Error> {
+        let path = full(&request.namespace, &request.input.path);
+        let mut entry = self.changing_namespace(&request, &path).await?;
+        let Some(lock) = entry.lock.take() else {
+            return Err(Error::invalid(format!("namespace {path:?} is not locked")));
+        };
+        let caller = request.caller.as_ref();
+        let is_root =
+            caller.is_some_and(|caller| caller.policies.iter().any(|name| name == "root"));
+        if !is_root && lock != lock_of(&request.input.unlock_key) {
+            return Err(Error::invalid("incorrect unlock key"));
+        }
+        registry::put_namespace(&request.view, &entry);
+        Ok(Reply::empty())
+    }
+
+    /// A namespace as storage has it, kept still until the batch lands.
+    async fn changing_namespace<I>(
+        &self,
+        request: &Request<I>,
+        path: &str,
+    ) -> Result<NamespaceEntry, Error> {
+        if path.trim_matches('/').is_empty() {
+            return Err(Error::invalid("the root namespace cannot be locked"));
+        }
+        let places = self.registry.places();
+        let known = places.at(path).and_then(|place| place.entry.as_ref());
+        let (Some(known), Some(parent)) = (known, places.at(split(path).0)) else {
+            return Err(Error::not_found());
+        };
+        Changing::begin(&request.view, &parent.namespace).await?;
+        registry::namespace_entry(&request.view, &known.id)
+            .await?
+            .filter(|entry| !entry.deleting)
+            .ok_or_else(Error::not_found)
     }
 
     /// Takes the namespace out of service with this batch; what it holds is removed after it.
@@ -228,7 +304,15 @@ impl System {
 }
 
 fn full(namespace: &Namespace, path: &str) -> String {
-    format!("{}{}/", namespace.path, path.trim_matches('/'))
+    match path.trim_matches('/') {
+        "" => namespace.path.clone(),
+        path => format!("{}{path}/", namespace.path),
+    }
+}
+
+/// What is stored of the key that opens a namespace.
+fn lock_of(key: &Sensitive<String>) -> String {
+    hex::encode(hash::sha256(key.expose().as_bytes()))
 }
 
 /// The path of the parent, and the name in it.
@@ -278,6 +362,6 @@ fn shown_entry(from: &Namespace, entry: &NamespaceEntry) -> Value {
         "uuid": entry.uuid,
         "custom_metadata": entry.custom_metadata,
         "tainted": false,
-        "locked": false,
+        "locked": entry.lock.is_some(),
     })
 }

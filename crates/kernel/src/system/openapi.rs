@@ -30,6 +30,9 @@ struct Describe {
     /// Names mounts by a parameter instead of their path.
     #[serde(default)]
     generic_mount_paths: Flag,
+    /// Kept as given: the document is the same for all readers.
+    #[serde(default, rename = "context")]
+    _context: Option<String>,
 }
 
 impl System {

@@ -235,8 +235,10 @@ async fn a_mount_can_be_tuned() {
     assert_eq!(refused(tune(r#"{"default_lease_ttl":"xyz"}"#).await).0, Code::InvalidRequest);
     tune(r#"{"default_lease_ttl":"system","max_lease_ttl":"system"}"#).await.unwrap();
     tune("{}").await.unwrap();
-    let text = refused(tune(r#"{"options":{"version":"2"}}"#).await).1;
-    assert!(text.contains("not supported yet"), "{text}");
+    let upgraded = tune(r#"{"options":{"version":"2"}}"#).await.unwrap();
+    assert!(upgraded.warnings[0].starts_with("Upgrading mount"), "{:?}", upgraded.warnings);
+    let text = refused(tune(r#"{"options":{"version":"1"}}"#).await).1;
+    assert_eq!(text, "cannot downgrade mount from version 2");
     let text = refused(world.write("sys/mounts/nope/tune", "{}").await).1;
     assert_eq!(text, "tune of path \"nope/\" failed: no mount entry found");
     let text = refused(world.read("sys/mounts/nope/tune").await).1;

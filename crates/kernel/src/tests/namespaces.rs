@@ -182,6 +182,7 @@ async fn nothing_is_mounted_over_a_namespace_that_is_not_routed_yet() {
         uuid: "u".to_owned(),
         custom_metadata: Default::default(),
         deleting: false,
+        lock: None,
     };
     registry::put_namespace(&view, &entry);
     mount::put_builtin(&view, &Namespace { id: entry.id.clone(), path: entry.path.clone() });

@@ -263,7 +263,12 @@ async fn metrics_need_a_token_and_are_outside_the_envelope() {
     let world = World::new().await;
     let outcome = world.core.handle(call(Operation::Read, "sys/metrics", "{}", None)).await;
     assert_eq!(refused(outcome).0, Code::PermissionDenied);
-    assert_eq!(world.read("sys/metrics").await.unwrap(), json!("# metrics\n"));
+    let input = r#"{"format":"prometheus"}"#;
+    let asked = call(Operation::Read, "sys/metrics", input, Some(&world.root));
+    assert_eq!(data(&world.core.handle(asked).await.unwrap()), json!("# metrics\n"));
+    let shown = world.read("sys/metrics").await.unwrap();
+    let shown: serde_json::Value = serde_json::from_str(shown.as_str().unwrap()).unwrap();
+    assert_eq!(shown["Gauges"], json!([]));
 }
 
 #[tokio::test]

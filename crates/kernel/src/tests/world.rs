@@ -1,14 +1,16 @@
 //! A server made for one test.
 
 use super::engine;
-use crate::{Answer, AuditDevice, Call, Content, Core, Initialize, Node, Parts, Settings};
+use crate::{
+    Answer, AuditDevice, Call, Content, Core, Host, Initialize, LogLevel, Node, Parts, Settings,
+};
 use async_trait::async_trait;
 use bailee_crypto::{Sensitive, SystemClock, random};
 use bailee_sdk::{Code, Error, Headers, Operation};
 use bailee_storage::{Backend, memory::Memory};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 pub(super) struct World {
@@ -27,6 +29,7 @@ pub(super) fn settings() -> Settings {
         max_lease_ttl: Duration::from_secs(2_764_800),
         api_addr: None,
         node: Node { storage_type: "inmem".to_owned(), ..Node::default() },
+        host: Arc::new(NoHost),
         render_metrics: Arc::new(|| "# metrics\n".to_owned()),
     }
 }
@@ -40,6 +43,31 @@ pub(super) fn core(backend: &Arc<dyn Backend>, audit: Vec<Arc<dyn AuditDevice>>)
         audit,
         settings: settings(),
     })
+}
+
+/// A process that knows nothing of its machine, and logs one part.
+struct NoHost;
+
+impl Host for NoHost {
+    fn info(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    fn configuration(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    fn log_levels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("core".to_owned(), "info".to_owned())])
+    }
+
+    fn set_log_level(&self, part: Option<&str>, _level: Option<LogLevel>) -> bool {
+        part.is_none_or(|part| part == "core")
+    }
+
+    fn reload(&self, part: &str) -> Option<Result<(), String>> {
+        (part == "tls").then_some(Ok(()))
+    }
 }
 
 impl World {

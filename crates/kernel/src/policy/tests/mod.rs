@@ -1,3 +1,5 @@
+mod explain;
+mod model;
 mod rights;
 mod sys;
 

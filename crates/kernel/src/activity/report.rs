@@ -1,0 +1,154 @@
+//! Counting what is stored.
+
+use super::{
+    month::Month,
+    record::{Activity, Sighting, sightings},
+};
+use bailee_sdk::{Error, Namespace};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Clients of a period, each once.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// By namespace path: its id, and its clients by mount.
+    namespaces: BTreeMap<String, Tally>,
+    /// Whether someone was seen at all.
+    pub(crate) is_empty: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    id: String,
+    clients: BTreeMap<String, bool>,
+    mounts: BTreeMap<(String, String), BTreeMap<String, bool>>,
+}
+
+/// Counts in the words of this API. Deliveries to clouds and certificates are not counted yet.
+fn counts<'a>(clients: impl Iterator<Item = &'a bool>) -> Value {
+    let (mut entities, mut others) = (0_u64, 0_u64);
+    for is_entity in clients {
+        if *is_entity { entities += 1 } else { others += 1 }
+    }
+    json!({
+        "clients": entities + others,
+        "entity_clients": entities,
+        "non_entity_clients": others,
+        "secret_syncs": 0,
+        "acme_clients": 0,
+    })
+}
+
+impl Report {
+    fn add(&mut self, namespace: &Namespace, sighting: Sighting) {
+        let tally = self.namespaces.entry(namespace.path.clone()).or_default();
+        tally.id.clone_from(&namespace.id);
+        let mount = (sighting.mount_path, sighting.mount_type);
+        tally.mounts.entry(mount).or_default().insert(sighting.client.clone(), sighting.entity);
+        tally.clients.insert(sighting.client, sighting.entity);
+        self.is_empty = false;
+    }
+
+    /// All namespaces together.
+    pub(crate) fn total(&self) -> Value {
+        counts(self.namespaces.values().flat_map(|tally| tally.clients.values()))
+    }
+
+    /// Each namespace, and each of its mounts.
+    pub(crate) fn by_namespace(&self) -> Value {
+        let shown = self.namespaces.iter().map(|(path, tally)| {
+            let mounts: Vec<Value> = tally
+                .mounts
+                .iter()
+                .map(|((path, kind), clients)| {
+                    json!({
+                        "mount_path": path,
+                        "mount_type": format!("{kind}/"),
+                        "counts": counts(clients.values()),
+                    })
+                })
+                .collect();
+            json!({
+                "namespace_id": tally.id,
+                "namespace_path": path,
+                "counts": counts(tally.clients.values()),
+                "mounts": mounts,
+            })
+        });
+        shown.collect()
+    }
+
+    /// The clients that another report does not have.
+    fn without(&self, known: &BTreeSet<(String, String)>) -> Value {
+        counts(self.namespaces.iter().flat_map(|(path, tally)| {
+            let is_new = |client: &&String| !known.contains(&(path.clone(), (*client).clone()));
+            tally
+                .clients
+                .iter()
+                .filter(move |(client, _)| is_new(client))
+                .map(|(_, is_entity)| is_entity)
+                .collect::<Vec<_>>()
+        }))
+    }
+
+    fn clients(&self) -> impl Iterator<Item = (String, String)> {
+        self.namespaces.iter().flat_map(|(path, tally)| {
+            tally.clients.keys().map(|client| (path.clone(), client.clone()))
+        })
+    }
+}
+
+/// The clients of some months in a namespace and those below: together, and month by month.
+pub(crate) async fn report(
+    activity: &Activity,
+    namespace: &Namespace,
+    months: &[Month],
+) -> Result<(Report, Vec<Value>), Error> {
+    let mut all = Report { is_empty: true, ..Report::default() };
+    let mut shown = Vec::new();
+    let mut known = BTreeSet::new();
+    let places = activity.registry.places();
+    for month in months {
+        let mut of_month = Report { is_empty: true, ..Report::default() };
+        let below = places.iter().filter(|place| place.namespace.path.starts_with(&namespace.path));
+        for place in below {
+            for sighting in sightings(&activity.barrier, &place.namespace, *month).await? {
+                all.add(&place.namespace, sighting.clone());
+                of_month.add(&place.namespace, sighting);
+            }
+        }
+        if of_month.is_empty {
+            continue;
+        }
+        shown.push(json!({
+            "timestamp": month.first(),
+            "counts": of_month.total(),
+            "namespaces": of_month.by_namespace(),
+            "new_clients": { "counts": of_month.without(&known) },
+        }));
+        known.extend(of_month.clients());
+    }
+    Ok((all, shown))
+}
+
+/// One client of one month, for programs that count otherwise.
+pub(crate) fn exported(
+    namespace: &Namespace,
+    sighting: &Sighting,
+    first: &str,
+) -> Map<String, Value> {
+    let kind = if sighting.entity { "entity" } else { "non-entity-token" };
+    [
+        ("client_id", sighting.client.as_str()),
+        ("client_type", kind),
+        ("namespace_id", namespace.id.as_str()),
+        ("namespace_path", namespace.path.as_str()),
+        ("mount_accessor", sighting.mount_accessor.as_str()),
+        ("mount_path", sighting.mount_path.as_str()),
+        ("mount_type", sighting.mount_type.as_str()),
+        ("client_first_used_time", first),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.into()))
+    .collect()
+}
