@@ -16,7 +16,7 @@ use bailee_server::{
 };
 use bailee_storage::{Backend, embedded::Embedded, memory::Memory};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// Time between two clean-ups of metrics.
@@ -83,6 +83,7 @@ pub async fn assemble(
             api_addr: environment.api_addr.clone().or_else(|| config.api_addr.clone()),
             node: node(config, environment),
             host: machine.clone(),
+            own_files: own_files(config),
             render_metrics: Arc::new(move || rendered.render()),
         },
     });
@@ -174,6 +175,19 @@ fn node(config: &Config, environment: &ServerEnvironment) -> Node {
         cluster_addr: cluster_addr.unwrap_or_default().replacen("http://", "https://", 1),
         storage_type: config.storage_type.clone(),
     }
+}
+
+/// Where the server keeps what is its own.
+fn own_files(config: &Config) -> Vec<PathBuf> {
+    let mut own = config.files.clone();
+    own.extend(config.pid_file.clone());
+    if let Storage::Embedded { path } = &config.storage {
+        own.push(path.clone());
+    }
+    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        own.extend([tls.certificate.clone(), tls.key.clone()]);
+    }
+    own
 }
 
 type Opened = (Arc<dyn Backend>, Option<Arc<Embedded>>);

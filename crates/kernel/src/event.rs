@@ -71,7 +71,17 @@ pub(crate) fn root_generated() {
 /// An audit device did not take a line.
 pub(crate) fn audit_failed(device: &str, error: &io::Error) {
     metrics::counter!("vault_audit_log_request_failure").increment(1);
-    tracing::error!(device, %error, "audit device failed");
+    tracing::debug!(device, %error, "audit line failed");
+}
+
+/// An audit device begins to fail.
+pub(crate) fn audit_device_fails(device: &str, error: &io::Error) {
+    tracing::error!(device, %error, "audit device fails");
+}
+
+/// An audit device works again.
+pub(crate) fn audit_device_works(device: &str) {
+    tracing::info!(device, "audit device works again");
 }
 
 /// A pass of background work did not get through; the next one begins anew.

@@ -3,7 +3,7 @@
 use crate::{
     Answer, Call, answer,
     audit::Trace,
-    event, help,
+    event, headers, help,
     kernel::Kernel,
     policy::{self, Acl, Rights, Verdict},
     registry::Place,
@@ -55,6 +55,9 @@ impl Kernel {
         let _running = self.running.enter(&call, now);
         let mut trace = Trace::new(&call, now);
         let admitted = self.admit(&call, &mut trace).await;
+        if let Ok(Admission::Run(admitted)) = &admitted {
+            trace.admitted(admitted);
+        }
         self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
         let outcome = match admitted {
             Ok(Admission::Run(admitted)) => self.run(&call, admitted).await,
@@ -327,6 +330,7 @@ impl Kernel {
         {
             token::complete_input(&target.path, &mut input, secret);
         }
+        let passed = &target.mounted.entry.config.passthrough_request_headers;
         Request {
             input,
             operation: call.operation,
@@ -339,7 +343,7 @@ impl Kernel {
             view: self.barrier.view(&target.mounted.prefix),
             changes,
             remote: call.remote.map(|remote| remote.ip()),
-            headers: call.headers.clone(),
+            headers: headers::passed(call, passed),
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use crate::{
     activity::{self, Activity, ActivityPaths},
-    audit::Broker,
+    audit::{AuditPaths, AuditStore, Broker},
     cubbyhole::Cubbyhole,
     event,
+    headers::WantedHeaders,
     identity::{IdentityPaths, IdentityStore},
     keyholders::Keyholders,
     mount,
     policy::{ExplainPaths, PasswordPaths, PolicyPaths, PolicyStore},
     purge,
+    quota::{QuotaPaths, QuotaStore},
     registry::{Kinds, Mounted, Registry, Served},
     running::Running,
     state::{Parts, Settings},
@@ -58,7 +60,9 @@ pub(crate) struct Kernel {
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) policies: Arc<PolicyStore>,
     pub(crate) keyholders: Arc<Keyholders>,
-    pub(crate) audit: Broker,
+    pub(crate) audit: Arc<Broker>,
+    pub(crate) quotas: Arc<QuotaStore>,
+    pub(crate) wanted_headers: WantedHeaders,
     pub(crate) cluster: Cluster,
     pub(crate) web: Arc<Web>,
     pub(crate) running: Arc<Running>,
@@ -105,6 +109,10 @@ impl Kernel {
         more.push(explain_paths);
         more.push(Arc::new(ActivityPaths::new(activity.clone())));
         more.push(Arc::new(WrappingPaths::new(tokens.clone())));
+        let audit = Arc::new(Broker::new(&barrier, &parts.audit, settings.version));
+        more.push(audit_paths(&barrier, &audit, parts).await?);
+        let quotas = Arc::new(QuotaStore::load(barrier.clone(), registry.clone()).await?);
+        more.push(Arc::new(QuotaPaths::new(quotas.clone())));
         more.extend(parts.system.iter().cloned());
         let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
         let (web, running) = (Web::load(&barrier).await?, Running::new());
@@ -130,7 +138,9 @@ impl Kernel {
             tokens,
             policies,
             keyholders,
-            audit: Broker::new(&barrier, &parts.audit),
+            audit,
+            quotas,
+            wanted_headers: WantedHeaders::default(),
             cluster,
             changed: watch::Sender::new(()),
             web,
@@ -183,6 +193,18 @@ pub(crate) fn found(view: &View, settings: &Settings) {
     };
     view.put(CLUSTER_KEY, &Cluster { name, id: random::uuid().to_string() });
     mount::put_builtin(view, &Namespace::root());
+}
+
+/// Starts the audit devices; what is served about them.
+async fn audit_paths(
+    barrier: &Arc<Barrier>,
+    audit: &Arc<Broker>,
+    parts: &Parts,
+) -> Result<Arc<AuditPaths>, Error> {
+    let own = &parts.settings.own_files;
+    let (barrier, audit, clock) = (barrier.clone(), audit.clone(), parts.clock.clone());
+    let store = AuditStore::load(barrier, audit, clock, own).await?;
+    Ok(Arc::new(AuditPaths::new(Arc::new(store))))
 }
 
 impl Settings {

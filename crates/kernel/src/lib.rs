@@ -13,6 +13,7 @@ mod call;
 mod cubbyhole;
 mod event;
 mod handle;
+mod headers;
 mod help;
 mod identity;
 mod kernel;
@@ -20,6 +21,7 @@ mod keyholders;
 mod mount;
 mod policy;
 mod purge;
+mod quota;
 mod registry;
 mod running;
 mod session;
@@ -33,8 +35,9 @@ mod wrapping;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditDevice, FileDevice};
+pub use audit::AuditDevice;
 pub use call::{Answer, Call, Content, Leased, Wrapped};
+pub use quota::{Allowance, Limited};
 pub use session::Session;
 pub use state::{Core, Initialize, Initialized, Node, Parts, Settings};
 pub use status::{Health, Leader, SealStatus};

@@ -6,6 +6,7 @@ use crate::{
     event,
     kernel::{self, Kernel},
     keyholders::{SHARE_BYTES_MAX, SHARE_BYTES_MIN, root_token},
+    quota::Limited,
     session::Session,
     status::{Health, Leader, SealStatus},
     system::{Cors, Host, PageHeaders},
@@ -24,6 +25,7 @@ use bailee_storage::Backend;
 use jiff::Timestamp;
 use std::{
     fmt,
+    path::PathBuf,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
@@ -49,7 +51,7 @@ pub struct Parts {
     pub kinds: Vec<EngineKind>,
     /// More paths below `sys/`.
     pub system: Vec<Arc<dyn Engine>>,
-    /// Where audit lines go; none for no audit.
+    /// Where audit lines go beside the devices that are enabled over the API.
     pub audit: Vec<Arc<dyn AuditDevice>>,
     /// Facts and limits.
     pub settings: Settings,
@@ -74,6 +76,8 @@ pub struct Settings {
     pub node: Node,
     /// The process and its machine.
     pub host: Arc<dyn Host>,
+    /// What belongs to the server itself: no audit device may write there.
+    pub own_files: Vec<PathBuf>,
     /// Writes all metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -179,6 +183,25 @@ impl Core {
                     Err(Error::internal(failed))
                 })
             }
+        }
+    }
+
+    /// Counts a request against the quotas, before anything else is done for it.
+    pub async fn limit(&self, call: &Call) -> Result<Limited, Error> {
+        match self.active() {
+            Some(active) => active.kernel.limit(call).await,
+            None => Ok(Limited::default()),
+        }
+    }
+
+    /// Names in lower case of the headers that [`Call::headers`] is to hold.
+    pub fn wanted_headers(&self) -> Arc<Vec<String>> {
+        match self.active() {
+            Some(active) => {
+                let kernel = &active.kernel;
+                kernel.wanted_headers.names(&kernel.registry, &kernel.audit)
+            }
+            None => Arc::default(),
         }
     }
 
@@ -371,6 +394,13 @@ impl Core {
             performance_standby: false,
             performance_standby_last_remote_wal: 0,
         })
+    }
+
+    /// Opens the places of audit lines anew, after files were moved away.
+    pub fn reopen_audit(&self) {
+        if let Some(active) = self.active() {
+            active.kernel.audit.reopen();
+        }
     }
 
     /// The open storage, or none while sealed: told anew at each change.

@@ -130,22 +130,47 @@ async fn api(
         token: token(&head.headers)?,
         wrap_ttl: wrap_ttl(&head.headers)?,
         remote: Some(remote),
-        headers: Headers::default(),
+        headers: wanted(core, &head.headers),
     };
-    if open::is_seal(&call.path) && head.method != Method::GET {
+    let limited = core.limit(&call).await?;
+    let mut reply = match limited.refused {
+        Some(refusal) => wire::failure(id, &refusal),
+        None => {
+            let outcome = run(core, call, &head.method).await;
+            outcome.unwrap_or_else(|error| wire::failure(id, &error))
+        }
+    };
+    drop(kept);
+    if let Some(allowance) = &limited.shown {
+        wire::show_allowance(&mut reply, allowance);
+    }
+    Ok(reply)
+}
+
+async fn run(core: &Arc<Core>, call: Call, method: &Method) -> Result<Reply, Error> {
+    if open::is_seal(&call.path) && method != Method::GET {
         core.seal(call).await?;
         return Ok(wire::empty(StatusCode::NO_CONTENT));
     }
     let is_bare = open::is_bare(&call.path);
-    let outcome = core.handle(call).await;
-    drop(kept);
-    match outcome {
+    match core.handle(call).await {
         Ok(answer) if is_bare => Ok(wire::bare(answer)),
         Err(error) if is_bare && error.code == Code::Unsupported => {
             Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]))
         }
         outcome => outcome.map(wire::answer),
     }
+}
+
+/// The headers that the kernel wants to see. Values that are not text are shown as far as they are.
+fn wanted(core: &Core, headers: &HeaderMap) -> Headers {
+    let mut found = Vec::new();
+    for name in core.wanted_headers().iter() {
+        for value in headers.get_all(name.as_str()) {
+            found.push((name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        }
+    }
+    if found.is_empty() { Headers::default() } else { Headers(Arc::new(found)) }
 }
 
 fn token(headers: &HeaderMap) -> Result<Option<Sensitive<String>>, Error> {

@@ -1,12 +1,12 @@
 //! The envelope: answers and errors as JSON that clients of this API know.
 
 use crate::{event, status::status};
-use bailee_kernel::{Answer, Content, Wrapped};
+use bailee_kernel::{Allowance, Answer, Content, Wrapped};
 use bailee_sdk::{Error, Json, request::Issued};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
 };
 use http_body_util::Full;
 use serde::Serialize;
@@ -107,6 +107,20 @@ pub(crate) fn failure(id: &str, error: &Error) -> Reply {
         event::failed(id, error);
     }
     errors(status, &error.messages)
+}
+
+/// Tells how much of a quota is left.
+pub(crate) fn show_allowance(reply: &mut Reply, allowance: &Allowance) {
+    let Allowance { limit, remaining, reset } = *allowance;
+    let reset = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+    let is_refused = reply.status() == StatusCode::TOO_MANY_REQUESTS;
+    let headers = reply.headers_mut();
+    headers.insert("x-ratelimit-limit", limit.into());
+    headers.insert("x-ratelimit-remaining", remaining.into());
+    headers.insert("x-ratelimit-reset", reset.into());
+    if is_refused {
+        headers.insert(RETRY_AFTER, reset.into());
+    }
 }
 
 /// Errors in the API's shape.

@@ -8,9 +8,15 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use bailee_crypto::Sensitive;
+use bailee_kernel::Core;
 use bailee_server::tls::Certificate;
 use clap::Args;
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -84,7 +90,11 @@ async fn serve(
     }
     let pid_file = config.pid_file.as_ref().map(PidFile::write).transpose()?;
     let (stop, stopping) = watch::channel(false);
-    let signals = tokio::spawn(follow_signals(stop, app.certificates().to_vec())?);
+    let signals = tokio::spawn(follow_signals(
+        stop,
+        Arc::downgrade(app.core()),
+        app.certificates().to_vec(),
+    )?);
     tracing::info!(addresses = ?app.addresses(), storage = ?config.storage, "server started");
     app.serve(stopping).await;
     signals.abort();
@@ -93,9 +103,11 @@ async fn serve(
     Ok(())
 }
 
-/// TERM and INT stop the server, a second one at once; HUP reads the certificates anew.
+/// TERM and INT stop the server, a second one at once; HUP reads the certificates anew and opens the
+/// audit files anew.
 fn follow_signals(
     stop: watch::Sender<bool>,
+    core: Weak<Core>,
     certificates: Vec<Arc<Certificate>>,
 ) -> Result<impl Future<Output = ()>> {
     let of = |kind| signal(kind).context("signals cannot be received");
@@ -109,6 +121,9 @@ fn follow_signals(
                 _ = int.recv() => {}
                 _ = hangup.recv() => {
                     reload(&certificates);
+                    if let Some(core) = core.upgrade() {
+                        core.reopen_audit();
+                    }
                     continue;
                 }
             }
@@ -142,7 +157,11 @@ fn configuration(arguments: &Server) -> Result<Config> {
         bail!("{} configuration files given; join them into one", files.len());
     };
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    config::parse(&text).map_err(|faults: Faults| anyhow::anyhow!("{}:\n{faults}", file.display()))
+    let parsed = config::parse(&text);
+    let mut config =
+        parsed.map_err(|faults: Faults| anyhow::anyhow!("{}:\n{faults}", file.display()))?;
+    config.files = files;
+    Ok(config)
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {

@@ -130,6 +130,7 @@ pub fn parse(text: &str) -> Result<Config, Faults> {
         log_level: log_level(&mut file, &mut faults),
         log_json: log_json(&mut file, &mut faults),
         pid_file: file.text("pid_file", &mut faults).map(PathBuf::from),
+        files: Vec::new(),
         sync: sync(&mut file, &mut faults),
         without_effect,
     };

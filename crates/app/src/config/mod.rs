@@ -40,6 +40,8 @@ pub struct Config {
     pub log_json: bool,
     /// File that holds the process id while the server runs.
     pub pid_file: Option<PathBuf>,
+    /// The files it was read from.
+    pub files: Vec<PathBuf>,
     /// Delivery to other places.
     pub sync: Sync,
     /// Settings that were read and have no effect, with their lines.
@@ -102,6 +104,7 @@ impl Config {
             log_level: "info".to_owned(),
             log_json: false,
             pid_file: None,
+            files: Vec::new(),
             sync: Sync::default(),
             without_effect: Vec::new(),
         }

@@ -1,9 +1,9 @@
 use super::world::{Recorder, World, call, refused};
-use crate::{AuditDevice, FileDevice};
+use crate::AuditDevice;
 use bailee_sdk::{Code, Namespace, Operation};
 use bailee_storage::memory::Memory;
 use serde_json::json;
-use std::{os::unix::fs::PermissionsExt, sync::Arc};
+use std::sync::Arc;
 
 async fn recorded() -> (World, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
@@ -132,23 +132,4 @@ async fn what_the_system_does_is_recorded_without_names() {
         (&last["type"], &last["auth"]["display_name"]),
         (&json!("response"), &json!("sync/a"))
     );
-}
-
-#[tokio::test]
-async fn the_file_device_appends_lines_that_only_its_owner_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("audit.log");
-    for round in 0..2 {
-        let device = FileDevice::open("file/", &path).await.unwrap();
-        device.write(format!("{{\"round\":{round}}}").as_bytes()).await.unwrap();
-    }
-    let text = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(text, "{\"round\":0}\n{\"round\":1}\n");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let device = FileDevice::open("file/", &path).await.unwrap();
-    std::fs::rename(&path, folder.path().join("audit.old")).unwrap();
-    device.reopen().await.unwrap();
-    device.write(b"{}").await.unwrap();
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
-    assert!(FileDevice::open("file/", &folder.path().join("no/audit.log")).await.is_err());
 }

@@ -4,13 +4,18 @@ use super::engine;
 use crate::{
     Answer, AuditDevice, Call, Content, Core, Host, Initialize, LogLevel, Node, Parts, Settings,
 };
-use async_trait::async_trait;
 use bailee_crypto::{Sensitive, SystemClock, random};
 use bailee_sdk::{Code, Error, Headers, Operation};
 use bailee_storage::{Backend, memory::Memory};
+use futures_util::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use zeroize::Zeroizing;
 
 pub(super) struct World {
@@ -30,6 +35,7 @@ pub(super) fn settings() -> Settings {
         api_addr: None,
         node: Node { storage_type: "inmem".to_owned(), ..Node::default() },
         host: Arc::new(NoHost),
+        own_files: Vec::new(),
         render_metrics: Arc::new(|| "# metrics\n".to_owned()),
     }
 }
@@ -177,18 +183,19 @@ pub(super) struct Recorder {
     pub(super) fails: Mutex<bool>,
 }
 
-#[async_trait]
 impl AuditDevice for Recorder {
     fn name(&self) -> &str {
         "recorder/"
     }
 
-    async fn write(&self, line: &[u8]) -> io::Result<()> {
-        if *self.fails.lock() {
-            return Err(io::Error::other("told to fail"));
-        }
-        self.lines.lock().push(serde_json::from_slice(line).unwrap());
-        Ok(())
+    fn write(&self, _time: SystemTime, line: &[u8]) -> BoxFuture<'static, io::Result<()>> {
+        let outcome = if *self.fails.lock() {
+            Err(io::Error::other("told to fail"))
+        } else {
+            self.lines.lock().push(serde_json::from_slice(line).unwrap());
+            Ok(())
+        };
+        std::future::ready(outcome).boxed()
     }
 }
 
