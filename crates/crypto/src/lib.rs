@@ -11,6 +11,7 @@ pub mod memory;
 pub mod password;
 pub mod random;
 pub mod sensitive;
+pub mod signing;
 
 pub use clock::{Clock, SystemClock};
 pub use sensitive::Sensitive;

@@ -6,7 +6,7 @@ use crate::{
     cubbyhole::Cubbyhole,
     event,
     headers::WantedHeaders,
-    identity::{IdentityPaths, IdentityStore},
+    identity::{self, IdentityPaths, IdentityStore},
     keyholders::Keyholders,
     mount,
     policy::{ExplainPaths, PasswordPaths, PolicyPaths, PolicyStore},
@@ -96,7 +96,8 @@ impl Kernel {
         let policies = Arc::new(PolicyStore::new(barrier.clone()));
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
-        let identity = IdentityPaths::new(policies.identity().clone(), registry.clone());
+        let (store, api_addr) = (policies.identity().clone(), settings.api_addr.clone());
+        let identity = IdentityPaths::new(store, registry.clone(), api_addr);
         let identity = Arc::new(Served::new(Arc::new(identity)));
         let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
         let keyholders = Arc::new(Keyholders::new(barrier.clone(), tokens.clone(), seal));
@@ -175,6 +176,9 @@ impl Kernel {
         tasks.spawn(until(stop.clone(), remove(parts)));
         tasks.spawn(until(stop.clone(), rotate(self.barrier.clone(), self.clock.clone())));
         tasks.spawn(until(stop.clone(), activity::record(self.activity.clone())));
+        let identity = self.policies.identity().clone();
+        let (registry, clock) = (self.registry.clone(), self.clock.clone());
+        tasks.spawn(until(stop.clone(), rotate_signers(identity, registry, clock)));
         tasks
     }
 }
@@ -244,6 +248,22 @@ async fn remove((barrier, registry, tokens, identity): Removal) {
             event::pass_failed("removal of disabled mounts", &error);
         }
         tokio::time::sleep(PURGE_PASS).await;
+    }
+}
+
+async fn rotate_signers(
+    identity: Arc<IdentityStore>,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+) {
+    loop {
+        for place in registry.places().iter() {
+            let pass = identity::rotation_pass(&identity, &place.namespace, clock.now());
+            if let Err(error) = pass.await {
+                event::pass_failed("rotation of signing keys", &error);
+            }
+        }
+        tokio::time::sleep(ROTATION_PASS).await;
     }
 }
 

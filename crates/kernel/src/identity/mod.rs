@@ -15,12 +15,14 @@ mod group_alias;
 mod login;
 mod lookup;
 mod merge;
+mod oidc;
 mod record;
 mod resolve;
 mod show;
 mod store;
 
 pub(crate) use login::LoggedIn;
+pub(crate) use oidc::rotation_pass;
 pub(crate) use resolve::Resolved;
 pub(crate) use store::IdentityStore;
 
@@ -36,6 +38,8 @@ use store::Place;
 pub(crate) struct IdentityPaths {
     store: Arc<IdentityStore>,
     registry: Arc<Registry>,
+    /// Address of this server for clients: whom tokens name as their issuer.
+    api_addr: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -60,13 +64,18 @@ impl Engine for IdentityPaths {
         paths.extend(self.group_paths());
         paths.extend(self.group_alias_paths());
         paths.extend(self.lookup_paths());
+        paths.extend(self.oidc_paths());
         paths
     }
 }
 
 impl IdentityPaths {
-    pub(crate) fn new(store: Arc<IdentityStore>, registry: Arc<Registry>) -> IdentityPaths {
-        IdentityPaths { store, registry }
+    pub(crate) fn new(
+        store: Arc<IdentityStore>,
+        registry: Arc<Registry>,
+        api_addr: Option<String>,
+    ) -> IdentityPaths {
+        IdentityPaths { store, registry, api_addr }
     }
 
     fn entity_paths(self: &Arc<Self>) -> Vec<Path> {

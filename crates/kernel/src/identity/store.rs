@@ -103,6 +103,11 @@ impl IdentityStore {
         Place { view, namespace: namespace.clone(), cache: self.cache.clone() }
     }
 
+    /// The same in a unit of work of its own.
+    pub(crate) fn fresh_place(&self, namespace: &Namespace) -> Place {
+        self.place(&self.barrier.view(""), namespace)
+    }
+
     /// What is known of an entity, from memory where nothing has changed; `None` when there is no
     /// such entity.
     pub(crate) async fn resolve(
@@ -114,7 +119,7 @@ impl IdentityStore {
             Ok(resolved) => return Ok(Some(resolved)),
             Err(ticket) => ticket,
         };
-        let place = self.place(&self.barrier.view(""), namespace);
+        let place = self.fresh_place(namespace);
         if let Some(entity) = place.entity(id).await? {
             let groups = place.groups_of(id).await?;
             let resolved = Arc::new(resolve::resolve(&place, &entity.value, groups).await?);
@@ -131,7 +136,7 @@ impl IdentityStore {
     /// How many entities a namespace has, at most [`LIST_MAX`].
     #[allow(dead_code, reason = "the counters of the system are about to ask it")]
     pub(crate) async fn count(&self, namespace: &Namespace) -> Result<usize, Error> {
-        let place = self.place(&self.barrier.view(""), namespace);
+        let place = self.fresh_place(namespace);
         Ok(place.view.list("entity/", "", LIST_MAX).await?.len())
     }
 
@@ -143,7 +148,7 @@ impl IdentityStore {
     ) -> Result<(), Error> {
         for kind in [Kind::Entity, Kind::Group] {
             loop {
-                let place = self.place(&self.barrier.view(""), namespace);
+                let place = self.fresh_place(namespace);
                 if !place.remove_aliases(kind, mount).await? {
                     break;
                 }

@@ -8,6 +8,7 @@ mod keyholders;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod oidc;
 mod pipeline;
 mod world;
 mod wrapping;
