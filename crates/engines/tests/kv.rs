@@ -767,3 +767,65 @@ async fn a_secret_as_deep_as_a_body_may_be_is_patched_and_its_names_are_shown() 
         assert!(String::from_utf8_lossy(bytes.bytes()).contains(shown), "{path}");
     }
 }
+
+#[tokio::test]
+async fn all_below_a_folder_is_scanned_in_pages() {
+    let kv = store().await;
+    for secret in ["a", "dir/b", "dir/sub/c", "dir-x", "gone"] {
+        kv.put(secret, json!({"v": 1})).await;
+    }
+    kv.delete("data/gone").await.unwrap();
+    let scan = async |path: &str, input: Value| {
+        data(&kv.call(Operation::Scan, path, input).await.unwrap())["keys"].clone()
+    };
+    let all = json!(["a", "dir-x", "dir/b", "dir/sub/c", "gone"]);
+    assert_eq!(scan("metadata/", json!({})).await, all);
+    assert_eq!(scan("metadata/dir", json!({})).await, json!(["b", "sub/c"]));
+    let page = json!({"after": "dir/b", "limit": 1});
+    assert_eq!(scan("metadata/", page).await, json!(["dir/sub/c"]));
+    let alive = json!({"exclude_deleted": true, "after": "dir/sub"});
+    assert_eq!(scan("metadata/", alive).await, json!(["dir/sub/c"]));
+    let outcome = kv.call(Operation::Scan, "metadata/none/", json!({})).await;
+    assert_eq!(failure(outcome).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_list_tells_on_demand_what_is_known_of_each_secret() {
+    let kv = store().await;
+    kv.put("a", json!({"v": 1})).await;
+    kv.put("dir/b", json!({"v": 1})).await;
+    kv.update("metadata/a", json!({"custom_metadata": {"owner": "ops"}})).await.unwrap();
+    let list = data(&kv.call(Operation::List, "detailed-metadata/", json!({})).await.unwrap());
+    assert_eq!(list["keys"], json!(["a", "dir/"]));
+    assert_eq!(list["key_info"], json!({ "a": kv.show("metadata/a").await }));
+    assert_eq!(list["key_info"]["a"]["custom_metadata"], json!({"owner": "ops"}));
+    let scan = data(&kv.call(Operation::Scan, "detailed-metadata/", json!({})).await.unwrap());
+    assert_eq!(scan["keys"], json!(["a", "dir/b"]));
+    assert_eq!(scan["key_info"]["dir/b"], kv.show("metadata/dir/b").await);
+    let outcome = kv.call(Operation::List, "detailed-metadata/none", json!({})).await;
+    assert_eq!(failure(outcome).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn metadata_tell_who_did_what() {
+    let kv = store().await;
+    kv.put("a", json!({"v": 1})).await;
+    kv.put("a", json!({"v": 2})).await;
+    kv.patch("data/a", json!({"data": {"w": 1}})).await.unwrap();
+    kv.update("delete/a", json!({"versions": [1, 2]})).await.unwrap();
+    kv.update("undelete/a", json!({"versions": [2]})).await.unwrap();
+    let shown = kv.show("metadata/a").await;
+    let versions = &shown["versions"];
+    let operation = |by: &Value| {
+        assert!(by.is_null() || by["actor"] == "test" && by["client_id"].is_string(), "{by}");
+        by["operation"].as_str().map(str::to_owned)
+    };
+    for (number, created, deleted) in
+        [("1", "create", Some("delete")), ("2", "update", None), ("3", "patch", None)]
+    {
+        assert_eq!(operation(&versions[number]["created_by"]).as_deref(), Some(created));
+        assert_eq!(operation(&versions[number]["deleted_by"]).as_deref(), deleted);
+    }
+    assert_eq!(operation(&shown["last_updated_by"]).as_deref(), Some("undelete"));
+    assert!(!shown.to_string().contains("test-accessor"), "{shown}");
+}

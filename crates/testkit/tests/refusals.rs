@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Endpoints that need no token. A new one is added here by a person who thought about it.
-const OPEN: &[&str] = &[];
+const OPEN: &[&str] = &["auth/approle/login", "auth/userpass/login/{username}"];
 
 /// An operation of an endpoint.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use super::{
     Kv,
+    attribution::{self, Done},
     config::Config,
     input::present,
     store::{self, Entry, Place},
@@ -70,7 +71,8 @@ pub(super) async fn write(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
     let config = Config::of(&request.view).await?;
     let entry = place.entry().await?.unwrap_or_else(|| Entry::new(request.now));
     may_write(&config, &entry, cas)?;
-    store_version(&request, &place, &config, entry, value).await
+    let operation = if entry.current == 0 { "create" } else { "update" };
+    store_version(&request, &place, &config, entry, value, operation).await
 }
 
 /// Merges by RFC 7396: null removes a field, objects merge, everything else replaces.
@@ -94,7 +96,7 @@ pub(super) async fn patch(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
     let patch = patch.map_err(|_| Error::invalid("data is not JSON"))?;
     merge(&mut merged, patch);
     let value = Zeroizing::new(merged.to_string().into_bytes());
-    store_version(&request, &place, &config, found.entry, value).await
+    store_version(&request, &place, &config, found.entry, value, "patch").await
 }
 
 /// The secret to delete.
@@ -117,6 +119,7 @@ pub(super) async fn delete(_: Arc<Kv>, request: Request<DeleteData>) -> Result<R
     }
     entry.updated = to_millis(request.now);
     place.put_entry(&entry).await?;
+    attribution::note(&request, &place, "delete", Done::Deleted(&[current])).await?;
     request.changed(&request.input.path);
     Ok(Reply::empty())
 }
@@ -141,13 +144,15 @@ async fn store_version(
     config: &Config,
     mut entry: Entry,
     value: Zeroizing<Vec<u8>>,
+    operation: &str,
 ) -> Result<Reply, Error> {
     let (number, pruned) = entry.add_version(config, request.now);
     place.put_value(number, value)?;
-    for old in pruned {
-        place.delete_value(old);
+    for old in &pruned {
+        place.delete_value(*old);
     }
     place.put_entry(&entry).await?;
+    attribution::note(request, place, operation, Done::Created(number, &pruned)).await?;
     request.changed(place.path());
     let version = entry.versions.get(&number).cloned().unwrap_or_default();
     Ok(Reply::data(&entry.shown(number, &version)))

@@ -1,18 +1,16 @@
-//! `metadata/`: a secret's settings and versions, and the names of secrets.
+//! `metadata/`: a secret's settings and versions.
 
 use super::{
     Kv,
+    attribution::{self, Done},
     config::checked_max_versions,
     input::{DeleteAfterInput, present},
-    store::{Entry, Place, names},
+    store::{Entry, Place},
 };
-use crate::{
-    listing::{self, Page},
-    time::time_text,
-};
+use crate::time::time_text;
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::{
-    Error, Names, Reply, Request,
+    Error, Reply, Request,
     field::{Flag, Integer},
 };
 use schemars::JsonSchema;
@@ -39,25 +37,36 @@ pub(super) async fn read(_: Arc<Kv>, request: Request<OneSecret>) -> Result<Repl
     if path.is_empty() || path.ends_with('/') {
         return Err(Error::not_found());
     }
-    let entry = Place::of(&request.view, path)?.entry().await?.ok_or_else(Error::not_found)?;
+    let shown = shown(&Place::of(&request.view, path)?).await?;
+    Ok(Reply::data(&shown.ok_or_else(Error::not_found)?))
+}
+
+/// All that is known of a secret beside its values; `None` when there is none.
+pub(super) async fn shown(place: &Place<'_>) -> Result<Option<Value>, Error> {
+    let Some(entry) = place.entry().await? else { return Ok(None) };
+    let attributions = place.attributions().await?;
     let versions: Map<String, Value> = entry
         .versions
         .iter()
         .map(|(number, version)| {
+            let by = attributions.versions.get(number);
             let shown = json!({
+                "created_by": by.map(|by| &by.created),
                 "created_time": time_text(version.created),
+                "deleted_by": by.map(|by| &by.deleted),
                 "deletion_time": version.deleted.map(time_text).unwrap_or_default(),
                 "destroyed": version.destroyed,
             });
             (number.to_string(), shown)
         })
         .collect();
-    Ok(Reply::data(&json!({
+    Ok(Some(json!({
         "cas_required": entry.cas_required,
         "created_time": time_text(entry.created),
         "current_version": entry.current,
         "custom_metadata": entry.shown_custom(),
         "delete_version_after": entry.delete_after.text(),
+        "last_updated_by": attributions.updated,
         "max_versions": entry.max_versions,
         "oldest_version": entry.oldest,
         "updated_time": time_text(entry.updated),
@@ -121,9 +130,12 @@ pub(super) async fn write(_: Arc<Kv>, request: Request<WriteMetadata>) -> Result
         return Ok(Reply::empty());
     }
     place.lock().await;
-    let mut entry = place.entry().await?.unwrap_or_else(|| Entry::new(request.now));
+    let found = place.entry().await?;
+    let operation = if found.is_some() { "update" } else { "create" };
+    let mut entry = found.unwrap_or_else(|| Entry::new(request.now));
     request.input.apply(&mut entry, false, request.now)?;
     place.put_entry(&entry).await?;
+    attribution::note(&request, &place, operation, Done::Other).await?;
     Ok(Reply::empty())
 }
 
@@ -136,6 +148,7 @@ pub(super) async fn patch(_: Arc<Kv>, request: Request<WriteMetadata>) -> Result
     }
     request.input.apply(&mut entry, true, request.now)?;
     place.put_entry(&entry).await?;
+    attribution::note(&request, &place, "patch", Done::Other).await?;
     Ok(Reply::empty())
 }
 
@@ -151,61 +164,6 @@ pub(super) async fn delete(_: Arc<Kv>, request: Request<OneSecret>) -> Result<Re
     place.delete_entry().await?;
     request.changed(&request.input.path);
     Ok(Reply::empty())
-}
-
-/// Which names to list.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListMetadata {
-    /// Path of the secret, or of a folder to list.
-    #[serde(default)]
-    path: String,
-    /// Name after which the list begins.
-    #[serde(default)]
-    after: String,
-    /// Names to give at most; 0 for all.
-    #[serde(default)]
-    limit: Integer,
-    /// Whether to leave out secrets whose newest version is deleted or destroyed.
-    #[serde(default)]
-    exclude_deleted: Flag,
-}
-
-pub(super) async fn list(_: Arc<Kv>, request: Request<ListMetadata>) -> Result<Reply, Error> {
-    let ListMetadata { path, after, limit, exclude_deleted } = &request.input;
-    let folder = listing::folder(path);
-    let page = Page::new(after, *limit);
-    let names = names(&request.view);
-    let keys = if exclude_deleted.0 {
-        list_alive(&names, &folder, &page, request.now).await?
-    } else {
-        names.list(&folder, page.after, page.limit).await?
-    };
-    Reply::keys(&keys)
-}
-
-async fn list_alive(
-    names: &Names,
-    folder: &str,
-    page: &Page<'_>,
-    now: SystemTime,
-) -> Result<Vec<String>, Error> {
-    let mut alive = Vec::new();
-    // At once: a large folder is read whole each time it is asked for.
-    for name in names.list(folder, page.after, usize::MAX).await? {
-        if name.ends_with('/') || is_alive(names, &format!("{folder}{name}"), now).await? {
-            alive.push(name);
-        }
-        if alive.len() == page.limit {
-            break;
-        }
-    }
-    Ok(alive)
-}
-
-/// A secret without any version has nothing that was deleted.
-async fn is_alive(names: &Names, path: &str, now: SystemTime) -> Result<bool, Error> {
-    let entry: Option<Entry> = names.get(path).await?;
-    Ok(entry.is_some_and(|entry| entry.version(0).is_none_or(|(_, newest)| newest.is_alive(now))))
 }
 
 /// Null removes a pair, or all of them.

@@ -5,9 +5,11 @@
 //! one value, whose bytes are passed on as they were stored. Version 1 stores the same for a secret
 //! of one version, so that a mount can be tuned from 1 to 2 without anything to convert.
 
+mod attribution;
 mod config;
 mod data;
 mod input;
+mod list;
 mod metadata;
 mod store;
 mod subkeys;
@@ -17,7 +19,7 @@ mod versions;
 
 use bailee_sdk::{
     Engine, EngineKind, Error,
-    Operation::{Delete, List, Patch, Read, Update},
+    Operation::{Delete, List, Patch, Read, Scan, Update},
     Path,
     engine::Class,
 };
@@ -82,8 +84,17 @@ impl Engine for Kv {
                 .on(Update, &self, "Change the settings of a secret", metadata::write)
                 .on(Patch, &self, "Merge into the settings of a secret", metadata::patch)
                 .on(Delete, &self, "Remove a secret with all its versions", metadata::delete)
-                .on(List, &self, "List the names in a folder", metadata::list)
+                .on(List, &self, "List the names in a folder", list::list)
+                .on(Scan, &self, "List the paths of all secrets below a folder", list::list)
                 .exists(&self, data::exists),
+            Path::new("detailed-metadata/{path...?}")
+                .on(List, &self, "List a folder with what is known of each secret", list::details)
+                .on(
+                    Scan,
+                    &self,
+                    "List all secrets below a folder with what is known of each",
+                    list::details,
+                ),
             Path::new("delete/{path...}").leaves_only().on(
                 Update,
                 &self,
@@ -114,7 +125,8 @@ impl Engine for Kv {
                 .on(Update, &self, "Explain the paths of a versioned store", unversioned::explain)
                 .on(Patch, &self, "Explain the paths of a versioned store", unversioned::explain)
                 .on(Delete, &self, "Explain the paths of a versioned store", unversioned::explain)
-                .on(List, &self, "Explain the paths of a versioned store", unversioned::explain),
+                .on(List, &self, "Explain the paths of a versioned store", unversioned::explain)
+                .on(Scan, &self, "Explain the paths of a versioned store", unversioned::explain),
         ]
     }
 }

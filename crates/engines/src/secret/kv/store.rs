@@ -1,6 +1,9 @@
 //! What is stored of a secret, and where.
 
-use super::{SECRET_BYTES_MAX, VERSIONS_DEFAULT, VERSIONS_MAX, config::Config, input::DeleteAfter};
+use super::{
+    SECRET_BYTES_MAX, VERSIONS_DEFAULT, VERSIONS_MAX, attribution::Attributions, config::Config,
+    input::DeleteAfter,
+};
 use crate::time::time_text;
 use bailee_crypto::clock::{from_millis, to_millis};
 use bailee_sdk::{Code, Error, Names, View};
@@ -160,9 +163,24 @@ impl<'a> Place<'a> {
         Ok(self.names.put(self.path, entry).await?)
     }
 
+    /// Removes the entry, and what is kept beside it.
     pub(super) async fn delete_entry(&self) -> Result<(), Error> {
         self.names.delete(self.path).await?;
+        self.view.delete(&self.attributions_key());
         Ok(())
+    }
+
+    /// Who changed it.
+    pub(super) async fn attributions(&self) -> Result<Attributions, Error> {
+        Ok(self.view.get(&self.attributions_key()).await?.unwrap_or_default())
+    }
+
+    pub(super) fn put_attributions(&self, attributions: &Attributions) {
+        self.view.put(&self.attributions_key(), attributions);
+    }
+
+    fn attributions_key(&self) -> String {
+        format!("by/{}", self.id)
     }
 
     /// The JSON of a version.

@@ -2,6 +2,7 @@
 
 use super::{
     Kv,
+    attribution::{self, Done},
     input::VersionNumbers,
     store::{Place, Version},
 };
@@ -23,7 +24,7 @@ pub(super) struct SomeVersions {
 
 pub(super) async fn delete(_: Arc<Kv>, request: Request<SomeVersions>) -> Result<Reply, Error> {
     check_named(&request, "No version number provided")?;
-    change(&request, |version, now| {
+    change(&request, "delete", |version, now| {
         let alive = version.is_alive(now);
         if alive {
             version.deleted = Some(to_millis(now));
@@ -35,12 +36,14 @@ pub(super) async fn delete(_: Arc<Kv>, request: Request<SomeVersions>) -> Result
 
 pub(super) async fn undelete(_: Arc<Kv>, request: Request<SomeVersions>) -> Result<Reply, Error> {
     check_named(&request, "No version number provided")?;
-    change(&request, |version, _| !version.destroyed && version.deleted.take().is_some()).await
+    let restore = |version: &mut Version, _| !version.destroyed && version.deleted.take().is_some();
+    change(&request, "undelete", restore).await
 }
 
 pub(super) async fn destroy(_: Arc<Kv>, request: Request<SomeVersions>) -> Result<Reply, Error> {
     check_named(&request, "no version number provided")?;
-    change(&request, |version, _| !std::mem::replace(&mut version.destroyed, true)).await
+    let destroy = |version: &mut Version, _| !std::mem::replace(&mut version.destroyed, true);
+    change(&request, "destroy", destroy).await
 }
 
 fn check_named(request: &Request<SomeVersions>, message: &str) -> Result<(), Error> {
@@ -51,25 +54,32 @@ fn check_named(request: &Request<SomeVersions>, message: &str) -> Result<(), Err
 /// named; the values of destroyed ones go with it.
 async fn change(
     request: &Request<SomeVersions>,
+    operation: &str,
     change: impl Fn(&mut Version, SystemTime) -> bool,
 ) -> Result<Reply, Error> {
     let place = Place::of(&request.view, &request.input.path)?;
     place.lock().await;
     let Some(mut entry) = place.entry().await? else { return Ok(Reply::empty()) };
-    let mut changed = false;
+    let mut changed = Vec::new();
     for number in &request.input.versions.0 {
         if let Some(version) = entry.versions.get_mut(number)
             && change(version, request.now)
         {
-            changed = true;
+            changed.push(*number);
             if version.destroyed {
                 place.delete_value(*number);
             }
         }
     }
-    if changed {
+    if !changed.is_empty() {
         entry.updated = to_millis(request.now);
         place.put_entry(&entry).await?;
+        let done = match operation {
+            "delete" => Done::Deleted(&changed),
+            "undelete" => Done::Restored(&changed),
+            _ => Done::Other,
+        };
+        attribution::note(request, &place, operation, done).await?;
         request.changed(&request.input.path);
     }
     Ok(Reply::empty())
