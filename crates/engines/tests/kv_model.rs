@@ -111,9 +111,22 @@ fn deleted(state: State) -> State {
     if state == State::Alive { State::Deleted } else { state }
 }
 
-async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut kv = EngineHarness::mount(&kv::kind(), &[("version", "2")]).await;
+/// What was done to the secret while the mount was of version 1: written or deleted.
+async fn run(before: Vec<bool>, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let kv = EngineHarness::mount(&kv::kind(), &[("version", "1")]).await;
     let mut model = Model::default();
+    for (turn, writes) in before.into_iter().enumerate() {
+        model.secret = None;
+        if writes {
+            let value = json!({ "before": turn });
+            kv.call(Operation::Update, "s", value.clone()).await.unwrap();
+            model.write(value);
+        } else {
+            kv.call(Operation::Delete, "s", json!({})).await.unwrap();
+        }
+    }
+    let mut kv = kv.tuned(&kv::kind(), &[("version", "2")]);
+    compare(&kv, &model).await?;
     for (turn, step) in steps.into_iter().enumerate() {
         let value = json!({ "turn": turn });
         match step {
@@ -233,9 +246,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_of_requests_leaves_what_the_model_says(steps in steps()) {
+    fn any_sequence_of_requests_leaves_what_the_model_says(
+        before in vec(any::<bool>(), 0..4),
+        steps in steps(),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(run(steps))?;
+        runtime.block_on(run(before, steps))?;
     }
 }
 

@@ -10,6 +10,7 @@ mod environment;
 mod ports;
 mod server;
 mod waiting;
+mod watch;
 
 pub use api::{Answer, Api, Ask};
 pub use build::{binary, workspace};
@@ -18,6 +19,7 @@ pub use environment::{is_slow, other_client, python};
 pub use ports::free_port;
 pub use server::{Options, Storage, TestServer};
 pub use waiting::{eventually, eventually_some};
+pub use watch::{Watch, files};
 
 /// Repeatable random numbers for seeded runs (xorshift).
 #[derive(Clone, Debug)]

@@ -1,20 +1,12 @@
 //! Secrets that were put in are searched for everywhere they must not come out.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_fake_clouds::{FakeAws, aws::Fault};
-use bailee_testkit::{Answer, Api, Ask, Options, Sync, TestServer};
-use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+use bailee_testkit::{Api, Ask, Options, Sync, TestServer, Watch, files};
 use rustix::process::Signal;
 use serde_json::json;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 /// A secret's value, the beginning of its name, credentials: nowhere but where they belong.
 const VALUE: &str = "canary-value-8c1f7e5a";
@@ -22,44 +14,6 @@ const NAME: &str = "canary-name-51d0b3c7";
 const KEY_ID: &str = "AKIACANARY2E8B41D9F0";
 const KEY: &str = "canary-credential-77aa02c9";
 const FIELD: &str = "canary-field-19be44d2";
-
-struct Watch {
-    found: Vec<String>,
-}
-
-impl Watch {
-    fn search(&mut self, place: &str, bytes: &[u8], words: &[&str]) {
-        let spelled = words.iter().flat_map(|word| spellings(word));
-        for word in spelled {
-            let hit = bytes.windows(word.len()).position(|window| window == word.as_bytes());
-            if let Some(at) = hit {
-                let around = &bytes[at.saturating_sub(60)..(at + word.len() + 20).min(bytes.len())];
-                let around = String::from_utf8_lossy(around).into_owned();
-                self.found.push(format!("{word} in {place}: …{around}…"));
-            }
-        }
-    }
-
-    fn answer(&mut self, answer: &Answer, words: &[&str]) {
-        self.search(&format!("{answer:?}"), &answer.body, words);
-    }
-}
-
-/// A word as it is, and as formatting and encoding would leave it.
-fn spellings(word: &str) -> [String; 4] {
-    let numbers: Vec<String> = word.bytes().map(|byte| byte.to_string()).collect();
-    let base64 = BASE64_STANDARD_NO_PAD.encode(&word[..word.len() / 3 * 3]);
-    [word.to_owned(), numbers.join(", "), hex::encode(word), base64]
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
 
 /// Requests that go wrong with the canary in them. Their answers must not repeat it.
 async fn provoke(api: &Api, watch: &mut Watch) {
@@ -112,7 +66,7 @@ async fn a_canary_appears_nowhere_but_in_answers_that_are_asked_for_it() {
     let mut server = TestServer::start_with(options).await;
     server.sync().activate().await;
     let (api, sync) = (server.api().clone(), server.sync());
-    let mut watch = Watch { found: Vec::new() };
+    let mut watch = Watch::default();
 
     // The way it is meant.
     let path = format!("{NAME}/app");
@@ -178,7 +132,7 @@ async fn a_canary_appears_nowhere_but_in_answers_that_are_asked_for_it() {
     }
 
     // What is at rest: names are hidden too. The write-ahead log is part of it.
-    watch_storage(&server, &mut watch, &private);
+    watch.storage(&server, &private);
 
     // It crashes, and leaves no core behind.
     server.signal(Signal::ABORT);
@@ -187,18 +141,9 @@ async fn a_canary_appears_nowhere_but_in_answers_that_are_asked_for_it() {
         file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core"))
     });
     assert_eq!(core, None, "a core file was written");
-    watch_storage(&server, &mut watch, &private);
+    watch.storage(&server, &private);
     let log = server.log();
     assert!(log.contains("secret delivered"), "the log tells what was done:\n{log}");
     watch.search("the log", log.as_bytes(), &private);
     assert!(watch.found.is_empty(), "{}", watch.found.join("\n"));
-}
-
-fn watch_storage(server: &TestServer, watch: &mut Watch, private: &[&str]) {
-    let stored = files(&server.storage());
-    assert!(!stored.is_empty());
-    for file in stored {
-        let bytes = fs::read(&file).unwrap_or_default();
-        watch.search(&format!("storage {}", file.display()), &bytes, private);
-    }
 }
