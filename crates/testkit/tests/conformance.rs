@@ -69,3 +69,8 @@ fn tokens_are_as_recorded() {
 fn mounts_are_as_recorded() {
     compare("mounts", 81);
 }
+
+#[test]
+fn audit_devices_are_as_recorded() {
+    compare("audit", 36);
+}

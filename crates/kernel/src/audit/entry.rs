@@ -140,7 +140,7 @@ fn put_token(auth: &mut Fields, token: &Token, identity_policies: &[String], has
     if !identity_policies.is_empty() {
         put(auth, "identity_policies", json!(identity_policies));
     }
-    put(auth, "token_type", "service");
+    put(auth, "token_type", token.kind.name());
     put(auth, "token_issue_time", time(token.created));
     if !token.creation_ttl.is_zero() {
         put(auth, "token_ttl", token.creation_ttl.as_secs());

@@ -67,7 +67,7 @@ impl FileSink {
         known.as_ref().map(check_kind).transpose()?;
         let is_plain = known.as_ref().is_none_or(Metadata::is_file);
         // A pipe without a reader is refused instead of waited for, and links were followed above.
-        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits();
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits();
         let flags = i32::try_from(flags).map_err(io::Error::other)?;
         let mut file = OpenOptions::new()
             .append(true)

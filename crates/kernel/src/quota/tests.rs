@@ -1,12 +1,8 @@
-use super::{
-    limiter::Limiter,
-    rules::{Active, Rule, Rules},
-};
+use super::limiter::Limiter;
 use proptest::prelude::*;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -111,42 +107,4 @@ fn an_address_counts_once_in_either_form() {
     let four = Ipv4Addr::new(10, 0, 0, 1);
     assert!(limiter.take(four.into(), at(0)).0);
     assert!(!limiter.take(four.to_ipv6_mapped().into(), at(0)).0);
-}
-
-#[test]
-fn rules_for_a_mount_stay_apart() {
-    let rule = |name: &str, path: &str| {
-        Arc::new(Active::new(Rule {
-            name: name.to_owned(),
-            namespace_id: "root".to_owned(),
-            mount_uuid: Some("m".to_owned()),
-            path: path.to_owned(),
-            role: String::new(),
-            rate: 1.0,
-            interval: 1000,
-            block_interval: 0,
-            inheritable: false,
-        }))
-    };
-    let rules = [rule("whole", ""), rule("all", "a*"), rule("some", "a/b*"), rule("one", "a/b/c")];
-    let rules = Rules::new(rules);
-    assert_eq!(rules.len(), 4);
-    let places = crate::registry::Places::default();
-    let place = crate::registry::Place {
-        namespace: Arc::new(bailee_sdk::Namespace::root()),
-        entry: None,
-        mounts: Default::default(),
-        disabling: Vec::new(),
-        secrets: Default::default(),
-    };
-    let found = |path: &str| {
-        let active = rules.select(&places, &place, Some(("m", path)), None);
-        active.map(|active| active.rule.name.clone())
-    };
-    assert_eq!(found("x").as_deref(), Some("whole"));
-    assert_eq!(found("a/x").as_deref(), Some("all"));
-    assert_eq!(found("a/b/x").as_deref(), Some("some"));
-    assert_eq!(found("a/b/c").as_deref(), Some("one"));
-    assert_eq!(found("a/b/c/").as_deref(), Some("one"));
-    assert!(rules.select(&places, &place, Some(("other", "x")), None).is_none());
 }

@@ -1,6 +1,7 @@
 //! The kernel as a whole, through its public face, with engines of its own making.
 
 mod auditing;
+mod devices;
 mod engine;
 mod faults;
 mod identity;
@@ -10,5 +11,6 @@ mod mounts;
 mod namespaces;
 mod oidc;
 mod pipeline;
+mod quotas;
 mod world;
 mod wrapping;
