@@ -84,6 +84,7 @@ pub async fn assemble(
             node: node(config, environment),
             host: machine.clone(),
             own_files: own_files(config),
+            scratch: scratch(&config.storage),
             render_metrics: Arc::new(move || rendered.render()),
         },
     });
@@ -162,6 +163,14 @@ async fn stop_delivering(delivering: JoinHandle<()>) {
     const PATIENCE: Duration = Duration::from_secs(10);
     // Sealing ended the session; what was cut off is dirty still and goes out after the next start.
     drop(tokio::time::timeout(PATIENCE, delivering).await);
+}
+
+/// Scratch files lie where the data lies: there is room, and it is private.
+fn scratch(storage: &Storage) -> PathBuf {
+    match storage {
+        Storage::Embedded { path } => path.clone(),
+        Storage::Memory => std::env::temp_dir(),
+    }
 }
 
 /// What is told about this node: as configured, else by the machine's name.

@@ -16,7 +16,7 @@ use std::{
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Where the keyring is kept, sealed under the root key.
-pub(crate) const KEYRING_KEY: &str = "core/keyring";
+pub const KEYRING_KEY: &str = "core/keyring";
 
 /// Where the root key is kept, sealed under the keyring: for rotations, which nobody gives shares for.
 pub(crate) const ROOT_KEY: &str = "core/root-key";

@@ -10,13 +10,13 @@ pub mod seal;
 mod view;
 
 pub use bailee_storage::{Error, Expect, Revision};
-pub use keyring::{KeyStatus, RootKey};
+pub use keyring::{KEYRING_KEY, KeyStatus, RootKey};
 pub use names::{NAMED_DEPTH_MAX, Names};
 pub use view::{Opened, View};
 
 use bailee_crypto::{mac::MacKey, sensitive};
 use bailee_storage::{Backend, Batch, Write};
-use keyring::{KEYRING_KEY, Keyring, ROOT_KEY, USAGE_KEY, USAGE_STEP, Usage};
+use keyring::{Keyring, ROOT_KEY, USAGE_KEY, USAGE_STEP, Usage};
 use names::Listings;
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -29,6 +29,11 @@ use std::{
 };
 use tokio::sync::OwnedMutexGuard;
 use zeroize::Zeroizing;
+
+/// Where each restore of a snapshot leaves a fresh id, unsealed: it says nothing, and the keys may be of
+/// others. Whoever acts outside on what is stored (deliveries) compares it with the one it acted on
+/// last: another one means that storage went back, or is a copy of another server's.
+pub const RESTORE_KEY: &str = "core/restore-id";
 
 /// Places whose name key is kept ready; when there are more, it begins anew.
 const NAME_KEYS_MAX: usize = 4096;
@@ -140,7 +145,13 @@ impl Barrier {
         Ok(sensitive::equal(self.root_key().await?.expose(), key.expose()))
     }
 
-    async fn root_key(&self) -> Result<RootKey, Error> {
+    /// Whether a sealed keyring, of a snapshot, opens with the root key of now.
+    pub async fn opens(&self, keyring: &[u8]) -> Result<bool, Error> {
+        Ok(Keyring::open(&self.root_key().await?, keyring)?.is_some())
+    }
+
+    /// The key that opens the storage, for opening it again after all below was replaced.
+    pub async fn root_key(&self) -> Result<RootKey, Error> {
         let missing = || Error::Corrupt("storage does not hold its root key".to_owned());
         let entry = self.backend.get(ROOT_KEY).await?.ok_or_else(missing)?;
         let bytes = self.keyring.read().unseal(ROOT_KEY, &entry.bytes)?;

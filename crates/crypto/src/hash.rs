@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 use sha3::{Digest, Sha3_224};
+use std::fmt;
 
 /// SHA-256 of a byte string.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -54,6 +55,35 @@ impl Algorithm {
     }
 }
 
+/// SHA-256 of what comes piece by piece.
+pub struct Sha256(digest::Context);
+
+impl Default for Sha256 {
+    fn default() -> Sha256 {
+        Sha256(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Sha256 {
+    /// Takes the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all pieces.
+    pub fn finish(self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(self.0.finish().as_ref());
+        hash
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +106,14 @@ mod tests {
         }
         assert_eq!(Algorithm::named("md5"), None);
         assert_eq!(Algorithm::named("sha2-1"), None);
+    }
+
+    #[test]
+    fn pieces_hash_like_the_whole() {
+        let mut hash = Sha256::default();
+        hash.update(b"ab");
+        hash.update(b"");
+        hash.update(b"c");
+        assert_eq!(hash.finish(), sha256(b"abc"));
     }
 }

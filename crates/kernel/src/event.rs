@@ -58,6 +58,26 @@ pub(crate) fn unseal_failed() {
     tracing::warn!("the shares given do not open the storage");
 }
 
+/// A snapshot is ready to be sent.
+pub(crate) fn snapshot_made(id: &str, entries: u64, bytes: u64) {
+    tracing::info!(id, entries, bytes, "snapshot made");
+}
+
+/// A snapshot was not sent whole.
+pub(crate) fn snapshot_cut_off(error: &io::Error) {
+    tracing::warn!(%error, "snapshot cut off");
+}
+
+/// A snapshot took the place of what was stored, or did not.
+pub(crate) fn restored(force: bool, failure: Option<&Error>) {
+    match failure {
+        None => tracing::warn!(force, "storage replaced by a snapshot"),
+        Some(error) => {
+            tracing::error!(force, %error, source = chain(error), "snapshot not restored");
+        }
+    }
+}
+
 /// Another root key, in other shares, opens the storage.
 pub(crate) fn rekeyed(shares: u8, threshold: u8) {
     tracing::info!(shares, threshold, "storage has new key shares");

@@ -1,5 +1,9 @@
 //! Uninitialized, sealed, or active. Requests take what is active once; below this file nobody asks.
 
+mod snapshot;
+
+pub use snapshot::{Restore, SnapshotBytes};
+
 use crate::{
     Answer, Call,
     audit::AuditDevice,
@@ -78,6 +82,8 @@ pub struct Settings {
     pub host: Arc<dyn Host>,
     /// What belongs to the server itself: no audit device may write there.
     pub own_files: Vec<PathBuf>,
+    /// A folder for scratch files that hold ciphertext, on a disk with room for two snapshots.
+    pub scratch: PathBuf,
     /// Writes all metrics in Prometheus' text format.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -332,6 +338,11 @@ impl Core {
     /// Seals without asking: the end of the process.
     pub async fn shut_down(&self) {
         let _alone = self.changing.lock().await;
+        self.end().await;
+    }
+
+    /// Ends the session, if there is one. Called by who holds `changing`.
+    async fn end(&self) {
         let Some(active) = self.active() else { return };
         self.sessions.send_replace(None);
         let seal = active.kernel.keyholders.close(SEAL_WAIT).await;

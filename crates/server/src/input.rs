@@ -82,11 +82,12 @@ impl Default for BodyRoom {
 
 impl BodyRoom {
     /// Reads a body within its limits of size and time, and within the room that is left.
-    pub(crate) async fn read(&self, mut incoming: Incoming) -> Result<Body, Error> {
+    pub(crate) async fn read(&self, incoming: Option<Incoming>) -> Result<Body, Error> {
+        let mut body = Body { bytes: Zeroizing::new(Vec::new()), permit: None };
+        let Some(mut incoming) = incoming else { return Ok(body) };
         if http_body::Body::size_hint(&incoming).lower() > BODY_BYTES_MAX as u64 {
             return Err(too_large());
         }
-        let mut body = Body { bytes: Zeroizing::new(Vec::new()), permit: None };
         let read = async {
             while let Some(frame) = incoming.frame().await {
                 let frame = frame.map_err(|_| Error::invalid("the request's body ended early"))?;

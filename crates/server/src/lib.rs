@@ -6,6 +6,7 @@
 //! **Invariant:** HTTP, the JSON envelope and status codes are known here and nowhere else.
 //! **Invariant:** nothing here decides who may do what; it knows neither storage nor engines.
 
+mod body;
 mod cors;
 mod event;
 mod input;
@@ -15,6 +16,7 @@ mod open;
 mod paths;
 mod routes;
 mod silence;
+mod snapshot;
 mod status;
 pub mod tls;
 mod wire;

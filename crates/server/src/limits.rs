@@ -23,5 +23,7 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Time for a request to be answered.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(90);
+/// Time for a snapshot to be made, or to be received and restored.
+pub const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Time that running requests get when the server stops.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);

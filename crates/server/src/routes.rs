@@ -4,9 +4,10 @@ use crate::{
     cors::{self, Verdict},
     event,
     input::{self, BodyRoom},
-    limits::REQUEST_TIME_MAX,
+    limits::{REQUEST_TIME_MAX, SNAPSHOT_TIME_MAX},
     open,
     paths::{self, Target},
+    snapshot,
     wire::{self, Reply},
 };
 use bailee_crypto::random;
@@ -17,6 +18,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
 use hyper::body::Incoming;
+use serde_json::Map;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// The kernel, and the room that bodies share before it.
@@ -39,7 +41,9 @@ pub(crate) async fn serve(
 ) -> Reply {
     let started = tokio::time::Instant::now();
     let id = random::uuid().to_string();
-    let answered = tokio::time::timeout(REQUEST_TIME_MAX, route(&front, request, remote, &id));
+    let path = request.uri().path().strip_prefix("/v1/").unwrap_or_default();
+    let patience = if snapshot::is_snapshot(path) { SNAPSHOT_TIME_MAX } else { REQUEST_TIME_MAX };
+    let answered = tokio::time::timeout(patience, route(&front, request, remote, &id));
     let reply = answered.await.unwrap_or_else(|_| {
         let text = "the request took too long and was given up".to_owned();
         wire::errors(StatusCode::SERVICE_UNAVAILABLE, &[text])
@@ -91,11 +95,14 @@ async fn api(
         return Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]));
     };
     let (head, incoming) = request.into_parts();
+    let mut incoming = Some(incoming);
+    let snapshot = snapshot::asked(&path, operation);
     // Kept until the request is answered: what was read is worked on until then.
     let mut kept = None;
     let input = match operation {
+        _ if snapshot.is_some() => Map::new(),
         Operation::Delete if open::is_bare(&path) => {
-            let body = front.bodies.read(incoming).await?;
+            let body = front.bodies.read(incoming.take()).await?;
             input::fields(Operation::Update, &head.headers, &body)?
         }
         Operation::Read | Operation::List | Operation::Scan | Operation::Delete => {
@@ -105,7 +112,7 @@ async fn api(
             fields
         }
         Operation::Create | Operation::Update | Operation::Patch => {
-            let body = front.bodies.read(incoming).await?;
+            let body = front.bodies.read(incoming.take()).await?;
             if open::takes_body(&path) {
                 return open::serve_with_body(core, &path, &body).await;
             }
@@ -136,7 +143,10 @@ async fn api(
     let mut reply = match limited.refused {
         Some(refusal) => wire::failure(id, &refusal),
         None => {
-            let outcome = run(core, call, &head.method).await;
+            let outcome = match (snapshot, incoming) {
+                (Some(asked), Some(body)) => snapshot::serve(core, asked, call, body).await,
+                _ => run(core, call, &head.method).await,
+            };
             outcome.unwrap_or_else(|error| wire::failure(id, &error))
         }
     };

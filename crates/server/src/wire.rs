@@ -1,19 +1,18 @@
 //! The envelope: answers and errors as JSON that clients of this API know.
 
-use crate::{event, status::status};
-use bailee_kernel::{Allowance, Answer, Content, Wrapped};
+use crate::{body::Body, event, status::status};
+use bailee_kernel::{Allowance, Answer, Content, SnapshotBytes, Wrapped};
 use bailee_sdk::{Error, Json, request::Issued};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
 };
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-pub(crate) type Reply = Response<Full<Bytes>>;
+pub(crate) type Reply = Response<Body>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -137,7 +136,7 @@ pub(crate) fn json_reply<T: Serialize>(status: StatusCode, document: &T) -> Repl
 
 /// A status and nothing else.
 pub(crate) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()));
+    let mut reply = Response::new(Body::Whole(None));
     *reply.status_mut() = status;
     common_headers(&mut reply);
     // Also of an answer without a body: clients of this API are used to it.
@@ -146,8 +145,16 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 pub(crate) fn reply(status: StatusCode, media: HeaderValue, bytes: Vec<u8>) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(bytes)));
+    let mut reply = Response::new(Body::from(Bytes::from(bytes)));
     *reply.status_mut() = status;
+    common_headers(&mut reply);
+    reply.headers_mut().insert(CONTENT_TYPE, media);
+    reply
+}
+
+/// A document that is made while it is sent.
+pub(crate) fn stream(media: HeaderValue, pieces: SnapshotBytes) -> Reply {
+    let mut reply = Response::new(Body::Stream(pieces));
     common_headers(&mut reply);
     reply.headers_mut().insert(CONTENT_TYPE, media);
     reply

@@ -9,17 +9,22 @@ mod checkpoint;
 mod failure;
 mod folder;
 mod reader;
+mod restore;
 mod schema;
 mod walk;
 mod writer;
 
-use crate::{Backend, Batch, Change, Entry, Error, Revision, check_sizes, event, feed::Feed};
+use crate::{
+    Backend, Batch, Change, Entries, Entry, Error, Revision, check_entry, check_sizes, event,
+    feed::Feed,
+};
 use async_trait::async_trait;
 use checkpoint::Checkpointer;
 use failure::{Health, from_engine, unavailable};
 use folder::Folder;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use reader::Readers;
+use restore::{PIECE_BYTES, PIECES_MAX, Piece, Restoring};
 use std::{
     path::Path,
     sync::Arc,
@@ -31,7 +36,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use walk::{Listing, Scan};
-use writer::{Job, Writer};
+use writer::{Job, Order, Writer};
 
 /// Batches that may wait for the writer; further callers wait for room.
 const QUEUE_BATCHES_MAX: usize = 1024;
@@ -44,7 +49,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// [`Embedded::close`] waits for that.
 #[derive(Debug)]
 pub struct Embedded {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Order>,
     readers: Arc<Readers>,
     feed: Feed,
     folder: Arc<Folder>,
@@ -147,7 +152,7 @@ impl Backend for Embedded {
         let (answer, outcome) = oneshot::channel();
         let gone = || unavailable("commit", "the writer thread has ended");
         let job = Job { batch: batch.clone(), answer };
-        self.jobs.send(job).await.map_err(|_| gone())?;
+        self.jobs.send(Order::Commit(job)).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 
@@ -161,6 +166,39 @@ impl Backend for Embedded {
         let snapshot = self.readers.snapshot().await?;
         backup::run(&self.folder, snapshot, into).await
     }
+
+    /// Needs as much room again as the entries take, until the log is folded in.
+    async fn restore(&self, entries: Entries<'_>) -> Result<Revision, Error> {
+        let (pieces, queue) = mpsc::channel(PIECES_MAX);
+        let (answer, outcome) = oneshot::channel();
+        let gone = || unavailable("restore", "the writer thread has ended");
+        let restoring = Restoring { pieces: queue, answer };
+        self.jobs.send(Order::Restore(restoring)).await.map_err(|_| gone())?;
+        // When the writer has given up, its answer says why.
+        let sent = send_pieces(entries, &pieces).await;
+        drop(pieces);
+        let outcome = outcome.await.map_err(|_| gone())?;
+        sent.and(outcome)
+    }
+}
+
+async fn send_pieces(mut entries: Entries<'_>, pieces: &mpsc::Sender<Piece>) -> Result<(), Error> {
+    let (mut piece, mut bytes) = (Vec::new(), 0);
+    while let Some((key, value)) = entries.try_next().await? {
+        check_entry(&key, value.len())?;
+        bytes += key.len() + value.len();
+        piece.push((key, value));
+        if bytes >= PIECE_BYTES {
+            bytes = 0;
+            if pieces.send(Piece::Entries(std::mem::take(&mut piece))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if pieces.send(Piece::Entries(piece)).await.is_ok() {
+        pieces.send(Piece::End).await.ok();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -64,3 +64,8 @@ fn count(number: usize) -> f64 {
 fn bytes(number: u64) -> f64 {
     number as f64
 }
+
+/// The entries of a restore ended before their end: the storage is as it was.
+pub(crate) fn restore_given_up() {
+    tracing::warn!("a restore was given up; the storage is as it was");
+}

@@ -135,21 +135,34 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Writes a consistent copy while writes go on.
     async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), Error>;
+
+    /// Replaces everything by these entries, whose keys differ: all of it or, when it fails or
+    /// `entries` ends in an error, nothing. All get one new revision. What anyone knows of the
+    /// storage is void after it and no change is told: whoever restores sees to that first.
+    async fn restore(&self, entries: Entries<'_>) -> Result<Revision, Error>;
 }
+
+/// Keys and values that take the place of all others.
+pub type Entries<'a> = BoxStream<'a, Result<(String, Vec<u8>), Error>>;
 
 /// Refuses keys and values that some backend could not take, so that all refuse alike.
 pub(crate) fn check_sizes(batch: &Batch) -> Result<(), Error> {
     for write in &batch.writes {
-        let (key, bytes) = match write {
-            Write::Put(key, bytes) => (key, bytes.len()),
-            Write::Delete(key) => (key, 0),
-        };
-        if key.len() > KEY_BYTES_MAX {
-            return Err(Error::TooLarge { what: "key", bytes: key.len(), max: KEY_BYTES_MAX });
+        match write {
+            Write::Put(key, bytes) => check_entry(key, bytes.len())?,
+            Write::Delete(key) => check_entry(key, 0)?,
         }
-        if bytes > VALUE_BYTES_MAX {
-            return Err(Error::TooLarge { what: "value", bytes, max: VALUE_BYTES_MAX });
-        }
+    }
+    Ok(())
+}
+
+/// The same for one entry.
+pub(crate) fn check_entry(key: &str, bytes: usize) -> Result<(), Error> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Error::TooLarge { what: "key", bytes: key.len(), max: KEY_BYTES_MAX });
+    }
+    if bytes > VALUE_BYTES_MAX {
+        return Err(Error::TooLarge { what: "value", bytes, max: VALUE_BYTES_MAX });
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Storage that ends with the process: `storage "inmem"`, and most tests.
 
 use crate::{
-    Backend, Batch, Change, Entry, Error, Expect, Revision, Write, check_sizes, feed::Feed,
+    Backend, Batch, Change, Entries, Entry, Error, Expect, Revision, Write, check_entry,
+    check_sizes, feed::Feed,
 };
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use parking_lot::RwLock;
 use std::{collections::BTreeMap, ops::Bound};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -72,6 +73,17 @@ impl Backend for Memory {
             }
         }
         into.flush().await.map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    async fn restore(&self, mut entries: Entries<'_>) -> Result<Revision, Error> {
+        let mut writes = Vec::new();
+        while let Some((key, bytes)) = entries.try_next().await? {
+            check_entry(&key, bytes.len())?;
+            writes.push(Write::Put(key, bytes));
+        }
+        let mut state = self.state.write();
+        state.entries.clear();
+        Ok(state.apply(&writes))
     }
 }
 

@@ -238,6 +238,10 @@ impl Backend for Polite {
     ) -> Result<(), Error> {
         self.0.backup(into).await
     }
+
+    async fn restore(&self, entries: bailee_storage::Entries<'_>) -> Result<Revision, Error> {
+        self.0.restore(entries).await
+    }
 }
 
 /// One step of one worker.

@@ -15,7 +15,7 @@ use vsss_rs::Gf256;
 use zeroize::Zeroizing;
 
 /// Where the seal's configuration is kept, in plain: it must be read before any key is there.
-const CONFIG_KEY: &str = "core/seal";
+pub const CONFIG_KEY: &str = "core/seal";
 const KIND: &str = "shamir";
 
 /// How many shares there are and how many open the storage.
@@ -103,14 +103,19 @@ impl ShamirSeal {
     /// The seal of a storage; `None` when it was never initialized.
     pub async fn load(backend: &dyn Backend) -> Result<Option<ShamirSeal>, Error> {
         let Some(entry) = backend.get(CONFIG_KEY).await? else { return Ok(None) };
-        let stored: Stored = serde_json::from_slice(&entry.bytes)
+        ShamirSeal::parse(&entry.bytes).map(Some)
+    }
+
+    /// The seal that a stored configuration describes.
+    pub fn parse(stored: &[u8]) -> Result<ShamirSeal, Error> {
+        let stored: Stored = serde_json::from_slice(stored)
             .map_err(|_| Error::Corrupt("the seal's configuration does not parse".to_owned()))?;
         if stored.r#type != KIND {
             return Err(Error::Corrupt("the storage is not sealed by shares".to_owned()));
         }
         let shares = Shares::new(stored.secret_shares.into(), stored.secret_threshold.into())
             .map_err(|reason| Error::Corrupt(format!("the seal's configuration: {reason}")))?;
-        Ok(Some(ShamirSeal::new(shares)))
+        Ok(ShamirSeal::new(shares))
     }
 
     /// How many shares there are and how many are needed.

@@ -18,6 +18,15 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
             .on(Operation::Update, system, "Give up being the active node.", nothing)
             .sudo()
             .root_only(),
+        // So are these: bodies that do not fit in memory are no business of the paths.
+        Path::new("storage/raft/snapshot")
+            .on(Operation::Read, system, "Get a snapshot of all data.", nothing)
+            .on(Operation::Update, system, "Restore a snapshot of this cluster.", nothing)
+            .root_only(),
+        Path::new("storage/raft/snapshot-force")
+            .on(Operation::Update, system, "Restore a snapshot, also of another cluster.", nothing)
+            .sudo()
+            .root_only(),
         Path::new("key-status")
             .on(
                 Operation::Read,

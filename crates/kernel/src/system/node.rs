@@ -74,7 +74,7 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
         ha.on(Operation::Read, system, about_ha, System::ha_status),
         seals.on(Operation::Read, system, about_seals, System::seals),
         nodes.on(Operation::Read, system, about_nodes, System::nodes),
-        state.on(Operation::Read, system, about_state, System::autopilot_state).sudo(),
+        state.on(Operation::Read, system, about_state, System::autopilot_state),
         Path::new("storage/raft/autopilot/configuration")
             .on(
                 Operation::Read,
@@ -88,11 +88,9 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
                 "Keep wishes for an autopilot; one node has none that acts.",
                 System::change_autopilot,
             )
-            .sudo()
             .root_only(),
         Path::new("storage/raft/remove-peer")
             .on(Operation::Update, system, "Remove another node.", System::remove_peer)
-            .sudo()
             .root_only(),
     ]
 }

@@ -67,7 +67,6 @@ fn config_path(pattern: &'static str, system: &Arc<System>) -> Path {
     Path::new(pattern)
         .on(Operation::Read, system, read, System::read_rotation)
         .on(Operation::Update, system, write, System::write_rotation)
-        .sudo()
         .root_only()
 }
 

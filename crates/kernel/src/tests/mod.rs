@@ -12,5 +12,6 @@ mod namespaces;
 mod oidc;
 mod pipeline;
 mod quotas;
+mod snapshot;
 mod world;
 mod wrapping;

@@ -36,6 +36,7 @@ pub(super) fn settings() -> Settings {
         node: Node { storage_type: "inmem".to_owned(), ..Node::default() },
         host: Arc::new(NoHost),
         own_files: Vec::new(),
+        scratch: std::env::temp_dir(),
         render_metrics: Arc::new(|| "# metrics\n".to_owned()),
     }
 }

@@ -456,4 +456,11 @@ impl Backend for Faulty {
     async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), StorageError> {
         self.inner.backup(into).await
     }
+
+    async fn restore(
+        &self,
+        entries: bailee_storage::Entries<'_>,
+    ) -> Result<Revision, StorageError> {
+        self.inner.restore(entries).await
+    }
 }

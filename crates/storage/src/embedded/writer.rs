@@ -4,11 +4,10 @@ use super::{
     checkpoint::Checkpointer,
     failure::{Health, again, from_engine},
     folder::Folder,
+    restore::Restoring,
 };
 use crate::{Batch, Change, Error, Expect, Revision, Write, event, feed::Feed};
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,9 +24,16 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Result<Revision, Error>>,
 }
 
+/// What waits for the writer.
+#[derive(Debug)]
+pub(super) enum Order {
+    Commit(Job),
+    Restore(Restoring),
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) jobs: mpsc::Receiver<Order>,
     pub(super) connection: Connection,
     pub(super) checkpointer: Checkpointer,
     pub(super) health: Arc<Health>,
@@ -45,22 +51,36 @@ impl Writer {
     /// Runs until every sender is gone and the queue is empty.
     pub(super) fn run(mut self) {
         while let Some(first) = self.jobs.blocking_recv() {
-            let group = self.gather(first);
-            self.land(group);
+            let restoring = match first {
+                Order::Restore(restoring) => Some(restoring),
+                Order::Commit(first) => {
+                    let (group, restoring) = self.gather(first);
+                    self.land(group);
+                    restoring
+                }
+            };
+            if let Some(restoring) = restoring {
+                self.restore(restoring);
+            }
         }
         self.finish();
     }
 
-    /// Takes what waits already, up to the limits of a group.
-    fn gather(&mut self, first: Job) -> Vec<Job> {
+    /// Takes what waits already, up to the limits of a group; a restore ends the group.
+    fn gather(&mut self, first: Job) -> (Vec<Job>, Option<Restoring>) {
         let mut bytes = first.batch.bytes();
         let mut group = vec![first];
         while group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            bytes += job.batch.bytes();
-            group.push(job);
+            match self.jobs.try_recv() {
+                Ok(Order::Commit(job)) => {
+                    bytes += job.batch.bytes();
+                    group.push(job);
+                }
+                Ok(Order::Restore(restoring)) => return (group, Some(restoring)),
+                Err(_) => break,
+            }
         }
-        group
+        (group, None)
     }
 
     /// Applies a group and answers whoever waits.
@@ -106,18 +126,7 @@ impl Writer {
             Ok(outcomes) => return Ok(outcomes),
             Err(error) => error,
         };
-        self.ceiling = ceiling;
-        let meaning = from_engine("commit", &error);
-        self.health.consider(&error, &meaning);
-        // A full disk refuses the commit record, so it is known not to have landed. Any other
-        // failure of a commit leaves that open.
-        if committing && error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
-            self.health.stop_writes(&meaning);
-        }
-        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
-            self.health.stop_writes(&meaning);
-        }
-        Err(meaning)
+        Err(self.failed(&error, committing, ceiling))
     }
 
     fn transact(
@@ -137,15 +146,26 @@ impl Writer {
             write(&transaction, &job.batch.writes, self.revision)?;
             outcomes.push(Ok(Revision(self.revision.cast_unsigned())));
         }
-        if self.revision > self.ceiling {
-            self.ceiling = self.revision + REVISIONS_RESERVED;
-            transaction
-                .prepare_cached("UPDATE format SET revision_ceiling = ?1")?
-                .execute([self.ceiling])?;
-        }
+        self.ceiling = Writer::reserve(&transaction, self.revision, self.ceiling)?;
         *committing = true;
         transaction.commit()?;
         Ok(outcomes)
+    }
+
+    /// Raises the ceiling of revisions when it is reached.
+    pub(super) fn reserve(
+        transaction: &Transaction<'_>,
+        revision: i64,
+        ceiling: i64,
+    ) -> Result<i64, rusqlite::Error> {
+        if revision <= ceiling {
+            return Ok(ceiling);
+        }
+        let ceiling = revision + REVISIONS_RESERVED;
+        transaction
+            .prepare_cached("UPDATE format SET revision_ceiling = ?1")?
+            .execute([ceiling])?;
+        Ok(ceiling)
     }
 
     fn finish(self) {

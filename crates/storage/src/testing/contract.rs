@@ -40,6 +40,8 @@ pub async fn check_backend(backend: &dyn Backend) {
 
     changes_name_the_keys_of_a_commit(backend).await;
     a_refused_batch_is_not_told(backend).await;
+    a_restore_that_ends_early_changes_nothing(backend).await;
+    a_restore_replaces_everything_at_once(backend).await;
     let copy = backup_under_writes(backend).await;
     assert!(!copy.is_empty(), "a backup of a backend with entries has bytes");
 }
@@ -75,6 +77,50 @@ pub async fn check_backup(restored: &dyn Backend) {
     let wanted: Vec<_> = (0..=last).map(|number| format!("copy/each/{number:04}")).collect();
     let found: Vec<_> = scan(restored, "copy/each/", "").await.into_iter().map(|it| it.0).collect();
     assert_eq!(found, wanted, "the copy has every batch up to one, and none after it");
+}
+
+async fn a_restore_that_ends_early_changes_nothing(backend: &dyn Backend) {
+    commit(backend, &put("restore/old", "old")).await;
+    let before = scan(backend, "", "").await;
+    let bad = [
+        Err(Error::Unavailable("the copy cannot be read".to_owned())),
+        Ok(("restore/large".to_owned(), vec![0; VALUE_BYTES_MAX + 1])),
+        Ok(("k".repeat(KEY_BYTES_MAX + 1), Vec::new())),
+    ];
+    for last in bad {
+        let many = (0..3000).map(|number| Ok((format!("restore/new/{number:05}"), vec![7; 1000])));
+        let entries = futures_util::stream::iter(many.chain([last])).boxed();
+        assert!(backend.restore(entries).await.is_err());
+        assert_eq!(scan(backend, "", "").await, before);
+    }
+    commit(backend, &put("restore/old", "as ever")).await;
+}
+
+async fn a_restore_replaces_everything_at_once(backend: &dyn Backend) {
+    let before = commit(backend, &put("restore/old", "old")).await;
+    let entry = |number: u32| (format!("restore/new/{number:05}"), vec![7; 1000]);
+    let entries = futures_util::stream::iter((0..3000).map(|number| Ok(entry(number)))).boxed();
+    let revision = backend.restore(entries).await.expect("a restore succeeds");
+    assert!(revision > before, "{revision:?} follows {before:?}");
+    let found = scan(backend, "", "").await;
+    let wanted: Vec<_> = (0..3000)
+        .map(|number| {
+            let (key, bytes) = entry(number);
+            (key, Entry { bytes, revision })
+        })
+        .collect();
+    assert!(found == wanted, "exactly the restored entries are there");
+    // It goes on from there, and nothing that was known before holds.
+    let stale = Batch {
+        expects: vec![Expect::At("restore/old".to_owned(), before)],
+        writes: vec![Write::Put("restore/old".to_owned(), b"back".to_vec())],
+    };
+    assert!(matches!(backend.commit(&stale).await, Err(Error::Conflict)));
+    assert!(commit(backend, &put("restore/later", "x")).await > revision);
+    let none = futures_util::stream::iter(Vec::new()).boxed();
+    backend.restore(none).await.expect("nothing can be restored too");
+    assert_eq!(scan(backend, "", "").await, []);
+    commit(backend, &put("full", "of keys")).await;
 }
 
 async fn an_empty_backend_has_nothing(backend: &dyn Backend) {

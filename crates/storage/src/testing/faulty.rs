@@ -1,6 +1,6 @@
 //! A backend that fails on demand.
 
-use crate::{Backend, Batch, Change, Entry, Error, Revision, Write};
+use crate::{Backend, Batch, Change, Entries, Entry, Error, Revision, Write};
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
@@ -115,6 +115,14 @@ impl Faulty {
     /// Calls seen since it was made.
     pub fn calls(&self) -> Calls {
         self.state.lock().calls
+    }
+
+    fn fate_of(&self, batch: &Batch) -> Fate {
+        let mut state = self.state.lock();
+        state.calls.commits += 1;
+        let fate = state.modes.fate_of_commit(batch);
+        state.calls.failed += u64::from(!matches!(fate, Fate::Pass));
+        fate
     }
 
     fn read(&self) -> Result<(), (Error, usize)> {
@@ -261,14 +269,7 @@ impl Backend for Faulty {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Revision, Error> {
-        let fate = {
-            let mut state = self.state.lock();
-            state.calls.commits += 1;
-            let fate = state.modes.fate_of_commit(batch);
-            state.calls.failed += u64::from(!matches!(fate, Fate::Pass));
-            fate
-        };
-        match fate {
+        match self.fate_of(batch) {
             Fate::Pass => self.inner.commit(batch).await,
             Fate::Fail(error, _) => Err(error),
             // A refusal of the backend below is an answer; only success is hidden.
@@ -283,6 +284,16 @@ impl Backend for Faulty {
     async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), Error> {
         self.read().map_err(|(error, _)| error)?;
         self.inner.backup(into).await
+    }
+
+    /// Counts as one commit that puts something.
+    async fn restore(&self, entries: Entries<'_>) -> Result<Revision, Error> {
+        let put = Write::Put(String::new(), Vec::new());
+        match self.fate_of(&Batch { expects: Vec::new(), writes: vec![put] }) {
+            Fate::Pass => self.inner.restore(entries).await,
+            Fate::Fail(error, _) => Err(error),
+            Fate::LandAndFail => self.inner.restore(entries).await.and(Err(made_to_fail())),
+        }
     }
 }
 
