@@ -29,6 +29,17 @@ pub(crate) fn conflict() {
     metrics::counter!("vault_core_commit_conflict").increment(1);
 }
 
+/// A user failed to log in too often.
+pub(crate) fn user_locked() {
+    metrics::counter!("vault_core_user_locked").increment(1);
+    tracing::warn!("a user of an auth method is locked out; see sys/locked-users");
+}
+
+/// A user who is locked out tried to log in.
+pub(crate) fn login_while_locked() {
+    metrics::counter!("vault_core_login_while_locked").increment(1);
+}
+
 /// The storage is open, the first request can come.
 pub(crate) fn unsealed() {
     metrics::gauge!("vault_core_unsealed").set(1.0);

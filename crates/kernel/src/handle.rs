@@ -60,7 +60,7 @@ impl Kernel {
         }
         self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
         let outcome = match admitted {
-            Ok(Admission::Run(admitted)) => self.run(&call, admitted).await,
+            Ok(Admission::Run(admitted)) => self.run_guarded(&call, admitted).await,
             Ok(Admission::Help(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
@@ -137,6 +137,16 @@ impl Kernel {
             self.activity.saw(token);
         }
         Ok(Admission::Run(Admitted { target: target?, asker, now, existed }))
+    }
+
+    /// Runs it, unless it is the login of a user who is locked out.
+    async fn run_guarded(&self, call: &Call, admitted: Admitted) -> Result<Answer, Error> {
+        let Some(attempt) = self.lockout.enter(call, &admitted.target).await? else {
+            return self.run(call, admitted).await;
+        };
+        let outcome = self.run(call, admitted).await;
+        self.lockout.leave(attempt, &outcome).await?;
+        outcome
     }
 
     /// Runs the engine and commits all it did at once, anew when others were faster.

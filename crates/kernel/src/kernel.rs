@@ -8,6 +8,7 @@ use crate::{
     headers::WantedHeaders,
     identity::{self, IdentityPaths, IdentityStore},
     keyholders::Keyholders,
+    lockout::{Lockout, LockoutPaths},
     mount,
     policy::{ExplainPaths, PasswordPaths, PolicyPaths, PolicyStore},
     purge,
@@ -39,6 +40,9 @@ const EXPIRY_PASS_MIN: Duration = Duration::from_secs(1);
 /// Time between two passes over what is being removed, when nothing wakes them.
 const PURGE_PASS: Duration = Duration::from_secs(600);
 
+/// Time between two passes over users who were locked out.
+const SWEEP_PASS: Duration = Duration::from_secs(300);
+
 /// Time between two looks at how often the active key was used.
 const ROTATION_PASS: Duration = Duration::from_secs(60);
 
@@ -59,6 +63,7 @@ pub(crate) struct Kernel {
     pub(crate) registry: Arc<Registry>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) lockout: Arc<Lockout>,
     pub(crate) keyholders: Arc<Keyholders>,
     pub(crate) audit: Arc<Broker>,
     pub(crate) quotas: Arc<QuotaStore>,
@@ -114,6 +119,8 @@ impl Kernel {
         more.push(audit_paths(&barrier, &audit, parts).await?);
         let quotas = Arc::new(QuotaStore::load(barrier.clone(), registry.clone()).await?);
         more.push(Arc::new(QuotaPaths::new(quotas.clone())));
+        let lockout = Lockout::new(barrier.clone(), parts.clock.clone());
+        more.push(Arc::new(LockoutPaths::new(lockout.clone(), registry.clone())));
         more.extend(parts.system.iter().cloned());
         let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
         let (web, running) = (Web::load(&barrier).await?, Running::new());
@@ -138,6 +145,7 @@ impl Kernel {
             registry,
             tokens,
             policies,
+            lockout,
             keyholders,
             audit,
             quotas,
@@ -174,6 +182,7 @@ impl Kernel {
         let identity = self.policies.identity().clone();
         let parts = (self.barrier.clone(), self.registry.clone(), self.tokens.clone(), identity);
         tasks.spawn(until(stop.clone(), remove(parts)));
+        tasks.spawn(until(stop.clone(), sweep(self.lockout.clone(), self.registry.clone())));
         tasks.spawn(until(stop.clone(), rotate(self.barrier.clone(), self.clock.clone())));
         tasks.spawn(until(stop.clone(), activity::record(self.activity.clone())));
         let identity = self.policies.identity().clone();
@@ -237,6 +246,17 @@ async fn expire(tokens: Arc<TokenStore>, clock: Arc<dyn Clock>) {
         };
         let pause = pause.unwrap_or(EXPIRY_PASS_MAX).clamp(EXPIRY_PASS_MIN, EXPIRY_PASS_MAX);
         tokio::time::timeout(pause, tokens.tidy.notified()).await.ok();
+    }
+}
+
+async fn sweep(lockout: Arc<Lockout>, registry: Arc<Registry>) {
+    loop {
+        tokio::time::sleep(SWEEP_PASS).await;
+        for place in registry.places().iter() {
+            if let Err(error) = lockout.sweep(&place.namespace).await {
+                event::pass_failed("forgetting who was locked out", &error);
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod help;
 mod identity;
 mod kernel;
 mod keyholders;
+mod lockout;
 mod mount;
 mod policy;
 mod purge;

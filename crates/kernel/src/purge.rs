@@ -3,7 +3,7 @@
 
 use crate::{
     identity::IdentityStore,
-    mount,
+    lockout, mount,
     registry::{self, Registry},
     token::TokenStore,
 };
@@ -45,6 +45,7 @@ pub(crate) async fn pass(
             // Its logins are dead since it serves no more.
             tokens.revoke_logins(&place.namespace, uuid).await?;
             prefix(barrier, &stored.prefix(&place.namespace)).await?;
+            prefix(barrier, &lockout::folder(&place.namespace, uuid)).await?;
             identity.forget_mount(&place.namespace, uuid).await?;
             let view = barrier.view("");
             mount::remove(&view, &place.namespace, uuid);

@@ -134,7 +134,7 @@ pub(crate) struct Place {
     /// Mounts that serve, by path.
     pub(crate) mounts: BTreeMap<String, Arc<Mounted>>,
     /// Auth mounts that serve, by id.
-    auth: HashMap<String, Arc<Mounted>>,
+    pub(crate) auth: HashMap<String, Arc<Mounted>>,
     /// Ids of mounts whose data is being removed.
     pub(crate) disabling: Vec<String>,
     /// Secrets mounts as engines see them.

@@ -1,8 +1,9 @@
 //! Small engines that do what the pipeline must handle.
 
+use async_trait::async_trait;
 use bailee_sdk::{
-    Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request,
-    engine::Class,
+    Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request, TokenType, View,
+    engine::{Class, Renewal},
     field::{CommaList, Flag, Integer, KeyValues},
     request::LoginAlias,
 };
@@ -193,9 +194,80 @@ impl Door {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct Seconds {
+    seconds: Integer,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Knock {
+    user: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    token_type: String,
+    #[serde(default)]
+    bound_cidrs: Vec<String>,
+}
+
+impl Door {
+    async fn renewed_for(self: Arc<Self>, request: Request<Seconds>) -> Result<Reply, Error> {
+        request.view.put("renewed-for", &request.input.seconds.0);
+        Ok(Reply::empty())
+    }
+
+    /// Everyone whose name starts with `a` is known; the password is `open`.
+    async fn knock(self: Arc<Self>, request: Request<Knock>) -> Result<Reply, Error> {
+        let input = &request.input;
+        tokio::task::yield_now().await;
+        if input.password != "open" {
+            return Err(if input.user.starts_with('a') {
+                Error::bad_credentials("invalid username or password")
+            } else {
+                Error::unknown_user("invalid username or password")
+            });
+        }
+        let login = Login {
+            display_name: input.user.clone(),
+            policies: vec!["default".to_owned()],
+            ttl: Duration::from_secs(600),
+            renewable: true,
+            bound_cidrs: input.bound_cidrs.clone(),
+            token_type: match input.token_type.as_str() {
+                "batch" => TokenType::Batch,
+                _ => TokenType::Default,
+            },
+            ..Login::default()
+        };
+        Ok(Body::Login(Box::new(login)).into())
+    }
+}
+
+#[async_trait]
 impl Engine for Door {
+    /// As `renewed-for` was told; 0 shuts everyone out.
+    async fn renew_login(&self, view: &View, _: &Renewal) -> Result<Option<Login>, Error> {
+        match view.get::<u64>("renewed-for").await? {
+            Some(0) => Err(Error::invalid("the door is shut for you")),
+            Some(seconds) => {
+                Ok(Some(Login { ttl: Duration::from_secs(seconds), ..Login::default() }))
+            }
+            None => Ok(None),
+        }
+    }
+
     fn paths(self: Arc<Self>) -> Vec<Path> {
         vec![
+            Path::new("login/{user}")
+                .on(Operation::Update, &self, "Knock", Door::knock)
+                .login_alias(|input| input.get("user")?.as_str().map(str::to_owned))
+                .unauthenticated(),
+            Path::new("renewed-for/{seconds}").on(
+                Operation::Update,
+                &self,
+                "Decide for how long",
+                Door::renewed_for,
+            ),
             Path::new("login")
                 .on(Operation::Update, &self, "Come in", Door::login)
                 .unauthenticated(),

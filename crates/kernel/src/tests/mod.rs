@@ -7,6 +7,7 @@ mod faults;
 mod identity;
 mod keyholders;
 mod lifecycle;
+mod logins;
 mod mounts;
 mod namespaces;
 mod oidc;

@@ -13,12 +13,16 @@ use bailee_sdk::{
     Body, Engine, Error, Operation, Path, Reply, Request, Sensitive,
     error::Code,
     field::{Flag, Integer, KeyValues, Ttl},
-    request::Issued,
+    request::{Issued, LoginAlias},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// Makes, shows, prolongs and revokes tokens.
 pub(crate) struct TokenPaths {
@@ -71,7 +75,8 @@ struct RenewToken {
     token: Sensitive<String>,
     /// How long it is to last from now on; the same as before when zero.
     #[serde(default)]
-    increment: Ttl,
+    #[schemars(with = "Ttl")]
+    increment: Value,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -81,7 +86,8 @@ struct RenewAccessor {
     accessor: String,
     /// How long it is to last from now on; the same as before when zero.
     #[serde(default)]
-    increment: Ttl,
+    #[schemars(with = "Ttl")]
+    increment: Value,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -244,7 +250,8 @@ impl TokenPaths {
             }
             _ => path,
         };
-        let new = wishes.granted(Asked {
+        let alias = wishes.entity_alias.to_lowercase();
+        let mut new = wishes.granted(Asked {
             parent: &parent,
             has_sudo,
             orphan,
@@ -253,6 +260,9 @@ impl TokenPaths {
             path,
             now: request.now,
         })?;
+        if !alias.is_empty() {
+            new.entity_id = Some(self.entity_of(&request, alias).await?);
+        }
         let mut warnings = self.unknown_policies(&new).await?;
         let made = self.tokens.create(&request.view, new).await?;
         warnings.extend(made.warnings);
@@ -260,6 +270,21 @@ impl TokenPaths {
         let issued = issued(&made.token, made.secret, ttl);
         let body = Body::Token(Box::new(self.with_identity(issued, &made.token).await?));
         Ok(Reply { warnings, ..body.into() })
+    }
+
+    /// The entity with this alias of the token mount, made with the token when it is new.
+    async fn entity_of(&self, request: &Request<()>, name: String) -> Result<String, Error> {
+        let registry = self.tokens.registry.as_ref();
+        let places = registry.map(|registry| registry.places());
+        let place = places.as_ref().and_then(|places| places.with_id(&request.namespace.id));
+        let mounted = place.and_then(|place| place.mounts.get(&request.mount.path));
+        let mounted = mounted.ok_or_else(|| Error::internal("the token mount is nowhere"))?;
+        let alias = LoginAlias { name, ..LoginAlias::default() };
+        let (view, namespace) = (&request.view, &request.namespace);
+        let identity = self.policies.identity();
+        let found =
+            identity.log_in(view, namespace, &mounted.entry, &alias, &[], request.now).await?;
+        Ok(found.entity_id)
     }
 
     async fn unknown_policies(&self, new: &NewToken) -> Result<Vec<String>, Error> {
@@ -300,14 +325,16 @@ impl TokenPaths {
         }
         let missing = || Error::invalid("token not found");
         let token = self.named(&request, &secret).await?.ok_or_else(missing)?;
-        let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
+        let renewed =
+            self.tokens.renew(&token.id, increment(&request.input.increment)?, request.now).await?;
         self.prolonged(renewed, secret).await
     }
 
     async fn renew_self(self: Arc<Self>, request: Request<RenewToken>) -> Result<Reply, Error> {
         let secret = request.input.token.clone();
         let token = self.of_caller(&request).await?.ok_or_else(Error::permission_denied)?;
-        let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
+        let renewed =
+            self.tokens.renew(&token.id, increment(&request.input.increment)?, request.now).await?;
         self.prolonged(renewed, secret).await
     }
 
@@ -317,7 +344,8 @@ impl TokenPaths {
     ) -> Result<Reply, Error> {
         let token =
             self.by_accessor(&request, &request.input.accessor).await?.ok_or_else(bad_accessor)?;
-        let renewed = self.tokens.renew(&token.id, request.input.increment.0, request.now).await?;
+        let renewed =
+            self.tokens.renew(&token.id, increment(&request.input.increment)?, request.now).await?;
         self.prolonged(renewed, Sensitive::default()).await
     }
 
@@ -471,6 +499,19 @@ fn within<I>(request: &Request<I>, token: Option<Arc<Token>>) -> Option<Arc<Toke
 
 fn is_blank(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
+}
+
+/// How much longer a token is to last, in the words clients know when it cannot be read.
+fn increment(value: &Value) -> Result<Duration, Error> {
+    if is_blank(value) {
+        return Ok(Duration::ZERO);
+    }
+    super::wishes::span("increment", value).map_err(|error| match value {
+        Value::String(_) | Value::Number(_) => Error::invalid(format!(
+            "Field validation failed: error converting input for field \"increment\": {error}"
+        )),
+        _ => error,
+    })
 }
 
 /// Nothing is stored of a batch token that could be taken away.

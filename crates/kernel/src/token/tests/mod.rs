@@ -1,3 +1,4 @@
+mod batch;
 mod lifecycle;
 mod paths;
 mod world;
