@@ -1,4 +1,4 @@
-//! What makes a development server: initialized, unsealed, `secret/` mounted, its token known.
+//! What makes a development server: initialized, unsealed, its token known.
 
 use crate::{assemble::App, token_file};
 use anyhow::{Context, Result, anyhow};
@@ -8,10 +8,12 @@ use bailee_sdk::{Headers, Operation};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 
-/// Initializes and unseals, and tells the person at the terminal how to go on.
+/// Initializes and unseals, mounts this version of kv at `secret/`, and tells the person at the
+/// terminal how to go on.
 pub(crate) async fn prepare(
     app: &App,
     chosen: Option<Sensitive<String>>,
+    kv: Option<&str>,
     store_token: bool,
 ) -> Result<()> {
     let core = app.core();
@@ -24,8 +26,12 @@ pub(crate) async fn prepare(
         call(app, &token, "auth/token/create", input).await?;
         token = chosen;
     }
-    let mount = json!({ "type": "kv", "options": { "version": "2" }, "description": "key/value secret storage" });
-    call(app, &token, "sys/mounts/secret", mount).await?;
+    if let Some(version) = kv {
+        let options = json!({ "version": version });
+        let description = "key/value secret storage";
+        let mount = json!({ "type": "kv", "options": options, "description": description });
+        call(app, &token, "sys/mounts/secret", mount).await?;
+    }
     if store_token {
         token_file::store(&token).context("the token file")?;
     }

@@ -99,6 +99,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("policy read", &["$ policy read app"]),
     ("policy list", &["$ policy list"]),
     ("policy delete", &["$ policy delete app"]),
+    (
+        "policy explain",
+        &["$ policy explain secret/data/app", "$ policy explain -who secret/data/app"],
+    ),
     ("policy fmt", &["$ policy fmt app.hcl"]),
     ("audit enable", &["$ audit enable file file_path=/var/log/audit.log"]),
     ("audit list", &["$ audit list", "$ audit list -detailed"]),

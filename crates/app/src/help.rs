@@ -37,9 +37,20 @@ pub(crate) fn overview(root: &Command) -> String {
 
 /// One command; `words` lead to it, the program first.
 pub(crate) fn of(command: &Command, words: &[String]) -> String {
-    let text = command.clone().render_long_help().to_string();
+    let mut shown = command.clone();
+    if let Some(about) = command.get_long_about() {
+        shown = shown.about(about.clone());
+    }
+    if let Some(plain) = command.get_positionals().next() {
+        let names = plain.get_value_names().unwrap_or_default();
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let usage = format!("{} [options] {}", words.join(" "), names.join(" "));
+        let id = plain.get_id().clone();
+        shown = shown.override_usage(usage.trim_end().to_owned());
+        shown = shown.mut_arg(id, |plain| plain.hide(true));
+    }
     // Flags are typed with one dash.
-    let text = text.replace(" --", " -");
+    let text = shown.render_help().to_string().replace(" --", " -");
     let program = words.first().map(String::as_str).unwrap_or_default();
     let examples = examples::of(words.get(1..).unwrap_or_default());
     if examples.is_empty() {

@@ -55,13 +55,21 @@ fn script(shell: Shell, name: &str, asked: &str) -> String {
              (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit }}\n\
              compdef _{name} {name}\n"
         ),
+        // Fish takes a flag and its value for one word.
         Shell::Fish => format!(
             "function __complete_{name}\n    \
                set -lx COMP_LINE (commandline -cp)\n    \
-               test -z (commandline -ct); and set COMP_LINE \"$COMP_LINE \"\n    \
-               {asked}\n\
+               set -l word (commandline -ct)\n    \
+               test -z \"$word\"; and set COMP_LINE \"$COMP_LINE \"\n    \
+               set -l flag (string match -r -- '^-.*=' $word)\n    \
+               for found in ({asked})\n        \
+                 echo $flag$found\n    \
+               end\n\
              end\n\
-             complete -c {name} -a \"(__complete_{name})\"\n"
+             function __completes_{name}\n    \
+               test (count (__complete_{name})) -gt 0\n\
+             end\n\
+             complete -c {name} -f -n __completes_{name} -a \"(__complete_{name})\"\n"
         ),
     }
 }

@@ -68,7 +68,13 @@ impl Login {
             return Ok(());
         }
         if context.output.is_table() && self.field.is_none() {
-            context.output.line("Success! You are logged in. This is the token:\n")?;
+            context.output.line(match self.no_store {
+                true => "Success! You are now authenticated. This is the token:\n",
+                false => {
+                    "Success! You are now authenticated. This is the token, which is stored for the\n\
+                     commands to come:\n"
+                }
+            })?;
         }
         context.output.secret(&secret, self.field.as_deref())
     }

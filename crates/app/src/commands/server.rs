@@ -13,7 +13,7 @@ use bailee_server::tls::Certificate;
 use clap::Args;
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Weak},
 };
@@ -21,6 +21,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+
+/// Where a development server listens.
+const DEV_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8200);
 
 /// Runs a server.
 #[derive(Args, Clone, Debug)]
@@ -34,9 +37,15 @@ pub(crate) struct Server {
     /// Root token of the development server; generated when absent.
     #[arg(long, value_name = "TOKEN", requires = "dev")]
     dev_root_token_id: Option<String>,
-    /// Address of the development server.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8200")]
-    dev_listen_address: SocketAddr,
+    /// Address of the development server; 127.0.0.1:8200 by default (VAULT_DEV_LISTEN_ADDRESS).
+    #[arg(long, value_name = "ADDRESS")]
+    dev_listen_address: Option<SocketAddr>,
+    /// Mount version 1 of the kv engine in the development server.
+    #[arg(long)]
+    dev_kv_v1: bool,
+    /// Mount no kv engine in the development server.
+    #[arg(long)]
+    dev_no_kv: bool,
     /// Do not write the development server's token to the token file.
     #[arg(long)]
     dev_no_store_token: bool,
@@ -86,7 +95,12 @@ async fn serve(
     if arguments.dev {
         let token = arguments.dev_root_token_id.clone().map(Sensitive::from);
         let token = token.or_else(config::env::dev_root_token);
-        dev::prepare(&app, token, !arguments.dev_no_store_token).await?;
+        let kv = match (arguments.dev_no_kv, arguments.dev_kv_v1) {
+            (true, _) => None,
+            (false, true) => Some("1"),
+            (false, false) => Some("2"),
+        };
+        dev::prepare(&app, token, kv, !arguments.dev_no_store_token).await?;
     }
     let pid_file = config.pid_file.as_ref().map(PidFile::write).transpose()?;
     let (stop, stopping) = watch::channel(false);
@@ -147,7 +161,12 @@ fn reload(certificates: &[Arc<Certificate>]) {
 
 fn configuration(arguments: &Server) -> Result<Config> {
     if arguments.dev && arguments.config.is_empty() {
-        return Ok(Config::dev(arguments.dev_listen_address));
+        let address = match (arguments.dev_listen_address, config::env::dev_listen_address()) {
+            (Some(address), _) => address,
+            (None, Some(text)) => text.parse().context("VAULT_DEV_LISTEN_ADDRESS")?,
+            (None, None) => DEV_ADDRESS,
+        };
+        return Ok(Config::dev(address));
     }
     if arguments.config.is_empty() {
         bail!("a configuration is needed: -config=FILE, or -dev to try it in memory");

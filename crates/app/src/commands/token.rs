@@ -47,7 +47,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DURATION", value_parser = value::ttl)]
     period: Option<String>,
     /// Whether it can be renewed.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     renewable: Option<bool>,
     /// Make it nobody's child: it outlives the token in use.
     #[arg(long)]

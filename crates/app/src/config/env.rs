@@ -81,3 +81,8 @@ fn host_name() -> String {
 pub(crate) fn dev_root_token() -> Option<Sensitive<String>> {
     variable("VAULT_DEV_ROOT_TOKEN_ID").map(Sensitive::from)
 }
+
+/// The address of a development server, when the user chose one.
+pub(crate) fn dev_listen_address() -> Option<String> {
+    variable("VAULT_DEV_LISTEN_ADDRESS")
+}

@@ -83,7 +83,7 @@ struct Settings {
     #[arg(long, value_name = "N")]
     max_versions: Option<u64>,
     /// Whether every write must say which version it follows.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     cas_required: Option<bool>,
     /// How long after it was written a version is deleted.
     #[arg(long, value_name = "DURATION", value_parser = value::ttl)]

@@ -53,7 +53,8 @@ impl List {
             Family::Auth => ("sys/auth", "Error listing enabled authentications"),
         };
         let found = context.send(attempt, Outgoing::new(Method::Get, endpoint)).await?;
-        let mounts = found.data().cloned().unwrap_or_default();
+        let mut mounts = found.data().cloned().unwrap_or_default();
+        mounts.values_mut().for_each(complete);
         if !context.output.is_table() {
             return context.output.document(&Value::Object(mounts), &MOUNTS);
         }
@@ -64,6 +65,16 @@ impl List {
             (false, family) => simple(&mounts, family),
         };
         context.output.table(&table)
+    }
+}
+
+/// Adds what a server may leave out, and scripts expect.
+fn complete(mount: &mut Value) {
+    let Value::Object(fields) = mount else { return };
+    let texts =
+        ["plugin_version", "running_plugin_version", "running_sha256", "deprecation_status"];
+    for name in texts {
+        fields.entry(name).or_insert_with(|| "".into());
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "VERSION")]
     pub(super) plugin_version: Option<String>,
     /// Whether a slash at the end of a request's path is dropped.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(super) trim_request_trailing_slashes: Option<bool>,
     /// Key that signs the plugin's identity tokens.
     #[arg(long, value_name = "NAME")]
@@ -98,7 +98,7 @@ pub(super) struct OfAuth {
     #[arg(long, value_name = "DURATION", value_parser = value::ttl)]
     pub(super) user_lockout_counter_reset_duration: Option<String>,
     /// Never lock users out.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(super) user_lockout_disable: Option<bool>,
 }
 

@@ -1,7 +1,7 @@
 //! `operator generate-root`: a new root token, by enough holders of unseal keys.
 
 use super::{
-    rekey::pgp_key,
+    pgp::pgp_key,
     share::{Effort, ask, count, is, text},
 };
 use crate::{

@@ -1,5 +1,6 @@
 //! `operator init`: the keys and the first root token, shown once.
 
+use super::pgp::{pgp_key, pgp_keys};
 use crate::{
     arguments,
     context::Context,
@@ -11,7 +12,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 /// Initializes the server: makes its keys and the first root token, and shows them once.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Init {
     /// Number of keys that are made.
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -19,6 +20,12 @@ pub(crate) struct Init {
     /// Number of keys that are needed to unseal.
     #[arg(long, value_name = "N", default_value_t = 3)]
     key_threshold: u32,
+    /// Files of PGP keys that encrypt the keys, one for each, separated by commas.
+    #[arg(long, value_name = "FILE,…", value_delimiter = ',')]
+    pgp_keys: Vec<String>,
+    /// File of a PGP key that encrypts the root token.
+    #[arg(long, value_name = "FILE")]
+    root_token_pgp_key: Option<String>,
     /// Only tell whether it is initialized: exit code 0 when it is, 2 when not.
     #[arg(long)]
     pub(super) status: bool,
@@ -48,7 +55,13 @@ impl Init {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let [] = arguments::exactly::<0>(&self.rest)?;
         let (shares, threshold) = (self.key_shares, self.key_threshold);
-        let body = json!({ "secret_shares": shares, "secret_threshold": threshold });
+        let mut body = json!({ "secret_shares": shares, "secret_threshold": threshold });
+        if !self.pgp_keys.is_empty() {
+            body["pgp_keys"] = pgp_keys(&self.pgp_keys)?.into();
+        }
+        if let Some(file) = &self.root_token_pgp_key {
+            body["root_token_pgp_key"] = pgp_key(file)?.into();
+        }
         let outgoing = Outgoing::new(Method::Put, "sys/init").json(&body);
         let response = context.attempt(outgoing).await?;
         let response = response.map_err(|error| context.failure("Error initializing", &error))?;
@@ -114,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn keys_and_token_are_shown_once_and_json_carries_them_for_scripts() {
         let made = json!({"keys": ["aa"], "keys_base64": ["qg=="], "root_token": "hvs.r"});
-        let init = || Init { key_shares: 1, key_threshold: 1, status: false, rest: Vec::new() };
+        let init = || Init { key_shares: 1, key_threshold: 1, ..Init::default() };
         let (mut context, out, _, asked) =
             testing::context(Format::Table, vec![(200, made.clone())]).await;
         init().run(&mut context).await.unwrap();
@@ -135,7 +148,7 @@ mod tests {
     async fn an_uninitialized_server_exits_with_2() {
         let (mut context, out, ..) =
             testing::context(Format::Table, vec![(200, json!({"initialized": false}))]).await;
-        let init = Init { key_shares: 5, key_threshold: 3, status: true, rest: Vec::new() };
+        let init = Init { status: true, ..Init::default() };
         assert_eq!(init.status(&mut context).await, Err(Failure::shown(2)));
         assert_eq!(out.text(), "Vault is not initialized\n");
     }

@@ -4,6 +4,7 @@ mod cluster;
 mod generate_root;
 mod init;
 mod keys;
+mod pgp;
 mod raft;
 mod rekey;
 mod share;

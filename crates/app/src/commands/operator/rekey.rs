@@ -1,6 +1,9 @@
 //! `operator rekey`: new unseal keys in place of the old.
 
-use super::share::{Effort, ask, count, is, list, text};
+use super::{
+    pgp::pgp_keys,
+    share::{Effort, ask, count, is, list, text},
+};
 use crate::{
     arguments,
     context::Context,
@@ -206,27 +209,6 @@ impl Rekey {
             }
         }
         context.output.table(&table)
-    }
-}
-
-/// PGP keys as the API takes them: `keybase:` names as they are, files in base64.
-pub(super) fn pgp_keys(files: &[String]) -> Result<Vec<String>, Failure> {
-    files.iter().map(|file| pgp_key(file)).collect()
-}
-
-/// One of them.
-pub(super) fn pgp_key(file: &str) -> Result<String, Failure> {
-    if file.starts_with("keybase:") {
-        return Ok(file.to_owned());
-    }
-    let file = file.strip_prefix('@').unwrap_or(file);
-    let bytes = std::fs::read(file).map_err(|error| {
-        Failure::usage(format!("PGP key {file}: {}", crate::value::plain(&error)))
-    })?;
-    // A file may hold the base64 itself.
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) => Ok(crate::value::base64(error.as_bytes())),
     }
 }
 

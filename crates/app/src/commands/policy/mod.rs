@@ -1,5 +1,7 @@
 //! `policy`: who may do what.
 
+mod explain;
+
 use crate::{arguments, context::Context, failure::Failure, output::Order, value::plain};
 use bailee_client::{Method, Outgoing};
 use bailee_notation::hcl;
@@ -7,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fs;
 
-/// Writes, reads, lists, deletes and formats policies.
+/// Writes, reads, lists, deletes, formats and explains policies.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Policy {
     Write(Write),
@@ -15,6 +17,7 @@ pub(crate) enum Policy {
     List(List),
     Delete(Delete),
     Fmt(Fmt),
+    Explain(Box<explain::Explain>),
 }
 
 /// Uploads a policy from a file, or from standard input when it is `-`.
@@ -61,6 +64,7 @@ impl Policy {
             Policy::List(arguments) => arguments.run(context).await,
             Policy::Delete(arguments) => arguments.run(context).await,
             Policy::Fmt(arguments) => arguments.run(context),
+            Policy::Explain(arguments) => arguments.run(context).await,
         }
     }
 }
