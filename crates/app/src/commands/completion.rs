@@ -1,6 +1,6 @@
 //! `completion`, and putting it into the shells' startup files.
 
-use crate::{config::env, context::Context, failure::Failure, value::plain};
+use crate::{config::env, failure::Failure, output::Output, value::plain};
 use clap::{Args, ValueEnum};
 use std::{
     fs, io,
@@ -26,12 +26,12 @@ enum Shell {
 
 impl Completion {
     /// Runs the command.
-    pub(crate) fn run(self, context: &mut Context) -> Result<(), Failure> {
+    pub(crate) fn run(&self, program: &str, output: &mut Output) -> Result<(), Failure> {
         let [name] = crate::arguments::exactly(&self.arguments)?;
         let shell = Shell::from_str(name, true).map_err(|_| {
             Failure::usage(format!("No completion for {name:?}: there are bash, fish and zsh"))
         })?;
-        context.output.line(script(shell, context.program, context.program).trim_end())
+        output.line(script(shell, program, program).trim_end())
     }
 }
 
@@ -63,7 +63,7 @@ fn script(shell: Shell, name: &str, asked: &str) -> String {
                test -z \"$word\"; and set COMP_LINE \"$COMP_LINE \"\n    \
                set -l flag (string match -r -- '^-.*=' $word)\n    \
                for found in ({asked})\n        \
-                 echo $flag$found\n    \
+                 echo \"$flag$found\"\n    \
                end\n\
              end\n\
              function __completes_{name}\n    \

@@ -17,7 +17,12 @@ mod status;
 mod sync;
 mod token;
 
-use crate::{common::Common, context::Context, failure::Failure};
+use crate::{
+    common::Common,
+    context::Context,
+    failure::Failure,
+    output::{Format, Output},
+};
 use clap::{Parser, Subcommand};
 
 /// Keeps secrets, and delivers them to where they are used.
@@ -75,8 +80,19 @@ enum Command {
 impl CommandLine {
     /// Runs the command to its end.
     pub(crate) fn run(self, program: &'static str) -> Result<(), Failure> {
-        if let Command::Server(arguments) = &self.command {
-            return server::run(arguments).map_err(|error| Failure::usage(format!("{error:#}")));
+        // These ask nobody, so that no address and no token can stand in their way.
+        match &self.command {
+            Command::Server(arguments) => {
+                return server::run(arguments)
+                    .map_err(|error| Failure::usage(format!("{error:#}")));
+            }
+            Command::Completion(arguments) => {
+                return arguments.run(program, &mut Output::standard(Format::Table));
+            }
+            Command::Version => {
+                return Output::standard(Format::Table).line(&crate::version_line(program));
+            }
+            _ => {}
         }
         let context = Context::new(program, self.common)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -87,8 +103,8 @@ impl CommandLine {
 async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
     let context = &mut context;
     match command {
-        // Ran before: it has a runtime of its own.
-        Command::Server(_) => Ok(()),
+        // Ran before.
+        Command::Server(_) | Command::Completion(_) | Command::Version => Ok(()),
         Command::Status(arguments) => arguments.run(context).await,
         Command::Operator(arguments) => arguments.run(context).await,
         Command::Login(arguments) => arguments.run(context).await,
@@ -111,8 +127,6 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Print(arguments) => arguments.run(context),
         Command::PathHelp(arguments) => arguments.run(context).await,
         Command::VersionHistory(arguments) => arguments.run(context).await,
-        Command::Completion(arguments) => arguments.run(context),
-        Command::Version => context.output.line(&crate::version_line(context.program)),
     }
 }
 

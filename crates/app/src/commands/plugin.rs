@@ -89,7 +89,8 @@ impl Info {
         if let Some(version) = self.version {
             outgoing = outgoing.query("version", version);
         }
-        let found = context.send("Error reading plugin", outgoing).await?;
+        let mut found = context.send("Error reading plugin", outgoing).await?;
+        found.fill("args", Value::Array(Vec::new()));
         context.output.secret(&found, self.field.as_deref())
     }
 }

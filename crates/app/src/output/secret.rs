@@ -60,6 +60,15 @@ impl Secret {
         self.envelope.get("data").and_then(Value::as_object)
     }
 
+    /// Puts a value where the data has none.
+    pub(crate) fn fill(&mut self, name: &str, value: Value) {
+        let data = self.envelope.get_mut("data").and_then(Value::as_object_mut);
+        let field = data.map(|data| data.entry(name).or_insert(Value::Null));
+        if let Some(field) = field.filter(|field| field.is_null()) {
+            *field = value;
+        }
+    }
+
     /// The token that was made.
     pub(crate) fn auth(&self) -> Option<&Map<String, Value>> {
         self.envelope.get("auth").and_then(Value::as_object)

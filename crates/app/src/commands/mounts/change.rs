@@ -134,13 +134,15 @@ impl Made<'_> {
             "type": kind,
             "description": self.settings.description.as_deref().unwrap_or_default(),
             "config": config,
-            "options": self.options,
             "local": birth.local,
             "seal_wrap": birth.seal_wrap,
             "external_entropy_access": birth.external_entropy_access,
         });
-        if let (Some(body), Some(version)) = (body.as_object_mut(), plugin_version) {
-            body.insert("plugin_version".to_owned(), version);
+        if let Some(version) = plugin_version {
+            body["plugin_version"] = version;
+        }
+        if !self.options.is_empty() {
+            body["options"] = self.options.into();
         }
         let attempt = match family {
             Family::Secrets => "Error enabling".to_owned(),

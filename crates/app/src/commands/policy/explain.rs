@@ -156,7 +156,7 @@ mod tests {
         let (mut context, out, _, asked) = testing::context(Format::Table, answers).await;
         let explain = Explain { arguments: vec!["a/b".to_owned()], ..Explain::default() };
         explain.run(&mut context).await.unwrap();
-        let expected = "PUT /v1/sys/policies/explain {\"path\":\"a/b\",\"accessor\":\"acc\"}\n";
+        let expected = "PUT /v1/sys/policies/explain {\"accessor\":\"acc\",\"path\":\"a/b\"}\n";
         assert!(asked.text().ends_with(expected), "{}", asked.text());
         let expected = "read         true       granted by p\n\n\
             Rule \"a/*\" gives: read\n  from policy p, line 3, \"a/*\": read\n";
