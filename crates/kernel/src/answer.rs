@@ -2,13 +2,14 @@
 
 use crate::{
     Answer, Call, Content, Leased,
-    handle::Admitted,
+    handle::{Admitted, Asker},
     identity::LoggedIn,
     kernel::Kernel,
+    lease::Asked,
     token::{self, NewToken},
 };
 use bailee_barrier::View;
-use bailee_sdk::{Body, Error, Login, Reply, cidr, request::Issued};
+use bailee_sdk::{Body, Error, Lease, Login, Reply, cidr, request::Issued};
 use std::time::Duration;
 
 /// How many answers in turn may wait for something after the commit.
@@ -42,6 +43,12 @@ impl Kernel {
                 lease.ttl = self.lasting(admitted, lease.ttl);
                 fill(&mut answer, Body::Lease(data, lease))?;
             }
+            Body::Lease(data, lease) => {
+                let (leased, warnings) = self.lease(admitted, view, lease).await?;
+                answer.content = Content::Data(data);
+                answer.leased = Some(leased);
+                answer.warnings.extend(warnings);
+            }
             Body::Kept(kept) => return self.unwrap(admitted, view, *kept, answer).await,
             body @ Body::After(_) => return Ok((answer, Some(body))),
             body => fill(&mut answer, body)?,
@@ -70,6 +77,27 @@ impl Kernel {
         let identity = self.policies.identity();
         let user = identity.log_in(view, namespace, mount, alias, groups, admitted.now).await?;
         Ok(Some(user))
+    }
+
+    /// Keeps what an engine gave out for a time, in the same batch.
+    async fn lease(
+        &self,
+        admitted: &Admitted,
+        view: &View,
+        lease: Lease,
+    ) -> Result<(Leased, Vec<String>), Error> {
+        let Asker::Token(token, _) = &admitted.asker else {
+            return Err(Error::invalid("a lease is only given to a token"));
+        };
+        let target = &admitted.target;
+        let asked = Asked {
+            place: &target.place,
+            mounted: &target.mounted,
+            path: &target.path,
+            token,
+            now: admitted.now,
+        };
+        self.leases.create(view, asked, lease).await
     }
 
     async fn log_in(
@@ -167,11 +195,14 @@ fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
         Body::Data(data) => answer.content = Content::Data(data),
         Body::Lease(data, lease) => {
             if !lease.data.is_null() {
-                return Err(Error::internal("an engine gave a lease, and none are kept yet"));
+                return Err(Error::internal("a lease cannot be made after the commit"));
             }
             answer.content = Content::Data(data);
             let (ttl, renewable) = (lease.ttl, lease.renewable);
             answer.leased = Some(Leased { id: String::new(), ttl, renewable });
+        }
+        Body::Prolonged { lease_id, ttl, renewable } => {
+            answer.leased = Some(Leased { id: lease_id, ttl, renewable });
         }
         Body::Token(issued) => answer.auth = Some(issued),
         Body::Raw { content_type, bytes } => {

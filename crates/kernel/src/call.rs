@@ -81,6 +81,11 @@ impl Answer {
         }
     }
 
+    /// Whether it holds only as long as a lease that is kept.
+    pub(crate) fn has_lease(&self) -> bool {
+        self.leased.as_ref().is_some_and(|leased| !leased.id.is_empty())
+    }
+
     /// Whether there is something to say beside that it is done.
     pub fn says_something(&self) -> bool {
         !matches!(self.content, Content::Empty)

@@ -126,6 +126,29 @@ pub(crate) fn revocation_failed(error: Error) {
     pass_failed("revocation of a used-up token", &error);
 }
 
+/// What a lease stood for was taken back.
+pub(crate) fn lease_revoked() {
+    metrics::counter!("vault_expire_lease_revoked").increment(1);
+}
+
+/// A lease could not be revoked; it is tried again.
+pub(crate) fn lease_failed(error: &Error) {
+    metrics::counter!("vault_expire_lease_revocation_failed").increment(1);
+    tracing::warn!(%error, source = chain(error), "a lease could not be revoked");
+}
+
+/// A lease could not be revoked so often that someone has to look at it.
+pub(crate) fn lease_irrevocable(error: &Error) {
+    metrics::counter!("vault_expire_lease_irrevocable").increment(1);
+    tracing::error!(%error, source = chain(error), "a lease is irrevocable; sys/leases shows it");
+}
+
+/// An operator gave up a lease that its engine could not take back.
+pub(crate) fn lease_given_up(error: &Error) {
+    metrics::counter!("vault_expire_lease_given_up").increment(1);
+    tracing::warn!(%error, source = chain(error), "a lease was given up");
+}
+
 /// A request was given up because it panicked.
 pub(crate) fn panicked() {
     metrics::counter!("vault_core_handle_request_panicked").increment(1);

@@ -190,8 +190,16 @@ impl Kernel {
         let endpoint = target.declared().endpoints.get(&call.operation);
         let endpoint = endpoint.ok_or_else(unsupported_operation)?;
         let reply = endpoint.call(request, target.captures.clone()).await?;
+        // To be held until the batch has landed.
+        let _entered = match &reply.body {
+            Body::Lease(_, lease) if !lease.data.is_null() => {
+                Some(self.leases.enter(&target.mounted).await?)
+            }
+            _ => None,
+        };
         let (mut answer, after) = self.answer(call, admitted, &view, reply).await?;
-        if after.is_none() {
+        let withheld = answer.has_lease() && admitted.asker.is_spent();
+        if after.is_none() && !withheld {
             self.wrap(call, admitted, &view, &mut answer).await?;
         }
         // What the engine has read is guarded by the commit; what the right rests on, here.
@@ -200,6 +208,12 @@ impl Kernel {
             return Err(bailee_barrier::Error::Conflict.into());
         }
         self.commit(target, &view, &changes).await?;
+        if withheld {
+            return Err(Error::invalid(
+                "Secret cannot be returned; token had one use left, so leased credentials were \
+                 immediately revoked.",
+            ));
+        }
         Ok((answer, after))
     }
 
@@ -359,6 +373,11 @@ impl Kernel {
 }
 
 impl Asker {
+    /// Whether it is a token that makes its last use.
+    fn is_spent(&self) -> bool {
+        matches!(self, Asker::Token(token, _) if token.used_up)
+    }
+
     /// What engines see of it.
     fn caller(&self, place: &Arc<Place>) -> Option<Arc<Caller>> {
         match self {

@@ -9,6 +9,7 @@ use crate::{
     identity::{self, IdentityPaths, IdentityStore},
     keyholders::Keyholders,
     lockout::{Lockout, LockoutPaths},
+    lease::{LeasePaths, LeaseStore},
     mount,
     policy::{ExplainPaths, PasswordPaths, PolicyPaths, PolicyStore},
     purge,
@@ -17,6 +18,7 @@ use crate::{
     running::Running,
     state::{Parts, Settings},
     system::{self, System, Web, rotation_pass},
+    tick,
     token::{TokenPaths, TokenStore, TtlLimits},
     wrapping::WrappingPaths,
 };
@@ -65,6 +67,7 @@ pub(crate) struct Kernel {
     pub(crate) policies: Arc<PolicyStore>,
     pub(crate) lockout: Arc<Lockout>,
     pub(crate) keyholders: Arc<Keyholders>,
+    pub(crate) leases: Arc<LeaseStore>,
     pub(crate) audit: Arc<Broker>,
     pub(crate) quotas: Arc<QuotaStore>,
     pub(crate) wanted_headers: WantedHeaders,
@@ -99,6 +102,13 @@ impl Kernel {
             registry.clone(),
         );
         let policies = Arc::new(PolicyStore::new(barrier.clone()));
+        let leases = LeaseStore::new(
+            barrier.clone(),
+            parts.clock.clone(),
+            registry.clone(),
+            tokens.clone(),
+            settings.limits(),
+        );
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
         let (store, api_addr) = (policies.identity().clone(), settings.api_addr.clone());
@@ -121,6 +131,7 @@ impl Kernel {
         more.push(Arc::new(QuotaPaths::new(quotas.clone())));
         let lockout = Lockout::new(barrier.clone(), parts.clock.clone());
         more.push(Arc::new(LockoutPaths::new(lockout.clone(), registry.clone())));
+        more.push(Arc::new(LeasePaths::new(leases.clone(), registry.clone())));
         more.extend(parts.system.iter().cloned());
         let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
         let (web, running) = (Web::load(&barrier).await?, Running::new());
@@ -130,6 +141,7 @@ impl Kernel {
             barrier: barrier.clone(),
             registry: registry.clone(),
             policies: policies.clone(),
+            leases: leases.clone(),
             tokens: tokens.clone(),
             settings: settings.clone(),
             token: token.clone(),
@@ -147,6 +159,7 @@ impl Kernel {
             policies,
             lockout,
             keyholders,
+            leases,
             audit,
             quotas,
             wanted_headers: WantedHeaders::default(),
@@ -179,6 +192,9 @@ impl Kernel {
     pub(crate) fn start_tasks(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), expire(self.tokens.clone(), self.clock.clone())));
+        tasks.spawn(until(stop.clone(), self.leases.clone().run()));
+        let ticks = tick::run(self.barrier.clone(), self.registry.clone(), self.clock.clone());
+        tasks.spawn(until(stop.clone(), ticks));
         let identity = self.policies.identity().clone();
         let parts = (self.barrier.clone(), self.registry.clone(), self.tokens.clone(), identity);
         tasks.spawn(until(stop.clone(), remove(parts)));

@@ -19,6 +19,7 @@ mod identity;
 mod kernel;
 mod keyholders;
 mod lockout;
+mod lease;
 mod mount;
 mod policy;
 mod purge;
@@ -31,6 +32,7 @@ mod state;
 mod status;
 mod system;
 mod target;
+mod tick;
 mod token;
 mod wrapping;
 

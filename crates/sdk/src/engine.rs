@@ -18,12 +18,21 @@ pub trait Engine: Send + Sync + 'static {
     /// All it serves. Routing, help, OpenAPI and the ACL test come from here.
     fn paths(self: Arc<Self>) -> Vec<Path>;
 
-    /// Prolongs what a lease stands for; how long it now lasts.
-    async fn renew(&self, _view: &View, _lease: &Lease) -> Result<Duration, Error> {
+    /// Prolongs what a lease stands for: how long it is to last now. The kernel cuts it to what the
+    /// mount allows. What it writes lands with the renewal.
+    async fn renew(
+        &self,
+        _view: &View,
+        _lease: &Lease,
+        _renewal: &LeaseRenewal,
+    ) -> Result<Term, Error> {
         Err(Error::invalid("lease is not renewable"))
     }
 
-    /// Takes back what a lease stands for. Called again until it succeeds.
+    /// Takes back what a lease stands for. Called again until it succeeds, also after it did: what is
+    /// gone already is done. What it writes lands with the removal of the lease. An error with
+    /// [`crate::Code::RateLimited`] makes the kernel wait and go slower on this mount; any other
+    /// counts against the lease.
     async fn revoke(&self, _view: &View, _lease: &Lease) -> Result<(), Error> {
         Ok(())
     }
@@ -39,7 +48,7 @@ pub trait Engine: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Periodic work of one mount.
+    /// Periodic work of one mount, about once a minute. What it writes lands when it returns.
     async fn tick(&self, _view: &View, _now: SystemTime) -> Result<(), Error> {
         Ok(())
     }
@@ -86,6 +95,26 @@ pub struct Renewal {
     pub policies: Vec<String>,
     /// When it is asked.
     pub now: SystemTime,
+}
+
+/// A lease that is to be prolonged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRenewal {
+    /// How long it is to last from now on; zero when the client leaves it to the engine.
+    pub increment: Duration,
+    /// When the lease was given out.
+    pub issued: SystemTime,
+    /// When it is asked.
+    pub now: SystemTime,
+}
+
+/// How long a lease is to last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Term {
+    /// From now on; zero for the mount's default.
+    pub ttl: Duration,
+    /// Longest life since it was given out; zero for the mount's maximum.
+    pub max_ttl: Duration,
 }
 
 /// What an engine gave out for a time.

@@ -22,7 +22,7 @@ pub mod testing;
 pub use bailee_barrier::{Names, View};
 pub use bailee_crypto::{Clock, Sensitive};
 pub use cidr::Cidr;
-pub use engine::{Engine, EngineKind, Lease};
+pub use engine::{Engine, EngineKind, Lease, LeaseRenewal, Term};
 pub use error::{Code, Error};
 pub use path::{Endpoint, Operation, Path};
 pub use request::{

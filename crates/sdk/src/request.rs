@@ -260,6 +260,15 @@ pub enum Body {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// A lease was prolonged. Only the kernel's own engine of leases answers so.
+    Prolonged {
+        /// Its id.
+        lease_id: String,
+        /// How long it lasts from now on.
+        ttl: Duration,
+        /// Whether it can be prolonged again.
+        renewable: bool,
+    },
     /// An answer that was put away under a wrapping token. Only the kernel's own engines answer so.
     Kept(Box<Kept>),
     /// Answered after the batch has landed: to wait, within a bound, for what it sets off.
@@ -296,6 +305,7 @@ impl fmt::Debug for Body {
             Body::Login(_) => "Login",
             Body::Token(_) => "Token",
             Body::Raw { .. } => "Raw",
+            Body::Prolonged { .. } => "Prolonged",
             Body::Kept(_) => "Kept",
             Body::After(_) => "After",
         })

@@ -3,6 +3,7 @@
 mod about;
 mod auth;
 mod catalog;
+mod ending;
 mod exposition;
 mod internal_ui;
 mod keys;
@@ -19,6 +20,7 @@ mod web;
 pub(crate) use rotation::rotation_pass;
 
 use crate::{
+    lease::LeaseStore,
     policy::PolicyStore,
     registry::{Registry, Served},
     running::Running,
@@ -43,6 +45,7 @@ pub(crate) struct System {
     pub(crate) barrier: Arc<Barrier>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) leases: Arc<LeaseStore>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) token: Arc<Served>,

@@ -153,16 +153,16 @@ impl System {
             return Err(Error::invalid(format!("cannot unmount {path:?}")));
         }
         let path = full(&path, class);
-        if self.stored(&request, &path).is_none() {
-            return Ok(Reply::empty());
-        }
-        let changing = Changing::begin(&request.view, &request.namespace).await?;
-        let Some(entry) = changing.at(&path) else { return Ok(Reply::empty()) };
-        if entry.is_builtin() {
+        let Some(known) = self.stored(&request, &path) else { return Ok(Reply::empty()) };
+        if known.is_builtin() {
             return Err(Error::invalid("token credential backend cannot be disabled"));
         }
+        let closed = self.end_leases(&request.namespace, &path).await?;
+        let changing = Changing::begin(&request.view, &request.namespace).await?;
+        let Some(entry) = changing.at(&path) else { return Ok(Reply::empty()) };
         changing.put(&MountEntry { disabling: true, ..entry.clone() });
         let after = Box::pin(async move {
+            let _closed = closed;
             let (tokens, identity) = (&self.tokens, self.policies.identity());
             purge::pass(&self.barrier, &self.registry, tokens, identity).await?;
             Ok(Reply::empty())

@@ -276,6 +276,7 @@ impl System {
             return Ok(Reply::empty().warn("requested namespace does not exist"));
         };
         let namespace = Namespace { id: known.id.clone(), path: known.path.clone() };
+        let closed = self.end_leases(&namespace, "").await?;
         // The parent first, as everywhere. Its own mounts are kept still, too: nothing is mounted
         // and no namespace is made in it any more.
         Changing::begin(&request.view, &parent.namespace).await?;
@@ -295,6 +296,7 @@ impl System {
         let entry = NamespaceEntry { deleting: true, ..entry.clone() };
         registry::put_namespace(&request.view, &entry);
         let after = Box::pin(async move {
+            let _closed = closed;
             let (tokens, identity) = (&self.tokens, self.policies.identity());
             purge::pass(&self.barrier, &self.registry, tokens, identity).await?;
             Ok(Reply::empty())

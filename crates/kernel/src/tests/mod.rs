@@ -16,3 +16,5 @@ mod quotas;
 mod snapshot;
 mod world;
 mod wrapping;
+
+pub(crate) use world::settings;

@@ -25,7 +25,7 @@ pub(super) struct World {
     pub(super) root: String,
 }
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         cluster_name: "test".to_owned(),
         version: "2.2.0",

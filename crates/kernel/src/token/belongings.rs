@@ -1,11 +1,11 @@
-//! What hangs on a token and ends with it: its cubbyhole, and the answer it was made for.
+//! What hangs on a token and ends with it: leases, its cubbyhole, and the answer it was made for.
 
 use super::{
     TokenId,
     record::{Record, record_key},
     store::TokenStore,
 };
-use crate::cubbyhole;
+use crate::{cubbyhole, lease};
 use bailee_barrier::View;
 use bailee_sdk::Error;
 
@@ -27,6 +27,9 @@ impl TokenStore {
 
     /// Clears away what hangs on an ended token. Repeated until it gets through.
     pub(super) async fn let_go(&self, id: &TokenId) -> Result<(), Error> {
+        if lease::end_with_token(&self.barrier, id).await? {
+            self.released.notify_one();
+        }
         cubbyhole::clear(&self.barrier, id).await
     }
 }

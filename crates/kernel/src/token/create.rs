@@ -3,6 +3,7 @@
 use super::{
     Made, NewToken, ROOT_ID, TokenId,
     kind::Kind,
+    origin::MadeBy,
     record::{
         Accessor, Origin, Record, State, Stored, child_key, end_of, login_key, millis, put_state,
         record_key,
@@ -53,6 +54,9 @@ impl TokenStore {
         view.put(&self.accessor_key(&record.accessor), &accessor);
         if let Some(mount) = &record.origin.mount {
             view.put(&login_key(mount, &id), &());
+        }
+        if state.expires.is_some() {
+            view.put(&self.origin_key(&record.path, &id), &MadeBy { path: record.path.clone() });
         }
         let stored = Stored { record, record_revision: None, state, state_revision: None };
         Ok(Made { token: Arc::new(stored.token(&id)?), secret, warnings })

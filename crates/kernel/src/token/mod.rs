@@ -9,6 +9,7 @@ mod belongings;
 mod cache;
 mod create;
 mod kind;
+mod origin;
 mod paths;
 mod record;
 mod renew;
@@ -25,8 +26,10 @@ pub(crate) use kind::Kind;
 pub(crate) use paths::{TokenPaths, complete_input};
 pub(crate) use show::issued;
 pub(crate) use store::TokenStore;
+pub(crate) use ttl::{Bounds, granted};
 
 use bailee_sdk::{Cidr, Namespace, Sensitive};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -71,6 +74,25 @@ impl TokenId {
     /// The code without the namespace.
     pub(crate) fn code(&self) -> &str {
         self.0.split_once('.').map_or(&*self.0, |(code, _)| code)
+    }
+
+    /// The id as it is shown among leases: the code as hexadecimal digits.
+    pub(crate) fn shown(&self) -> String {
+        let code = BASE64_URL_SAFE_NO_PAD.decode(self.code()).unwrap_or_default();
+        match self.0.split_once('.') {
+            Some((_, namespace)) => format!("{}.{namespace}", hex::encode(code)),
+            None => hex::encode(code),
+        }
+    }
+
+    /// The id that is shown so among leases.
+    pub(crate) fn from_shown(text: &str) -> Option<TokenId> {
+        let (digits, namespace) = match text.split_once('.') {
+            Some((digits, namespace)) => (digits, namespace),
+            None => (text, ROOT_ID),
+        };
+        let code = hex::decode(digits).ok().filter(|code| code.len() == 32)?;
+        Some(TokenId::new(&BASE64_URL_SAFE_NO_PAD.encode(code), namespace))
     }
 
     /// The id of its namespace.
@@ -166,6 +188,11 @@ pub(crate) struct Token {
 }
 
 impl Token {
+    /// The stored token with which ends what it asks for: itself, or the parent of a batch token.
+    pub(crate) fn owner(&self) -> Option<&TokenId> {
+        if self.id.is_batch() { self.parent.as_ref() } else { Some(&self.id) }
+    }
+
     /// Whether `root` is among its policies.
     pub(crate) fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == "root")

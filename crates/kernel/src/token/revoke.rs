@@ -241,6 +241,7 @@ impl TokenStore {
             if let Some(stored) = Stored::read(&view, id).await? {
                 stored.guard(&view, id);
                 place.delete(&self.accessor_key(&stored.record.accessor));
+                place.delete(&self.origin_key(&stored.record.path, id));
                 view.delete(&kept_key(id));
                 if let Some(key) = stored.state.due_key(id) {
                     place.delete(&key);

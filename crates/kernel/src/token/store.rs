@@ -30,6 +30,8 @@ pub(crate) struct TokenStore {
     pub(super) in_use: InUse,
     /// Wakes the pass that clears away what has ended.
     pub(crate) tidy: Notify,
+    /// Told when leases have ended with their token.
+    pub(super) released: Arc<Notify>,
     /// Where auth mounts are, whose logins end with them; none in tests of the store alone.
     pub(super) registry: Option<Arc<Registry>>,
 }
@@ -62,8 +64,14 @@ impl TokenStore {
             cache: Arc::default(),
             in_use: InUse::default(),
             tidy: Notify::new(),
+            released: Arc::default(),
             registry: None,
         }
+    }
+
+    /// Told when leases have ended with their token.
+    pub(crate) fn released(&self) -> Arc<Notify> {
+        self.released.clone()
     }
 
     /// The live token with this text; `None` when unknown, expired, used up or revoked.

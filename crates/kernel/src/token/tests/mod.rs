@@ -1,7 +1,7 @@
 mod batch;
 mod lifecycle;
 mod paths;
-mod world;
+pub(crate) mod world;
 mod year;
 
 pub(crate) use world::World;
