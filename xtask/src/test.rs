@@ -33,7 +33,8 @@ pub(crate) fn run(options: &[String]) -> Result<()> {
         tools::step("clients of others", &mut other)?;
         let crash = ["test", "-p", "bailee-storage", "--features", "slow-tests", "--test", "crash"];
         tools::step("1500 power cuts", &mut tools::cargo(&crash))?;
-        let years = ["test", "-p", "bailee-kernel", "--features", "slow-tests", "--lib", "in_a_year"];
+        let years =
+            ["test", "-p", "bailee-kernel", "--features", "slow-tests", "--lib", "in_a_year"];
         tools::step("500 years of leases", &mut tools::cargo(&years))?;
     }
     Ok(())

@@ -115,7 +115,7 @@ async fn a_revoked_token_takes_all_it_made_along() {
     }
     assert!(world.is_alive(&other.secret).await);
     // The root token and `other`.
-    assert_eq!(world.backend.keys_under("n/root/token/").await.len(), 3 + 4);
+    assert_eq!(world.backend.keys_under("n/root/token/").await.len(), 3 + 5);
     world.tokens.revoke_tree(&parent.token.id).await.unwrap();
 }
 
@@ -386,7 +386,7 @@ async fn one_token_that_cannot_be_cleared_does_not_stop_the_pass() {
     world.backend.fail(move || answers.pop_front().flatten());
     assert!(world.pass().await.is_err());
     // The root token and the one that failed.
-    assert_eq!(world.backend.keys_under("n/root/token/").await.len(), 3 + 4);
+    assert_eq!(world.backend.keys_under("n/root/token/").await.len(), 3 + 5);
     assert_eq!(world.pass().await.unwrap(), None);
     assert_eq!(world.backend.keys_under("n/root/token/").await.len(), 3);
 }
