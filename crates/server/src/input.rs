@@ -176,6 +176,8 @@ pub(crate) fn fields(
     }
     match json::parse(body, &json::Limits::default()) {
         Ok(Value::Object(fields)) => Ok(fields),
+        // As if nothing was sent.
+        Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err(Error::invalid("error parsing JSON: the body must be an object")),
         Err(error) => Err(malformed(&error)),
     }
@@ -226,6 +228,17 @@ mod tests {
         assert_eq!(room.append(&mut second, &[2; 1]).unwrap_err().code, Code::RateLimited);
         drop(first);
         room.append(&mut second, &[2; 1]).unwrap();
+    }
+
+    #[test]
+    fn a_body_is_an_object_or_nothing() {
+        let read = |body: &str| fields(Operation::Update, &HeaderMap::new(), body.as_bytes());
+        for nothing in ["", " \n", "null", "{}"] {
+            assert_eq!(read(nothing).unwrap(), Map::new());
+        }
+        for other in ["[1]", "\"text\"", "1", "true"] {
+            assert!(read(other).unwrap_err().to_string().contains("must be an object"));
+        }
     }
 
     #[test]

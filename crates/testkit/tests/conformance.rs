@@ -47,12 +47,12 @@ fn versioned_secrets_are_as_recorded() {
 
 #[test]
 fn secrets_without_versions_are_as_recorded() {
-    compare("kv-v1", 72);
+    compare("kv-v1", 76);
 }
 
 #[test]
 fn roles_for_machines_are_as_recorded() {
-    compare("approle", 94);
+    compare("approle", 104);
 }
 
 #[test]

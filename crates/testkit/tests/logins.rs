@@ -158,6 +158,9 @@ async fn credentials_appear_nowhere_but_where_they_are_asked_for() {
     let mut server = server(options).await;
     let api = server.api().clone();
     let mut watch = Watch::default();
+    let audit = server.folder().join("audit.log");
+    let device = json!({ "type": "file", "options": { "file_path": audit } });
+    api.put("sys/audit/file", device).await.done();
     const PASSWORD: &str = "canary-password-6f2d90b1";
     const USER: &str = "canary-user-c07be5a3";
     const ROLE: &str = "canary-role-93d1f8e6";
@@ -194,6 +197,7 @@ async fn credentials_appear_nowhere_but_where_they_are_asked_for() {
     }
     let input = json!({ "secret_id": secret });
     watch.answer(&api.post(&format!("{roles}/secret-id/lookup"), input).await.ok(), &[&secret]);
+    api.post(&format!("{roles}/secret-id/destroy"), json!({ "secret_id": secret })).await.done();
     let mut private = vec![PASSWORD, USER, ROLE, &role_id, &secret];
     private.extend(tokens.iter().map(String::as_str));
     watch.storage(&server, &private);
@@ -202,5 +206,8 @@ async fn credentials_appear_nowhere_but_where_they_are_asked_for() {
     let mut private = vec![PASSWORD, secret.as_str()];
     private.extend(tokens.iter().map(String::as_str));
     watch.search("the log", log.as_bytes(), &private);
+    let audited = std::fs::read(&audit).unwrap_or_default();
+    assert!(audited.windows(18).any(|part| part == b"auth/approle/login"), "logins are audited");
+    watch.search("the audit file", &audited, &private);
     assert!(watch.found.is_empty(), "{}", watch.found.join("\n"));
 }
