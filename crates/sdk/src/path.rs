@@ -69,6 +69,9 @@ pub struct Endpoint {
     /// allows them, are input too and not warned about.
     pub input: Schema,
     fields: Arc<BTreeSet<String>>,
+    /// Fields in which `null` says no more than leaving them out: clients that know all fields of
+    /// a request send those they do not use as `null`.
+    without_null: Arc<BTreeSet<String>>,
     takes_any_field: bool,
     verbatim: bool,
     handler: Handler,
@@ -207,10 +210,12 @@ impl Path {
         });
         let input = schema_for!(I);
         let fields = Arc::new(field_names(&input));
+        let without_null = Arc::new(fields_without_null(&input));
         let additional = input.get("additionalProperties");
         let takes_any_field = additional.is_some_and(|allowed| *allowed != Value::Bool(false));
         let verbatim = self.verbatim;
-        let endpoint = Endpoint { summary, input, fields, takes_any_field, verbatim, handler };
+        let endpoint =
+            Endpoint { summary, input, fields, without_null, takes_any_field, verbatim, handler };
         self.endpoints.insert(operation, endpoint);
         self
     }
@@ -324,6 +329,7 @@ impl Endpoint {
             .cloned()
             .collect();
         unknown.sort_unstable();
+        input.retain(|name, value| !value.is_null() || !self.without_null.contains(name));
         let mut replaced = Vec::new();
         for (name, value) in captures.into_iter().filter(|_| !self.verbatim) {
             if input.insert(name.to_owned(), value.into()).is_some() {
@@ -387,6 +393,30 @@ fn missing(text: &str) -> &str {
 fn field_names(schema: &Schema) -> BTreeSet<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn fields_without_null(schema: &Schema) -> BTreeSet<String> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let fields = properties.into_iter().flatten();
+    fields.filter(|(_, schema)| !admits_null(schema)).map(|(name, _)| name.clone()).collect()
+}
+
+fn admits_null(schema: &Value) -> bool {
+    let Value::Object(schema) = schema else { return true };
+    let any = |name: &str| {
+        let all = schema.get(name).and_then(Value::as_array);
+        all.is_some_and(|all| all.iter().any(admits_null))
+    };
+    match schema.get("type") {
+        Some(Value::String(one)) => one == "null",
+        Some(Value::Array(several)) => several.iter().any(|one| one == "null"),
+        Some(_) => false,
+        None if schema.contains_key("$ref") => false,
+        None if schema.contains_key("anyOf") || schema.contains_key("oneOf") => {
+            any("anyOf") || any("oneOf")
+        }
+        None => true,
+    }
 }
 
 fn next_segment(path: &str) -> (&str, Option<&str>) {
@@ -481,6 +511,23 @@ mod tests {
         // A value takes a way on which only the sign of a zero is lost.
         let input = fields(&format!(r#"{{"must":"","value":{text}}}"#)).unwrap();
         assert_eq!(input.value.unwrap().to_string(), text.replace("-0", "0"));
+    }
+
+    #[test]
+    fn null_is_as_if_left_out_where_it_has_no_meaning_of_its_own() {
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "only the schema is looked at")]
+        struct Input {
+            text: String,
+            #[schemars(with = "String")]
+            secret: Option<String>,
+            optional: Option<String>,
+            any: Value,
+            span: crate::field::Ttl,
+            several: Option<Vec<String>>,
+        }
+        let fields = fields_without_null(&schema_for!(Input));
+        assert_eq!(fields.iter().collect::<Vec<_>>(), ["secret", "span", "text"]);
     }
 
     #[test]

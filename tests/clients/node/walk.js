@@ -57,8 +57,8 @@ assert.deepEqual((await root.unwrap({ token: wrapped.wrap_info.token })).data, {
 await assert.rejects(root.unwrap({ token: wrapped.wrap_info.token }), status(400));
 
 // tokens and leases
-const made = (await root.tokenCreate({ policies: ["node-app"], ttl: "1h", meta: { who: "node" } })).auth;
-assert.equal((await root.tokenLookup({ token: made.client_token })).data.meta.who, "node");
+const made = (await withToken(token).tokenCreate({ policies: ["node-app"], ttl: "1h", meta: { who: "node" } })).auth;
+assert.equal((await root.tokenLookupAccessor({ accessor: made.accessor })).data.meta.who, "node");
 assert.equal((await withToken(made.client_token).tokenRenewSelf({ increment: "2h" })).auth.renewable, true);
 const leases = (await root.list("sys/leases/lookup/auth/userpass/login/cleo")).data.keys;
 assert.equal(leases.length, 1);

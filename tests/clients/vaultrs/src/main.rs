@@ -37,7 +37,7 @@ async fn main() -> Outcome<()> {
     let person = client(&log_in_with_password(&root, &client("")?).await?)?;
     let machine = client(&log_in_with_role(&root, &client("")?).await?)?;
     secrets(&person, &machine).await?;
-    wrapping(&root, &client("")?).await?;
+    wrapping(&root, &client).await?;
     tokens(&root, &client).await?;
 
     for path in ["rs-v1", "rs-v2"] {
@@ -107,12 +107,15 @@ async fn secrets(person: &VaultClient, machine: &VaultClient) -> Outcome<()> {
     Ok(())
 }
 
-async fn wrapping(root: &VaultClient, nobody: &VaultClient) -> Outcome<()> {
+async fn wrapping(
+    root: &VaultClient,
+    client: &impl Fn(&str) -> Outcome<VaultClient>,
+) -> Outcome<()> {
     let wrapped = ListMountsRequest::builder().build()?.wrap(root).await?;
     let looked = wrapped.lookup(root).await?;
     assert_eq!(looked.creation_path, "sys/mounts");
     let mounts: HashMap<String, serde_json::Value> =
-        sys::wrapping::unwrap(nobody, Some(&wrapped.info.token)).await?;
+        sys::wrapping::unwrap(&client(&wrapped.info.token)?, None).await?;
     assert!(mounts.contains_key("rs-v2/"), "the mounts are in it");
     assert!(wrapped.unwrap(root).await.is_err(), "it is unwrapped once");
     Ok(())
