@@ -62,7 +62,7 @@ fn policies_are_as_recorded() {
 
 #[test]
 fn tokens_are_as_recorded() {
-    compare("tokens", 109);
+    compare("tokens", 148);
 }
 
 #[test]

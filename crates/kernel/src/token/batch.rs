@@ -138,7 +138,7 @@ impl TokenStore {
 
 impl Sealed {
     fn token(self, id: TokenId) -> Result<Token, Error> {
-        let (role, mount, bound_cidrs) = self.origin.parts()?;
+        let bound_cidrs = self.origin.blocks()?;
         let namespace_id = id.namespace_id().to_owned();
         Ok(Token {
             id,
@@ -163,8 +163,8 @@ impl Sealed {
             renewable: false,
             entity_id: self.entity_id,
             internal: None,
-            role,
-            mount,
+            role: self.origin.role,
+            mount: self.origin.mount,
             bound_cidrs,
         })
     }

@@ -65,12 +65,11 @@ impl Origin {
         *self == Origin::default()
     }
 
-    /// Role, mount, and blocks of addresses.
-    pub(crate) fn parts(self) -> Result<(Option<String>, Option<String>, Vec<Cidr>), Error> {
-        // A block that does not parse must not be left out: the token could be used everywhere.
-        let blocks = cidr::parse_all(&self.bound_cidrs)
-            .map_err(|_| Error::Corrupt("a token's blocks of addresses do not parse".to_owned()))?;
-        Ok((self.role, self.mount, blocks))
+    /// The blocks of addresses.
+    pub(crate) fn blocks(&self) -> Result<Vec<Cidr>, Error> {
+        // One that does not parse must not be left out: the token could be used everywhere.
+        cidr::parse_all(&self.bound_cidrs)
+            .map_err(|_| Error::Corrupt("a token's blocks of addresses do not parse".to_owned()))
     }
 }
 
@@ -138,7 +137,7 @@ impl Stored {
     pub(crate) fn token(self, id: &TokenId) -> Result<Token, Error> {
         let Stored { record, state, .. } = self;
         let namespace_id = id.namespace_id().to_owned();
-        let (role, mount, bound_cidrs) = record.origin.parts()?;
+        let bound_cidrs = record.origin.blocks()?;
         Ok(Token {
             id: id.clone(),
             kind: Kind::Service,
@@ -162,8 +161,8 @@ impl Stored {
             renewable: record.renewable,
             entity_id: record.entity_id,
             internal: record.internal,
-            role,
-            mount,
+            role: record.origin.role,
+            mount: record.origin.mount,
             bound_cidrs,
         })
     }
