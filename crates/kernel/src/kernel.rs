@@ -123,7 +123,7 @@ impl Kernel {
         more.push(keyholders.clone());
         more.push(Arc::new(PasswordPaths));
         more.push(explain_paths);
-        more.push(Arc::new(ActivityPaths::new(activity.clone())));
+        more.push(Arc::new(ActivityPaths::new(activity.clone(), policies.identity().clone())));
         more.push(Arc::new(WrappingPaths::new(tokens.clone())));
         let audit = Arc::new(Broker::new(&barrier, &parts.audit, settings.version));
         more.push(audit_paths(&barrier, &audit, parts).await?);

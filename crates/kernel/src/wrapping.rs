@@ -83,7 +83,8 @@ impl Kernel {
         if secret.expose().is_empty() {
             return Err(Error::invalid("error validating wrapping token: token is empty"));
         }
-        match find(&self.tokens, &self.barrier.view(""), &secret).await? {
+        let (view, namespace) = (self.barrier.view(""), &target.place.namespace);
+        match find(&self.tokens, &view, namespace, &secret).await? {
             Some(_) => Ok(()),
             None => Err(not_valid()),
         }
@@ -291,7 +292,9 @@ impl WrappingPaths {
     async fn named(&self, request: &Request<OneToken>) -> Result<TokenId, Error> {
         let named = request.input.token.as_ref().filter(|secret| !secret.expose().is_empty());
         let id = match (named, &request.caller) {
-            (Some(secret), _) => find(&self.tokens, &request.view, secret).await?,
+            (Some(secret), _) => {
+                find(&self.tokens, &request.view, &request.namespace, secret).await?
+            }
             (None, Some(caller)) => Some(TokenId::from_text(&caller.token_id)),
             (None, None) => None,
         };
@@ -317,13 +320,17 @@ pub(crate) async fn take(view: &View, id: &TokenId) -> Result<Option<Zeroizing<V
     Ok(Some(bytes))
 }
 
-/// The token with this text, if it is alive and stands for something. Its one use is not spent.
+/// The token with this text, if it is alive, of this namespace or one above, and stands for
+/// something. Its one use is not spent.
 async fn find(
     tokens: &TokenStore,
     view: &View,
+    namespace: &Namespace,
     secret: &Sensitive<String>,
 ) -> Result<Option<TokenId>, Error> {
-    let Some(token) = tokens.authenticate(secret).await? else { return Ok(None) };
+    let token = tokens.authenticate(secret).await?;
+    let token = token.filter(|token| namespace.path.starts_with(&token.namespace.path));
+    let Some(token) = token else { return Ok(None) };
     let kept = view.at("").get_bytes(&kept_key(&token.id)).await?;
     Ok(kept.map(|_| token.id.clone()))
 }

@@ -57,7 +57,7 @@ fn roles_for_machines_are_as_recorded() {
 
 #[test]
 fn policies_are_as_recorded() {
-    compare("policies", 87);
+    compare("policies", 93);
 }
 
 #[test]
@@ -66,8 +66,13 @@ fn tokens_are_as_recorded() {
 }
 
 #[test]
+fn the_small_system_paths_are_as_recorded() {
+    compare("sys-misc", 95);
+}
+
+#[test]
 fn mounts_are_as_recorded() {
-    compare("mounts", 81);
+    compare("mounts", 129);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{
     record::{Activity, Config, Counting, sightings},
     report::{exported, report},
 };
+use crate::identity::IdentityStore;
 use bailee_crypto::clock;
 use bailee_sdk::{Body, Code, Engine, Error, Operation, Path, Reply, Request, field::Integer};
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// What is served about activity, relative to the mount of the system.
 pub(crate) struct ActivityPaths {
     activity: Arc<Activity>,
+    identity: Arc<IdentityStore>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -64,6 +66,12 @@ impl Engine for ActivityPaths {
                 "Counts of requests; metrics have them.",
                 Self::removed,
             ),
+            Path::new("internal/counters/entities").on(
+                read,
+                &self,
+                "Count the entities of this namespace and those below.",
+                Self::entities,
+            ),
             Path::new("internal/counters/activity").on(
                 read,
                 &self,
@@ -94,8 +102,19 @@ impl Engine for ActivityPaths {
 }
 
 impl ActivityPaths {
-    pub(crate) fn new(activity: Arc<Activity>) -> ActivityPaths {
-        ActivityPaths { activity }
+    pub(crate) fn new(activity: Arc<Activity>, identity: Arc<IdentityStore>) -> ActivityPaths {
+        ActivityPaths { activity, identity }
+    }
+
+    async fn entities(self: Arc<Self>, request: Request<Nothing>) -> Result<Reply, Error> {
+        let places = self.activity.registry.places();
+        let mut total = 0;
+        let below =
+            places.iter().filter(|place| place.namespace.path.starts_with(&request.namespace.path));
+        for place in below {
+            total += self.identity.count(&place.namespace).await?;
+        }
+        Ok(Reply::data(&json!({ "counters": { "entities": { "total": total } } })))
     }
 
     async fn removed(self: Arc<Self>, _request: Request<Nothing>) -> Result<Reply, Error> {

@@ -134,7 +134,6 @@ impl IdentityStore {
     }
 
     /// How many entities a namespace has, at most [`LIST_MAX`].
-    #[allow(dead_code, reason = "the counters of the system are about to ask it")]
     pub(crate) async fn count(&self, namespace: &Namespace) -> Result<usize, Error> {
         let place = self.fresh_place(namespace);
         Ok(place.view.list("entity/", "", LIST_MAX).await?.len())

@@ -131,6 +131,7 @@ impl Match<'_> {
             "path": self.rule.path,
             "line": self.rule.line,
             "capabilities": self.rule.capabilities.names(),
+            "unmet_condition": self.rule.unmet,
         })
     }
 }

@@ -18,6 +18,20 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// What its writer should know: rules with a condition that cannot be met here.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let unmet = self.rules.iter().filter_map(|rule| Some((rule, rule.unmet?)));
+        unmet
+            .map(|(rule, key)| {
+                format!(
+                    "path {:?}: {key} cannot be enforced by this server; the path is denied to all \
+                     who have this policy, since without it the rule would grant more than is meant",
+                    rule.path
+                )
+            })
+            .collect()
+    }
+
     /// Whether what it says depends on who asks.
     pub(crate) fn is_templated(&self) -> bool {
         self.rules.iter().any(|rule| template::is_templated(&rule.path))
@@ -114,19 +128,6 @@ impl Capabilities {
 /// Reads a policy in HCL or JSON; the error is what the writer reads.
 pub(crate) fn parse(text: &str) -> Result<Policy, String> {
     read(text).map_err(|reason| format!("failed to parse policy: {reason}"))
-}
-
-/// Reads a policy that is to be kept: what it asks for must be there.
-pub(crate) fn parse_new(text: &str) -> Result<Policy, String> {
-    let policy = parse(text)?;
-    match policy.rules.iter().find_map(|rule| Some((rule, rule.unmet?))) {
-        Some((rule, key)) => Err(format!(
-            "failed to parse policy: path {:?}: {key} cannot be enforced by this server, and a rule \
-             without it would grant more than is meant: leave it out, or do not grant the path",
-            rule.path
-        )),
-        None => Ok(policy),
-    }
 }
 
 fn read(text: &str) -> Result<Policy, String> {
@@ -338,13 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_nobody_can_meet_is_refused_and_never_ignored() {
+    fn a_condition_that_nobody_can_meet_is_noted_and_told() {
         for condition in ["mfa_methods = [\"x\"]", "control_group = { ttl = \"1h\" }"] {
             let text = format!("path \"a\" {{ capabilities = [\"read\"]\n{condition} }}");
-            assert!(parse_new(&text).unwrap_err().contains("cannot be enforced"), "{text}");
             assert!(only(&text).unmet.is_some());
+            let warnings = parse(&text).unwrap().warnings();
+            assert!(warnings[0].contains("cannot be enforced"), "{warnings:?}");
         }
-        assert!(parse_new("path \"a\" { capabilities = [\"read\"] }").is_ok());
+        assert!(parse("path \"a\" { capabilities = [\"read\"] }").unwrap().warnings().is_empty());
     }
 
     #[test]

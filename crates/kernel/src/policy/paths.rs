@@ -155,13 +155,14 @@ impl PolicyPaths {
         check_lower(request, name)?;
         let view = request.view.fresh();
         let text = decoded(text);
-        self.policies.write(&view, &request.namespace, name, &text).await?;
+        let warnings = self.policies.write(&view, &request.namespace, name, &text).await?;
         self.policies.land(view, &request.namespace, name).await?;
+        let mut reply = warnings.into_iter().fold(Reply::empty(), Reply::warn);
         let lower = name.to_lowercase();
-        if lower == name {
-            return Ok(Reply::empty());
+        if lower != name {
+            reply = reply.warn(format!("policy name was converted to {lower}"));
         }
-        Ok(Reply::empty().warn(format!("policy name was converted to {lower}")))
+        Ok(reply)
     }
 
     async fn delete(self: Arc<Self>, request: Request<Named>) -> Result<Reply, Error> {

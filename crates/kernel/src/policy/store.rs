@@ -138,14 +138,14 @@ impl PolicyStore {
     }
 
     /// Stores a policy when the unit of `view` commits, for which there is `land`; a text that is no
-    /// policy is refused.
+    /// policy is refused. Gives what its writer should know.
     pub(crate) async fn write(
         &self,
         view: &View,
         namespace: &Namespace,
         name: &str,
         text: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         let name = name.to_lowercase();
         if builtin::IMMUTABLE.contains(&name.as_str()) {
             return Err(Error::invalid(format!("cannot update {name:?} policy")));
@@ -155,8 +155,9 @@ impl PolicyStore {
                 "policy name must not begin or end with '/', nor contain '//'",
             ));
         }
-        parse::parse_new(text).map_err(Error::invalid)?;
-        Ok(named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?)
+        let policy = parse::parse(text).map_err(Error::invalid)?;
+        named(view, namespace).put(&name, &Stored { text: text.to_owned() }).await?;
+        Ok(policy.warnings())
     }
 
     /// Removes a policy when the unit of `view` commits, for which there is `land`; an absent one is
