@@ -275,8 +275,7 @@ fn shown_data(trace: &Trace, mut data: Fields, hasher: &Hasher) -> Value {
             elided.push((name, count));
         }
     }
-    let mut shown =
-        hasher.fields(&data, clear.unwrap_or_default(), numbers(mounted.map(|at| &**at)));
+    let mut shown = hasher.fields(&data, clear.unwrap_or_default(), numbers(trace));
     if let Value::Object(fields) = &mut shown {
         for (name, count) in elided {
             put(fields, name, count);
@@ -286,9 +285,13 @@ fn shown_data(trace: &Trace, mut data: Fields, hasher: &Hasher) -> Value {
 }
 
 /// Numbers that the system and auth methods answer with are times and counts. Those of a secrets
-/// engine may be secrets.
-fn numbers(mounted: Option<&Mounted>) -> Numbers {
+/// engine may be secrets, and so may those of an answer that was put away.
+fn numbers(trace: &Trace) -> Numbers {
+    let mounted = trace.mounted.as_ref();
     match mounted.map(|mounted| (mounted.entry.class, mounted.entry.kind.as_str())) {
+        Some((Class::Secret, SYSTEM_KIND)) if trace.path.starts_with("sys/wrapping/") => {
+            Numbers::Coded
+        }
         Some((Class::Auth, _) | (Class::Secret, SYSTEM_KIND)) => Numbers::Clear,
         Some((Class::Secret, _)) | None => Numbers::Coded,
     }

@@ -231,3 +231,21 @@ async fn lines_name_the_mount_the_client_and_the_error() {
     let id = "0DHqvq2D77kL2/JTPSZkTMJbkFVmUu0TzMi0jiXcFy8=";
     assert_eq!(recorder.take()[0]["request"]["client_id"], id);
 }
+
+#[tokio::test]
+async fn a_number_that_was_put_away_is_not_shown_when_it_is_taken_out() {
+    let recorder = Arc::new(Recorder::default());
+    let devices: Vec<Arc<dyn AuditDevice>> = vec![recorder.clone()];
+    let world = World::with(Arc::new(Memory::default()), devices).await;
+    world.write("boxes/box/a", r#"{"value":271828}"#).await.unwrap();
+    let wrapping = Call {
+        wrap_ttl: Some(std::time::Duration::from_secs(60)),
+        ..call(Operation::Read, "boxes/box/a", "{}", Some(&world.root))
+    };
+    let wrapped = world.core.handle(wrapping).await.unwrap().wrapped.unwrap();
+    let token = wrapped.token.expose().as_str();
+    let unwrap = call(Operation::Update, "sys/wrapping/unwrap", "{}", Some(token));
+    world.core.handle(unwrap).await.unwrap();
+    let text = serde_json::to_string(&recorder.take()).unwrap();
+    assert!(!text.contains("271828") && !text.contains(token), "{text}");
+}
