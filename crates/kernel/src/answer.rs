@@ -3,7 +3,7 @@
 use crate::{
     Answer, Call, Content, Leased,
     handle::{Admitted, Asker},
-    identity::LoggedIn,
+    identity::{LoggedIn, User},
     kernel::Kernel,
     lease::Asked,
     token::{self, NewToken},
@@ -72,11 +72,15 @@ impl Kernel {
         login: &Login,
     ) -> Result<Option<LoggedIn>, Error> {
         let Some(alias) = &login.alias else { return Ok(None) };
-        let (namespace, mount) = (&admitted.target.place.namespace, &admitted.target.mounted.entry);
-        let groups = &login.group_aliases;
+        let target = &admitted.target;
+        let user = User {
+            alias,
+            groups: &login.group_aliases,
+            mount: &target.mounted.mount,
+            local: target.mounted.entry.local,
+        };
         let identity = self.policies.identity();
-        let user = identity.log_in(view, namespace, mount, alias, groups, admitted.now).await?;
-        Ok(Some(user))
+        identity.log_in(view, &target.place.namespace, user, admitted.now).await.map(Some)
     }
 
     /// Keeps what an engine gave out for a time, in the same batch.

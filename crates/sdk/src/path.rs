@@ -332,7 +332,9 @@ impl Endpoint {
         input.retain(|name, value| !value.is_null() || !self.without_null.contains(name));
         let mut replaced = Vec::new();
         for (name, value) in captures.into_iter().filter(|_| !self.verbatim) {
-            if input.insert(name.to_owned(), value.into()).is_some() {
+            let value = Value::from(value);
+            // Some clients repeat in the body what the path says: nothing is replaced then.
+            if input.insert(name.to_owned(), value.clone()).is_some_and(|old| old != value) {
                 replaced.push(name);
             }
         }

@@ -71,6 +71,11 @@ fn the_small_system_paths_are_as_recorded() {
 }
 
 #[test]
+fn identity_is_as_recorded() {
+    compare("identity", 79);
+}
+
+#[test]
 fn mounts_are_as_recorded() {
     compare("mounts", 129);
 }

@@ -204,7 +204,7 @@ async fn make(
         id => place.entity(id).await?.ok_or_else(|| Error::invalid("invalid canonical ID"))?,
     };
     guard(place, mounted);
-    let mut alias = new_alias(&mounted.entry, &input.name, request.now);
+    let mut alias = new_alias(&mounted.mount, mounted.entry.local, &input.name, request.now);
     alias.custom_metadata = input.custom_metadata.unwrap_or_default().0;
     attach(place, entity, None, alias).await
 }

@@ -69,7 +69,7 @@ impl IdentityPaths {
             (known, _) => known,
         };
         let now = to_millis(request.now);
-        let fresh = new_alias(&mounted.entry, &name, request.now);
+        let fresh = new_alias(&mounted.mount, mounted.entry.local, &name, request.now);
         let alias = match &known {
             Some((_, old)) => Alias { id: old.id.clone(), created: old.created, ..fresh },
             None => fresh,

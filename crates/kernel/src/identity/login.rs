@@ -5,10 +5,9 @@ use super::{
     resolve,
     store::{IdentityStore, Kind, Place},
 };
-use crate::mount::MountEntry;
 use bailee_barrier::View;
 use bailee_crypto::{clock::to_millis, random};
-use bailee_sdk::{Error, Namespace, request::LoginAlias};
+use bailee_sdk::{Error, Mount, Namespace, request::LoginAlias};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::SystemTime,
@@ -16,6 +15,19 @@ use std::{
 
 /// Groups that a source may name at one login.
 const GROUP_ALIASES_MAX: usize = 4096;
+
+/// Who comes, as an auth mount knows them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct User<'a> {
+    /// Name and metadata.
+    pub(crate) alias: &'a LoginAlias,
+    /// Groups that their source names.
+    pub(crate) groups: &'a [String],
+    /// The mount.
+    pub(crate) mount: &'a Mount,
+    /// Whether the mount was made local.
+    pub(crate) local: bool,
+}
 
 /// Who logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,18 +48,16 @@ impl IdentityStore {
         &self,
         view: &View,
         namespace: &Namespace,
-        mount: &MountEntry,
-        user: &LoginAlias,
-        group_aliases: &[String],
+        user: User<'_>,
         now: SystemTime,
     ) -> Result<LoggedIn, Error> {
-        check_name("alias", &user.name)?;
+        check_name("alias", &user.alias.name)?;
         let place = self.place(view, namespace);
-        let (entity, created) = find_or_make(&place, mount, user, now).await?;
+        let (entity, created) = find_or_make(&place, user, now).await?;
         if entity.disabled {
             return Err(Error::permission_denied());
         }
-        let groups = refresh_groups(&place, mount, &entity.id, created, group_aliases).await?;
+        let groups = refresh_groups(&place, user, &entity.id, created).await?;
         let policies = match groups {
             Some(groups) => resolve::resolve(&place, &entity, groups).await?.facts.policies,
             None => {
@@ -62,41 +72,37 @@ impl IdentityStore {
 /// The entity with this alias, its metadata as the method says now; and whether it is new.
 async fn find_or_make(
     place: &Place,
-    mount: &MountEntry,
-    user: &LoginAlias,
+    user: User<'_>,
     now: SystemTime,
 ) -> Result<(Entity, bool), Error> {
-    let mut found = place.alias_named(Kind::Entity, &mount.uuid, &user.name).await?;
+    let (mount, name) = (&user.mount.uuid, &user.alias.name);
+    let mut found = place.alias_named(Kind::Entity, mount, name).await?;
     if found.is_none() {
         // Those who come at once wait for the first, and find what it made.
-        place.lock_alias(&mount.uuid, &user.name).await;
-        found = place.alias_named(Kind::Entity, &mount.uuid, &user.name).await?;
+        place.lock_alias(mount, name).await;
+        found = place.alias_named(Kind::Entity, mount, name).await?;
     }
     let Some(leads) = found else {
-        return Ok((make(place, mount, user, now).await?, true));
+        return Ok((make(place, user, now).await?, true));
     };
     let entity = place.entity(&leads.owner).await?;
     // It was removed between the two readings.
     let mut entity = entity.ok_or(bailee_barrier::Error::Conflict)?;
     let alias = entity.value.alias_mut(&leads.alias);
     let alias = alias.ok_or(bailee_barrier::Error::Conflict)?;
-    if alias.metadata != user.metadata {
-        alias.metadata.clone_from(&user.metadata);
+    if alias.metadata != user.alias.metadata {
+        alias.metadata.clone_from(&user.alias.metadata);
         alias.updated = to_millis(now);
         place.put_entity(&entity);
     }
     Ok((entity.value, false))
 }
 
-async fn make(
-    place: &Place,
-    mount: &MountEntry,
-    user: &LoginAlias,
-    now: SystemTime,
-) -> Result<Entity, Error> {
+async fn make(place: &Place, user: User<'_>, now: SystemTime) -> Result<Entity, Error> {
     let mut entity = new_entity(now);
     entity.name = place.claim_any_name(Kind::Entity, &entity.id).await?;
-    let alias = Alias { metadata: user.metadata.clone(), ..new_alias(mount, &user.name, now) };
+    let mut alias = new_alias(user.mount, user.local, &user.alias.name, now);
+    alias.metadata.clone_from(&user.alias.metadata);
     place.link_alias(Kind::Entity, &alias, &entity.id).await?;
     entity.aliases.push(alias);
     let entity = Stored::new(entity);
@@ -120,13 +126,13 @@ pub(crate) fn new_entity(now: SystemTime) -> Entity {
 }
 
 /// An alias at a mount, without metadata.
-pub(crate) fn new_alias(mount: &MountEntry, name: &str, now: SystemTime) -> Alias {
+pub(crate) fn new_alias(mount: &Mount, local: bool, name: &str, now: SystemTime) -> Alias {
     Alias {
         id: random::uuid().to_string(),
         name: name.to_owned(),
         mount: mount.uuid.clone(),
         accessor: mount.accessor.clone(),
-        local: mount.local,
+        local,
         metadata: BTreeMap::new(),
         custom_metadata: BTreeMap::new(),
         created: to_millis(now),
@@ -140,18 +146,17 @@ pub(crate) fn new_alias(mount: &MountEntry, name: &str, now: SystemTime) -> Alia
 /// it is new; `None` when nothing has changed.
 async fn refresh_groups(
     place: &Place,
-    mount: &MountEntry,
+    user: User<'_>,
     entity: &str,
     created: bool,
-    aliases: &[String],
 ) -> Result<Option<Vec<String>>, Error> {
-    if aliases.len() > GROUP_ALIASES_MAX {
+    if user.groups.len() > GROUP_ALIASES_MAX {
         return Err(Error::invalid(format!(
             "the login names {} groups, at most {GROUP_ALIASES_MAX} are possible",
-            aliases.len()
+            user.groups.len()
         )));
     }
-    let (before, wanted) = groups_before_and_after(place, mount, entity, created, aliases).await?;
+    let (before, wanted) = groups_before_and_after(place, user, entity, created).await?;
     if before == wanted {
         return Ok(created.then(Vec::new));
     }
@@ -160,7 +165,7 @@ async fn refresh_groups(
     if !created && place.entity(entity).await?.is_none() {
         return Err(bailee_barrier::Error::Conflict.into());
     }
-    let (before, wanted) = groups_before_and_after(place, mount, entity, created, aliases).await?;
+    let (before, wanted) = groups_before_and_after(place, user, entity, created).await?;
     for group in before.difference(&wanted) {
         place.set_member(group, entity, false);
     }
@@ -173,22 +178,21 @@ async fn refresh_groups(
 /// All groups that the entity belongs to itself, and those it is to belong to.
 async fn groups_before_and_after(
     place: &Place,
-    mount: &MountEntry,
+    user: User<'_>,
     entity: &str,
     created: bool,
-    aliases: &[String],
 ) -> Result<(BTreeSet<String>, BTreeSet<String>), Error> {
     let before = if created { Vec::new() } else { place.groups_of(entity).await? };
     let mut after = BTreeSet::new();
     for id in &before {
         let Some(group) = place.group(id).await? else { continue };
-        let is_ours = |alias: &Alias| alias.mount == mount.uuid;
+        let is_ours = |alias: &Alias| alias.mount == user.mount.uuid;
         if !group.value.alias.as_ref().is_some_and(is_ours) {
             after.insert(id.clone());
         }
     }
-    for name in aliases {
-        let leads = place.alias_named(Kind::Group, &mount.uuid, name).await?;
+    for name in user.groups {
+        let leads = place.alias_named(Kind::Group, &user.mount.uuid, name).await?;
         after.extend(leads.map(|leads| leads.owner));
     }
     Ok((before.into_iter().collect(), after))

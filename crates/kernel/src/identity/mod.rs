@@ -21,7 +21,7 @@ mod resolve;
 mod show;
 mod store;
 
-pub(crate) use login::LoggedIn;
+pub(crate) use login::{LoggedIn, User};
 pub(crate) use oidc::rotation_pass;
 pub(crate) use resolve::Resolved;
 pub(crate) use store::IdentityStore;

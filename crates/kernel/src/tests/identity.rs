@@ -257,6 +257,25 @@ async fn external_groups_follow_the_logins() {
 }
 
 #[tokio::test]
+async fn a_role_makes_tokens_for_an_alias_that_it_allows() {
+    let (world, _) = world().await;
+    let role = json!({"allowed_entity_aliases": "ci-*", "allowed_policies": "default"});
+    write(&world, "auth/token/roles/ci", role).await;
+    let make = async |alias: &str| {
+        let input = json!({"entity_alias": alias}).to_string();
+        world.write("auth/token/create/ci", &input).await.map(|answer| answer.auth.unwrap())
+    };
+    let first = make("ci-one").await.unwrap();
+    assert_eq!(make("CI-ONE").await.unwrap().entity_id, first.entity_id);
+    assert_ne!(make("ci-two").await.unwrap().entity_id, first.entity_id);
+    assert!(refused(make("other").await).1.contains("invalid 'entity_alias' value"));
+    let shown = world.read(&format!("identity/entity/id/{}", first.entity_id)).await.unwrap();
+    assert_eq!(shown["aliases"][0]["mount_type"], "token");
+    let counted = world.read("sys/internal/counters/entities").await.unwrap();
+    assert_eq!(counted, json!({"counters": {"entities": {"total": 2}}}));
+}
+
+#[tokio::test]
 async fn a_mount_takes_its_aliases_with_it() {
     let (world, accessor) = world().await;
     let (_, entity) = enter(&world, json!({"user": "ann"})).await;

@@ -215,6 +215,10 @@ async fn keys_and_roles_are_refused_with_the_reason() {
     assert!(reason.contains("token ttl greater"), "{reason}");
     let reason = refusal(&world, role, json!({"ttl": "25h"})).await;
     assert!(reason.contains("cannot be longer than the verification_ttl"), "{reason}");
+    // Some clients repeat the name in the body: that is no reason for a warning.
+    let repeated = world.write(key, r#"{"name":"k"}"#).await.unwrap();
+    assert!(repeated.warnings.is_empty());
+    assert!(!world.write(key, r#"{"name":"other"}"#).await.unwrap().warnings.is_empty());
     let shown = world.read(key).await.unwrap();
     assert_eq!(
         shown,

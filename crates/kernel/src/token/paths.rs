@@ -8,7 +8,10 @@ use super::{
     store::ACCESSORS_MAX,
     wishes::{Asked, Wishes},
 };
-use crate::policy::{self, PolicyStore};
+use crate::{
+    identity::User,
+    policy::{self, PolicyStore},
+};
 use bailee_sdk::{
     Body, Engine, Error, Operation, Path, Reply, Request, Sensitive,
     error::Code,
@@ -274,16 +277,10 @@ impl TokenPaths {
 
     /// The entity with this alias of the token mount, made with the token when it is new.
     async fn entity_of(&self, request: &Request<()>, name: String) -> Result<String, Error> {
-        let registry = self.tokens.registry.as_ref();
-        let places = registry.map(|registry| registry.places());
-        let place = places.as_ref().and_then(|places| places.with_id(&request.namespace.id));
-        let mounted = place.and_then(|place| place.mounts.get(&request.mount.path));
-        let mounted = mounted.ok_or_else(|| Error::internal("the token mount is nowhere"))?;
         let alias = LoginAlias { name, ..LoginAlias::default() };
-        let (view, namespace) = (&request.view, &request.namespace);
+        let user = User { alias: &alias, groups: &[], mount: &request.mount, local: false };
         let identity = self.policies.identity();
-        let found =
-            identity.log_in(view, namespace, &mounted.entry, &alias, &[], request.now).await?;
+        let found = identity.log_in(&request.view, &request.namespace, user, request.now).await?;
         Ok(found.entity_id)
     }
 

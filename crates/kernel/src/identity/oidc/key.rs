@@ -116,6 +116,14 @@ impl IdentityPaths {
         Reply::keys(&self.place(&request).keys().list("", "", NAMED_MAX).await?)
     }
 
+    pub(super) async fn oidc_key_exists(
+        self: Arc<Self>,
+        request: Request<ByName>,
+    ) -> Result<bool, Error> {
+        let key: Option<Key> = self.place(&request).keys().get(&request.input.name).await?;
+        Ok(key.is_some())
+    }
+
     pub(super) async fn read_oidc_key(
         self: Arc<Self>,
         request: Request<ByName>,

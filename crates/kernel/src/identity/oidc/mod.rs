@@ -114,6 +114,7 @@ impl IdentityPaths {
                     "Create or change a signing key.",
                     Self::write_oidc_key,
                 )
+                .exists(self, Self::oidc_key_exists)
                 .on(Operation::Delete, self, "Delete a signing key.", Self::delete_oidc_key),
             Path::new("oidc/key/{name}/rotate").on(
                 Operation::Update,
