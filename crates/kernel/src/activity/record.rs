@@ -21,7 +21,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 /// Where it is kept whether clients are counted, and for how long.
 const CONFIG_KEY: &str = "core/activity";
@@ -212,9 +212,16 @@ struct Segment {
 pub(crate) async fn record(activity: Arc<Activity>) {
     let Some(mut receiver) = activity.receiver.lock().take() else { return };
     let mut noted: Option<Noted> = None;
+    let mut tidied: Option<Instant> = None;
     loop {
         let first = tokio::time::timeout(CALENDAR_PASS, receiver.recv()).await;
         let month = activity.month();
+        if tidied.is_none_or(|at| at.elapsed() >= CALENDAR_PASS) {
+            tidied = Some(Instant::now());
+            if let Err(error) = forget(&activity, month).await {
+                event::pass_failed("removal of old activity", &error);
+            }
+        }
         if noted.as_ref().is_some_and(|noted| noted.month != month) {
             noted = None;
             activity.seen.write().clear();
@@ -222,12 +229,7 @@ pub(crate) async fn record(activity: Arc<Activity>) {
         let first = match first {
             Ok(Some(first)) => first,
             Ok(None) => return,
-            Err(_) => {
-                if let Err(error) = forget(&activity, month).await {
-                    event::pass_failed("removal of old activity", &error);
-                }
-                continue;
-            }
+            Err(_) => continue,
         };
         tokio::time::sleep(COLLECT).await;
         let mut batch = vec![first];

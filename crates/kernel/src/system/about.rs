@@ -143,7 +143,10 @@ fn fact_paths(system: &Arc<System>) -> Vec<Path> {
         Path::new("replication/status")
             .on(read, system, off, System::replication)
             .unauthenticated(),
-        Path::new("replication/{kind}/status")
+        Path::new("replication/performance/status")
+            .on(read, system, off, System::replication)
+            .unauthenticated(),
+        Path::new("replication/dr/status")
             .on(read, system, off, System::replication)
             .unauthenticated(),
         Path::new("license/status")

@@ -66,28 +66,32 @@ impl System {
         let to = mount::clean_path(to)?;
         check_classes(&from, &to)?;
         check_free(&from, &to)?;
-        let changing = Changing::begin(&request.view, &request.namespace).await?;
-        let Some(entry) = changing.at(&from).cloned() else {
+        // Before anything is revoked; and again below, when nothing changes any more.
+        let places = self.registry.places();
+        let place = places.with_id(&request.namespace.id).ok_or_else(Error::not_found)?;
+        let known = place.mounts.values().map(|mounted| &mounted.entry);
+        if !place.mounts.contains_key(&from) {
             self.check_other_namespace(&request, &from)?;
-            return Err(Error::invalid(format!("no matching mount at {from:?}")));
-        };
-        if entry.is_builtin() {
-            return Err(Error::invalid(format!("cannot remount {from:?}")));
         }
-        let others = || changing.entries.iter().filter(|other| other.uuid != entry.uuid);
-        let covers = |other: &&MountEntry| !other.disabling && other.is_in_the_way(&to);
-        if from == to || others().any(|other| covers(&other)) {
-            return Err(Error::invalid(format!("path already in use at {to:?}")));
-        }
+        moved(known, &from, &to)?;
         self.check_namespaces(&request, &to).await?;
-        changing.put(&MountEntry { path: to.clone(), ..entry });
-        let moved = Move {
+        // The ids of leases begin with the path of the mount.
+        let closed = self.end_leases(&request.namespace, &from).await?;
+        let changing = Changing::begin(&request.view, &request.namespace).await?;
+        let known = changing.entries.iter().filter(|entry| !entry.disabling);
+        changing.put(&moved(known, &from, &to)?);
+        self.check_namespaces(&request, &to).await?;
+        let done = Move {
             id: random::uuid().to_string(),
             namespace_id: request.namespace.id.clone(),
             from,
             to,
         };
-        Ok(Body::After(Box::pin(async move { Ok(self.note(moved)) })).into())
+        let after = Box::pin(async move {
+            drop(closed);
+            Ok(self.note(done))
+        });
+        Ok(Body::After(after).into())
     }
 
     fn note(&self, moved: Move) -> Reply {
@@ -133,6 +137,30 @@ impl System {
         }
         Ok(())
     }
+}
+
+/// The mount as it is after its move.
+fn moved<'a>(
+    mounts: impl Iterator<Item = &'a MountEntry>,
+    from: &str,
+    to: &str,
+) -> Result<MountEntry, Error> {
+    let (mut found, mut taken) = (None, from == to);
+    for entry in mounts {
+        if entry.path == from {
+            found = Some(entry);
+        } else {
+            taken |= entry.is_in_the_way(to);
+        }
+    }
+    let entry = found.ok_or_else(|| Error::invalid(format!("no matching mount at {from:?}")))?;
+    if entry.is_builtin() {
+        return Err(Error::invalid(format!("cannot remount {from:?}")));
+    }
+    if taken {
+        return Err(Error::invalid(format!("path already in use at {to:?}")));
+    }
+    Ok(MountEntry { path: to.to_owned(), ..entry.clone() })
 }
 
 fn class_of(path: &str) -> Class {

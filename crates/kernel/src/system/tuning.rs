@@ -22,6 +22,8 @@ const TOKEN_TYPES: [&str; 4] = ["default-service", "default-batch", "service", "
 const LOCKING: [&str; 3] = ["approle", "ldap", "userpass"];
 /// Options that a mount may have.
 const OPTIONS_MAX: usize = 64;
+/// Bytes that a mount's entry may have when it is stored.
+const ENTRY_BYTES_MAX: usize = 256 * 1024;
 
 /// The paths below `mounts/` and `auth/` that end in `/tune`.
 pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
@@ -253,6 +255,11 @@ impl System {
             if let Some(list) = list {
                 to.clone_from(&list.0);
             }
+        }
+        // All mounts are kept at hand.
+        if serde_json::to_vec(&*entry).map_err(Error::internal)?.len() > ENTRY_BYTES_MAX {
+            let message = format!("the mount's settings have more than {ENTRY_BYTES_MAX} bytes");
+            return Err(Error::invalid(message));
         }
         Ok(())
     }

@@ -194,9 +194,11 @@ impl System {
             let _alone = system.web.changing.lock().await;
             let view = system.barrier.view("");
             view.put(CORS_KEY, &cors);
-            view.commit().await?;
-            system.web.cors.store(Arc::new(cors));
-            Ok(())
+            let outcome = view.commit().await;
+            // One that failed may have landed all the same.
+            let now = stored(&system.barrier.view(""), CORS_KEY).await;
+            system.web.cors.store(Arc::new(now?));
+            Ok(outcome.map(|_| ())?)
         });
         work.await.map_err(Error::internal)?
     }
@@ -256,9 +258,10 @@ impl System {
             }
             let view = system.barrier.view("");
             view.put(HEADERS_KEY, &headers);
-            view.commit().await?;
-            system.web.headers.store(Arc::new(headers));
-            Ok(())
+            let outcome = view.commit().await;
+            let now = stored(&system.barrier.view(""), HEADERS_KEY).await;
+            system.web.headers.store(Arc::new(now?));
+            Ok(outcome.map(|_| ())?)
         });
         work.await.map_err(Error::internal)?
     }
