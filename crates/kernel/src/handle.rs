@@ -91,8 +91,10 @@ impl Kernel {
         if let Some((mounted, _)) = place.find(&path) {
             trace.mounted(mounted);
         }
-        self.check_wrapping_token(call, target.as_ref().ok()).await?;
         let asks_help = help::is_asked(call);
+        if !asks_help {
+            self.check_wrapping_token(call, target.as_ref().ok()).await?;
+        }
         let needs_token =
             asks_help || !target.as_ref().is_ok_and(|target| target.declared().unauthenticated);
         let asker = match self.authenticate(call, place, needs_token).await? {

@@ -84,3 +84,9 @@ fn mounts_are_as_recorded() {
 fn audit_devices_are_as_recorded() {
     compare("audit", 36);
 }
+
+#[test]
+fn cubbyholes_are_as_recorded() {
+    // Two answers were a 500 for bad input: ours name the field with 400.
+    compare("cubbyhole", 25);
+}

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Endpoints that need no token. A new one is added here by a person who thought about it.
-const OPEN: &[&str] = &["auth/approle/login", "auth/userpass/login/{username}"];
+const OPEN: &[&str] =
+    &["auth/approle/login", "auth/userpass/login/{username}", "sys/wrapping/lookup"];
+/// Endpoints that judge a wrapping token before they ask who calls: a caller without one gets nothing,
+/// and is told that its token stands for nothing.
+const FOR_WRAPPING_TOKENS: &[&str] = &["sys/wrapping/rewrap", "sys/wrapping/unwrap"];
 
 /// An operation of an endpoint.
 #[derive(Debug)]
@@ -109,6 +113,10 @@ async fn nobody_gets_through_without_the_right() {
             ("a token of another namespace", root.with_token(&foreign)),
         ] {
             let answer = api.send(endpoint.ask()).await;
+            if FOR_WRAPPING_TOKENS.contains(&endpoint.declared.as_str()) {
+                answer.refused(400, "wrapping token");
+                continue;
+            }
             assert_eq!(answer.status, 403, "{who}: {endpoint:?}: {answer:?}");
             assert!(
                 answer.errors().contains("permission denied"),

@@ -123,7 +123,7 @@ impl LeaseStore {
             ttl = ttl.min(token.remaining(asked.now).unwrap_or(ttl));
         }
         let namespace = &asked.place.namespace;
-        let expires = to_millis(asked.now + ttl);
+        let expires = to_millis(asked.now).saturating_add(millis(ttl));
         let record = Record {
             mount: asked.mounted.mount.uuid.clone(),
             mount_path: asked.mounted.mount.path.clone(),
@@ -233,7 +233,7 @@ impl LeaseStore {
         };
         let wished = if term.ttl.is_zero() { default } else { term.ttl };
         let (ttl, warnings) = granted(wished, bounds);
-        let expires = to_millis(now + ttl);
+        let expires = to_millis(now).saturating_add(millis(ttl));
         let renewed = Record {
             expires,
             due: expires,

@@ -61,14 +61,19 @@ impl TokenStore {
         namespace: &Namespace,
         prefix: &str,
     ) -> Result<(), Error> {
+        let mut before = Vec::new();
         loop {
             let found = self.made_below(namespace, prefix, FOUND_AT_ONCE).await?;
             if found.is_empty() {
                 return Ok(());
             }
-            for (_, id) in found {
-                self.revoke_tree(&id).await?;
+            if found == before {
+                return Err(Error::internal("tokens that were revoked are still listed"));
             }
+            for (_, id) in &found {
+                self.revoke_tree(id).await?;
+            }
+            before = found;
         }
     }
 
