@@ -49,6 +49,7 @@ pub(crate) async fn try_serve(
         }
         "sys/init" | "sys/unseal" | "sys/seal" | "sys/step-down" if !is_write => refused(),
         "sys/health" | "sys/seal-status" | "sys/leader" => refused(),
+        path if is_bare(path) && (listed || !takes_verb(path, method)) => refused(),
         _ => None,
     }
 }
@@ -68,6 +69,15 @@ pub(crate) fn is_bare(path: &str) -> bool {
             | "sys/generate-root/attempt"
             | "sys/generate-root/update"
     )
+}
+
+/// Whether a path without envelope has this verb: shares can only be given.
+fn takes_verb(path: &str, method: &Method) -> bool {
+    match method {
+        &Method::PUT | &Method::POST => true,
+        &Method::GET | &Method::DELETE => !path.trim_end_matches('/').ends_with("/update"),
+        _ => false,
+    }
 }
 
 /// Whether a write without a body is refused as such.
