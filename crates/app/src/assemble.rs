@@ -120,9 +120,12 @@ impl App {
     /// end, deliveries in flight, keys wiped, storage closed.
     pub async fn serve(self, stop: watch::Receiver<bool>) {
         let upkeep = tokio::spawn(keep_metrics(self.metrics));
-        let delivering = tokio::spawn(deliver(self.sync, self.core.sessions(), self.clock));
+        let (ending, ended) = watch::channel(false);
+        let sessions = self.core.sessions();
+        let delivering = tokio::spawn(deliver(self.sync, sessions, self.clock, ended));
         self.server.run(stop).await;
         self.core.shut_down().await;
+        ending.send_replace(true);
         stop_delivering(delivering).await;
         upkeep.abort();
         drop(self.core);
@@ -132,11 +135,13 @@ impl App {
     }
 }
 
-/// Delivers while the server is unsealed: starts with each session and stops with it.
+/// Delivers while the server is unsealed: starts with each session and stops with it, and for good
+/// when the server has ended.
 async fn deliver(
     sync: Arc<SecretSync>,
     mut sessions: watch::Receiver<Option<Session>>,
     clock: Arc<dyn Clock>,
+    mut ended: watch::Receiver<bool>,
 ) {
     let mut running: Option<Running> = None;
     loop {
@@ -149,8 +154,9 @@ async fn deliver(
             let local = Arc::new(LocalSecrets::new(session, clock.clone()));
             running = Some(sync.start(SyncSession { barrier, local, changed }));
         }
-        if sessions.changed().await.is_err() {
-            break;
+        tokio::select! {
+            changed = sessions.changed() => if changed.is_err() { break },
+            _ = ended.wait_for(|ended| *ended) => break,
         }
     }
     if let Some(running) = running {

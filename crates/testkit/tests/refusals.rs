@@ -12,6 +12,9 @@ const OPEN: &[&str] =
 /// and is told that its token stands for nothing.
 const FOR_WRAPPING_TOKENS: &[&str] = &["sys/wrapping/rewrap", "sys/wrapping/unwrap"];
 
+/// Endpoints that are there before anyone asks for help: the server answers no other verb.
+const ONLY_WRITTEN: &[&str] = &["sys/seal", "sys/step-down"];
+
 /// An operation of an endpoint.
 #[derive(Debug)]
 struct Endpoint {
@@ -99,7 +102,8 @@ async fn nobody_gets_through_without_the_right() {
     for endpoint in endpoints(root).await.iter().filter(|endpoint| !endpoint.open) {
         // The path is one that this server knows: else each refusal would prove nothing.
         let help = root.get(&format!("{}?help=1", endpoint.path)).await;
-        assert_eq!(help.status, 200, "{endpoint:?} is not known: {help:?}");
+        let known = help.status == 200 || ONLY_WRITTEN.contains(&endpoint.path.as_str());
+        assert!(known, "{endpoint:?} is not known: {help:?}");
         let denied = format!(
             "path \"*\" {{ {all} }}\npath \"{}*\" {{ capabilities = [\"deny\"] }}",
             endpoint.path
