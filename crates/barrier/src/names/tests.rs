@@ -134,7 +134,7 @@ async fn no_text_that_a_user_chose_is_readable_in_storage() {
             assert!(!found, "{text} is in the value of {key}");
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[tokio::test]
