@@ -144,7 +144,11 @@ impl Kernel {
             leases: leases.clone(),
             tokens: tokens.clone(),
             settings: settings.clone(),
-            token: token.clone(),
+            builtin: vec![
+                ("auth/token/", token.clone()),
+                ("cubbyhole/", cubbyhole.clone()),
+                ("identity/", identity.clone()),
+            ],
             more,
             web: web.clone(),
             running: running.clone(),

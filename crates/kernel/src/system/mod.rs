@@ -48,7 +48,8 @@ pub(crate) struct System {
     pub(crate) leases: Arc<LeaseStore>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) token: Arc<Served>,
+    /// The other mounts that every namespace has, by path.
+    pub(crate) builtin: Vec<(&'static str, Arc<Served>)>,
     /// Engines that bring more paths below `sys/`.
     pub(crate) more: Vec<Arc<dyn Engine>>,
     /// What browsers are told.

@@ -58,10 +58,10 @@ impl System {
 
     /// What who has no token sees, too: what every server has, and no mount of this one.
     fn everywhere(self: &Arc<Self>) -> Vec<(String, Vec<Path>)> {
-        vec![
-            ("sys/".to_owned(), self.clone().paths()),
-            ("auth/token/".to_owned(), self.token.paths.clone()),
-        ]
+        let own = ("sys/".to_owned(), self.clone().paths());
+        let builtin = self.builtin.iter();
+        let builtin = builtin.map(|(path, served)| ((*path).to_owned(), served.paths.clone()));
+        std::iter::once(own).chain(builtin).collect()
     }
 
     fn document(&self, mounts: &[(String, Vec<Path>)], generic: bool) -> Vec<u8> {
