@@ -355,7 +355,8 @@ fn check_class(entry: &MountEntry, input: &Tune) -> Result<(), Error> {
     Ok(())
 }
 
-/// Seconds; 0, nothing and `system` stand for what the server has.
+/// Seconds; 0 and `system` stand for what the server has. An empty text says nothing: the Go client
+/// sends it for what it does not set.
 fn set_seconds(
     to: &mut u64,
     value: Option<&Value>,
@@ -367,7 +368,8 @@ fn set_seconds(
         Some(other) => other.to_string(),
     };
     *to = match text.as_str() {
-        "" | "system" => 0,
+        "" => return Ok(()),
+        "system" => 0,
         text => {
             let parsed = duration::parse(text);
             parsed.as_ref().map(Duration::as_secs).map_err(|_| Error::invalid(refusal(text)))?

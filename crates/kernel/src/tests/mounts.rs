@@ -218,6 +218,7 @@ async fn a_mount_can_be_tuned() {
     tune(r#"{"listing_visibility":"unauth","passthrough_request_headers":["X-A","X-B"]}"#)
         .await
         .unwrap();
+    tune(r#"{"default_lease_ttl":"","max_lease_ttl":"2h"}"#).await.unwrap();
     let world = world.restart().await;
     assert_eq!(
         world.read("sys/mounts/kv/tune").await.unwrap(),
