@@ -27,7 +27,9 @@ pub(crate) fn operation(method: &Method, query: &Map<String, Value>) -> Option<O
         "GET" => {
             let asks = |name: &str| {
                 let value = query.get(name).and_then(Value::as_str);
-                value.is_some_and(|value| matches!(value, "true" | "1" | "t" | "T"))
+                value.is_some_and(|value| {
+                    matches!(value, "true" | "True" | "TRUE" | "1" | "t" | "T")
+                })
             };
             Some(match (asks("list"), asks("scan")) {
                 (true, _) => Operation::List,
@@ -251,7 +253,10 @@ mod tests {
 
     #[test]
     fn a_get_with_list_is_a_list() {
-        assert_eq!(operation(&Method::GET, &query("list=true")), Some(Operation::List));
+        for yes in ["true", "True", "TRUE", "1", "t", "T"] {
+            let asked = operation(&Method::GET, &query(&format!("list={yes}")));
+            assert_eq!(asked, Some(Operation::List), "{yes}");
+        }
         assert_eq!(operation(&Method::GET, &query("list=false")), Some(Operation::Read));
         let list = Method::from_bytes(b"LIST").unwrap();
         assert_eq!(operation(&list, &Map::new()), Some(Operation::List));
