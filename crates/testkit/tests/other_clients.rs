@@ -154,7 +154,7 @@ async fn whatever_schemathesis_sends_there_is_no_500() {
     fuzz.current_dir(server.folder()).arg("run").arg(&file);
     fuzz.args(["--url", &format!("{}/v1", api.base())]);
     fuzz.args(["--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing"]);
-    fuzz.args(["--exclude-path-regex", NOT_FUZZED, "--seed", "4", "--max-examples", "25"]);
+    fuzz.args(["--exclude-path-regex", NOT_FUZZED, "--seed", "4", "--max-examples", "15"]);
     fuzz.args(["--header", &format!("X-Vault-Token: {}", api.token())]);
     fuzz.args(["--suppress-health-check", "all", "--warnings", "off"]);
     let output = fuzz.output().await.unwrap();
@@ -163,5 +163,6 @@ async fn whatever_schemathesis_sends_there_is_no_500() {
     let internal: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
     assert!(output.status.success(), "{text}\n{internal:?}");
     server.assert_no_panic();
-    assert_eq!(api.get("sys/health").await.status, 200);
+    // The token lived to the end: the answers were not all refusals.
+    api.get("auth/token/lookup-self").await.done();
 }
