@@ -113,19 +113,22 @@ fn caller(trace: &Trace, hasher: &Hasher) -> Fields {
         put(&mut auth, "token_type", "default");
     }
     if let Some(verdict) = &trace.verdict {
-        let mut results = json!({ "allowed": verdict.allowed });
+        let mut results = Map::new();
+        put(&mut results, "allowed", verdict.allowed);
         if !verdict.granting.is_empty() {
             let token = trace.token.as_ref();
             let namespace = token.map_or(&trace.namespace, |token| &token.namespace);
             let granting = verdict.granting.iter().map(|name| {
-                let mut policy =
-                    json!({ "name": name, "namespace_id": namespace.id, "type": "acl" });
+                let mut policy = Map::new();
+                put(&mut policy, "name", name.as_str());
+                put(&mut policy, "namespace_id", namespace.id.as_str());
                 if !namespace.is_root() {
-                    policy["namespace_path"] = namespace.path.as_str().into();
+                    put(&mut policy, "namespace_path", namespace.path.as_str());
                 }
-                policy
+                put(&mut policy, "type", "acl");
+                Value::Object(policy)
             });
-            results["granting_policies"] = granting.collect();
+            put(&mut results, "granting_policies", granting.collect::<Value>());
         }
         put(&mut auth, "policy_results", results);
     }
@@ -170,9 +173,10 @@ fn asked(trace: &Trace, call: &Call, around: &Around<'_>, hasher: &Hasher) -> Fi
         put_mount(&mut request, mounted);
         put(&mut request, "mount_running_version", around.version);
     }
-    let mut place = json!({ "id": namespace.id });
+    let mut place = Map::new();
+    put(&mut place, "id", namespace.id.as_str());
     if !namespace.is_root() {
-        place["path"] = namespace.path.as_str().into();
+        put(&mut place, "path", namespace.path.as_str());
     }
     put(&mut request, "namespace", place);
     put(&mut request, "path", trace.path.as_str());

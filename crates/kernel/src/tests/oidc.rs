@@ -1,9 +1,12 @@
 use super::world::{World, call, data, refused};
-use bailee_crypto::signing::{Algorithm, VerifyingKey};
+use bailee_crypto::{
+    Clock, SystemClock,
+    signing::{Algorithm, VerifyingKey},
+};
 use bailee_sdk::{Code, Operation};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A server with a door, and a token of someone who came in by it.
 async fn world() -> (World, String, String) {
@@ -166,7 +169,7 @@ async fn a_key_rotates_and_what_it_signed_stays_verifiable_for_a_while() {
     let session = world.core.sessions().borrow().clone().unwrap();
     let store = crate::identity::IdentityStore::new(session.barrier());
     let root = bailee_sdk::Namespace::root();
-    let later = SystemTime::now() + Duration::from_secs(3700);
+    let later = SystemClock.now() + Duration::from_secs(3700);
     for _ in 0..2 {
         crate::identity::rotation_pass(&store, &root, later).await.unwrap();
     }
