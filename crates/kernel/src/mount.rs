@@ -206,6 +206,22 @@ pub(crate) fn put_builtin(view: &View, namespace: &Namespace) {
     place.put(GENERATION, &1_u64);
 }
 
+/// Puts the first mounts that these namespaces lack, because they were made before there were such;
+/// whether there were any. A place that something else has taken is left to it.
+pub(crate) async fn complete(view: &View, namespaces: &[Namespace]) -> Result<bool, Error> {
+    let mut lacking = false;
+    for namespace in namespaces {
+        let changing = Changing::begin(view, namespace).await?;
+        for entry in builtin() {
+            if changing.in_the_way(&entry.path).is_none() {
+                changing.put(&entry);
+                lacking = true;
+            }
+        }
+    }
+    Ok(lacking)
+}
+
 /// A change of a namespace's mounts in one unit of work: the mounts as storage has them, kept still
 /// until the unit is committed.
 pub(crate) struct Changing {

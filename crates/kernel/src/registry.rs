@@ -263,7 +263,28 @@ impl Registry {
         };
         registry.mark_namespaces();
         registry.refresh().await?;
+        registry.complete().await?;
         Ok(registry)
+    }
+
+    /// Gives each namespace the first mounts it lacks, all in one batch.
+    async fn complete(&self) -> Result<(), Error> {
+        let kinds: Vec<String> = mount::builtin().into_iter().map(|entry| entry.kind).collect();
+        let places = self.places();
+        let lacks = |place: &&Arc<Place>| {
+            let has =
+                |kind: &String| place.mounts.values().any(|mounted| mounted.entry.kind == *kind);
+            !kinds.iter().all(has)
+        };
+        let lacking: Vec<Namespace> =
+            places.iter().filter(lacks).map(|place| Namespace::clone(&place.namespace)).collect();
+        let view = self.barrier.view("");
+        if lacking.is_empty() || !mount::complete(&view, &lacking).await? {
+            return Ok(());
+        }
+        view.commit().await?;
+        lacking.iter().for_each(|namespace| self.mark_mounts(namespace));
+        self.refresh().await
     }
 
     /// Namespaces and mounts as of now.

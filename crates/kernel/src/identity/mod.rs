@@ -23,6 +23,7 @@ mod store;
 
 pub(crate) use login::{LoggedIn, User};
 pub(crate) use oidc::rotation_pass;
+pub(crate) use record::check_metadata;
 pub(crate) use resolve::Resolved;
 pub(crate) use store::IdentityStore;
 

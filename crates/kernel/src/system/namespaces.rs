@@ -2,6 +2,7 @@
 
 use super::{System, mounts::in_use};
 use crate::{
+    identity::check_metadata,
     mount::{self, Changing},
     purge,
     registry::{self, NamespaceEntry, Place},
@@ -17,8 +18,6 @@ use std::sync::Arc;
 
 /// Letters and digits of a namespace's id.
 const ID_LETTERS: usize = 6;
-/// Entries of custom metadata that a namespace may have.
-const METADATA_MAX: usize = 64;
 /// Bytes that a name may have.
 const NAME_BYTES_MAX: usize = 255;
 /// Names that mean something else as the first part of a path.
@@ -155,10 +154,7 @@ impl System {
     async fn write_namespace(self: Arc<Self>, request: Request<Write>) -> Result<Reply, Error> {
         let path = full(&request.namespace, &mount::clean_path(&request.input.path)?);
         let custom_metadata = request.input.custom_metadata.0.clone();
-        if custom_metadata.len() > METADATA_MAX {
-            let message = format!("custom_metadata has more than {METADATA_MAX} entries");
-            return Err(Error::invalid(message));
-        }
+        check_metadata("custom_metadata", &custom_metadata)?;
         let (parent, name) = split(&path);
         let places = self.registry.places();
         let parent = places.at(parent).ok_or_else(|| {
@@ -210,10 +206,7 @@ impl System {
                 }
             }
         }
-        if entry.custom_metadata.len() > METADATA_MAX {
-            let message = format!("custom_metadata has more than {METADATA_MAX} entries");
-            return Err(Error::invalid(message));
-        }
+        check_metadata("custom_metadata", &entry.custom_metadata)?;
         registry::put_namespace(&request.view, &entry);
         Ok(Reply::data(&shown_entry(&request.namespace, &entry)))
     }
@@ -276,19 +269,19 @@ impl System {
             return Ok(Reply::empty().warn("requested namespace does not exist"));
         };
         let namespace = Namespace { id: known.id.clone(), path: known.path.clone() };
+        // Before anything is revoked; and again below, when nothing changes any more.
+        let below = |place: &Arc<Place>| is_below(&place.namespace.path, &path);
+        if places.iter().any(below) {
+            return Err(has_namespaces(&path));
+        }
         let closed = self.end_leases(&namespace, "").await?;
         // The parent first, as everywhere. Its own mounts are kept still, too: nothing is mounted
         // and no namespace is made in it any more.
         Changing::begin(&request.view, &parent.namespace).await?;
         Changing::begin(&request.view, &namespace).await?;
         let all = registry::namespaces(&request.view).await?;
-        let is_below = |entry: &&NamespaceEntry| {
-            entry.path.len() > path.len() && entry.path.starts_with(&path) && !entry.deleting
-        };
-        if all.iter().any(|entry| is_below(&entry)) {
-            return Err(Error::invalid(format!(
-                "cannot delete namespace {path:?}: it contains namespaces, delete them first"
-            )));
+        if all.iter().any(|entry| !entry.deleting && is_below(&entry.path, &path)) {
+            return Err(has_namespaces(&path));
         }
         let Some(entry) = all.iter().find(|entry| entry.id == known.id && !entry.deleting) else {
             return Ok(Reply::empty());
@@ -310,6 +303,16 @@ fn full(namespace: &Namespace, path: &str) -> String {
         "" => namespace.path.clone(),
         path => format!("{}{path}/", namespace.path),
     }
+}
+
+fn is_below(path: &str, above: &str) -> bool {
+    path.len() > above.len() && path.starts_with(above)
+}
+
+fn has_namespaces(path: &str) -> Error {
+    Error::invalid(format!(
+        "cannot delete namespace {path:?}: it contains namespaces, delete them first"
+    ))
 }
 
 /// What is stored of the key that opens a namespace.

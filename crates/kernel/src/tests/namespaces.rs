@@ -211,3 +211,41 @@ async fn no_policy_is_written_into_a_namespace_that_is_being_removed() {
     assert_eq!(stored().await, 0);
     world.write("a/sys/policies/acl/p", policy).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_said_about_a_namespace_is_bounded_in_bytes() {
+    let world = World::new().await;
+    let long = json!({ "custom_metadata": { "k": "v".repeat(513) } }).to_string();
+    let text = refused(world.write("sys/namespaces/a", &long).await).1;
+    assert_eq!(text, "invalid custom_metadata: a value is longer than 512 bytes");
+    world.write("sys/namespaces/a", "{}").await.unwrap();
+    let patch = call(Operation::Patch, "sys/namespaces/a", &long, Some(&world.root));
+    assert_eq!(refused(world.core.handle(patch).await).0, Code::InvalidRequest);
+}
+
+#[tokio::test]
+async fn first_mounts_that_a_namespace_lacks_are_added_when_it_is_unsealed() {
+    let world = with_tenants().await;
+    let barrier = world.core.sessions().borrow().clone().unwrap().barrier();
+    let view = barrier.view("");
+    let id = world.read("sys/namespaces/a").await.unwrap()["id"].as_str().unwrap().to_owned();
+    for namespace in [Namespace::root(), Namespace { id, path: "a/".to_owned() }] {
+        for (entry, _) in mount::load(&view, &namespace).await.unwrap() {
+            if [mount::IDENTITY_KIND, mount::CUBBYHOLE_KIND].contains(&entry.kind.as_str()) {
+                mount::remove(&view, &namespace, &entry.uuid);
+            }
+        }
+    }
+    view.commit().await.unwrap();
+    drop(barrier);
+    let world = world.restart().await;
+    for namespace in ["", "a/", "b/", "a/deep/"] {
+        world.write(&format!("{namespace}identity/entity/name/ann"), "{}").await.unwrap();
+    }
+    world.write("cubbyhole/x", r#"{"value":1}"#).await.unwrap();
+    let mounts = world.read("a/sys/mounts").await.unwrap();
+    assert_eq!(mounts.as_object().unwrap().len(), 4, "{mounts}");
+    let again = world.restart().await;
+    assert_eq!(again.read("a/sys/mounts").await.unwrap(), mounts);
+    again.read("a/identity/entity/name/ann").await.unwrap();
+}
