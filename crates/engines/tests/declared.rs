@@ -160,3 +160,14 @@ fn check_types(value: &Value) {
         _ => {}
     }
 }
+
+#[tokio::test]
+async fn names_that_are_kept_in_lower_case_are_declared_so() {
+    for kind in [bailee_engines::auth::userpass::kind(), bailee_engines::auth::approle::kind()] {
+        for path in paths(kind).await {
+            let named =
+                ["{username}", "{role_name}"].iter().any(|name| path.pattern.contains(name));
+            assert!(path.ignores_case || path.unauthenticated || !named, "{}", path.pattern);
+        }
+    }
+}

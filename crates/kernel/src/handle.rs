@@ -5,7 +5,7 @@ use crate::{
     audit::Trace,
     event, headers, help,
     kernel::Kernel,
-    policy::{self, Acl, Rights, Verdict},
+    policy::{self, Asked, Needs, Rights, Verdict},
     registry::Place,
     target::{Target, no_handler, unsupported_operation},
     token::{self, Token},
@@ -130,10 +130,10 @@ impl Kernel {
             }
             existed = self.existence(call, &target, &asker, &path, now).await?;
             let operation = operation(call, existed);
-            let sudo = target.as_ref().is_ok_and(|target| target.declared().sudo);
-            let verdict = acl.check(operation, &path, sudo, Some(&call.input), call.wrap_ttl);
+            let needs = target.as_ref().map(|target| needs(token, target)).unwrap_or_default();
+            let verdict = acl.judge(&asked(call, operation, &path, needs));
             trace.judged(operation, &verdict);
-            if !verdict.allowed || is_denied_without_slash(acl, operation, &path) {
+            if !verdict.allowed {
                 return Err(denied());
             }
             self.activity.saw(token);
@@ -323,10 +323,8 @@ impl Kernel {
         let target = &admitted.target;
         let path = within(token, &target.place, &target.full_path());
         let existed = self.exists_now(call, admitted).await?;
-        let sudo = target.declared().sudo;
-        let verdict =
-            acl.check(operation(call, existed), &path, sudo, Some(&call.input), call.wrap_ttl);
-        if !verdict.allowed {
+        let asked = asked(call, operation(call, existed), &path, needs(token, target));
+        if !acl.judge(&asked).allowed {
             return Err(denied());
         }
         admitted.existed = existed;
@@ -421,11 +419,15 @@ pub(crate) fn within(token: &Token, place: &Place, path: &str) -> String {
     format!("{}{path}", below.unwrap_or_default())
 }
 
-/// Many endpoints serve a path with a slash at its end like the one without: a denial of that holds
-/// for both.
-fn is_denied_without_slash(acl: &Acl, operation: Operation, path: &str) -> bool {
-    let bare = if operation.is_listing() { None } else { path.strip_suffix('/') };
-    bare.is_some_and(|bare| acl.denies(bare))
+/// What the endpoint asks of the rules of this token.
+fn needs(token: &Token, target: &Target) -> Needs {
+    let mount = within(token, &target.place, &target.mounted.mount.path);
+    Needs::of(target.declared(), &mount)
+}
+
+/// The call as rules see it.
+fn asked<'a>(call: &'a Call, operation: Operation, path: &'a str, needs: Needs) -> Asked<'a> {
+    Asked { operation, path, needs, input: Some(&call.input), wrap_ttl: call.wrap_ttl }
 }
 
 fn check_path(call: &Call) -> Result<(), Error> {

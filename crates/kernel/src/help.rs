@@ -32,7 +32,7 @@ impl Kernel {
         path: &str,
     ) -> Result<Answer, Error> {
         let (mounted, rest) = place.find(path).ok_or_else(|| no_handler(path))?;
-        let served = self.served(mounted)?;
+        let served = self.builtin.served(mounted)?;
         let is_here = |root_only: bool| !root_only || place.namespace.is_root();
         let mut shown = served.paths.iter().filter(|path| !path.hidden && is_here(path.root_only));
         let (text, paths) = match shown.find(|declared| declared.matches(&rest).is_some()) {

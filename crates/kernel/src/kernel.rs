@@ -14,7 +14,7 @@ use crate::{
     policy::{ExplainPaths, PasswordPaths, PolicyPaths, PolicyStore},
     purge,
     quota::{QuotaPaths, QuotaStore},
-    registry::{Kinds, Mounted, Registry, Served},
+    registry::{Builtin, Kinds, Registry, Served},
     running::Running,
     state::{Parts, Settings},
     system::{self, System, Web, rotation_pass},
@@ -77,10 +77,9 @@ pub(crate) struct Kernel {
     pub(crate) activity: Arc<Activity>,
     /// Woken after each batch with notes of changed secrets, and when mounts change.
     pub(crate) changed: watch::Sender<()>,
-    system: Arc<Served>,
-    token: Arc<Served>,
-    cubbyhole: Arc<Served>,
-    identity: Arc<Served>,
+    pub(crate) builtin: Arc<Builtin>,
+    /// Kept for as long as requests are served.
+    _system: Arc<Served>,
 }
 
 impl Kernel {
@@ -116,13 +115,17 @@ impl Kernel {
         let identity = Arc::new(Served::new(Arc::new(identity)));
         let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
         let keyholders = Arc::new(Keyholders::new(barrier.clone(), tokens.clone(), seal));
-        let explain_paths = Arc::new(ExplainPaths::new(policies.clone(), tokens.clone()));
+        let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
+        let builtin = Builtin { token, cubbyhole, identity, system: OnceLock::new() };
+        let builtin = Arc::new(builtin);
+        let explain_paths =
+            ExplainPaths::new(policies.clone(), tokens.clone(), registry.clone(), builtin.clone());
         let clock = parts.clock.clone();
         let activity = Activity::load(barrier.clone(), registry.clone(), clock).await?;
         let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
         more.push(keyholders.clone());
         more.push(Arc::new(PasswordPaths));
-        more.push(explain_paths);
+        more.push(Arc::new(explain_paths));
         more.push(Arc::new(ActivityPaths::new(activity.clone(), policies.identity().clone())));
         more.push(Arc::new(WrappingPaths::new(tokens.clone())));
         let audit = Arc::new(Broker::new(&barrier, &parts.audit, settings.version));
@@ -133,7 +136,6 @@ impl Kernel {
         more.push(Arc::new(LockoutPaths::new(lockout.clone(), registry.clone())));
         more.push(Arc::new(LeasePaths::new(leases.clone(), registry.clone())));
         more.extend(parts.system.iter().cloned());
-        let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
         let (web, running) = (Web::load(&barrier).await?, Running::new());
         let now = parts.clock.now();
         system::note_version(&barrier, settings.version, settings.build_date, now).await?;
@@ -145,9 +147,9 @@ impl Kernel {
             tokens: tokens.clone(),
             settings: settings.clone(),
             builtin: vec![
-                ("auth/token/", token.clone()),
-                ("cubbyhole/", cubbyhole.clone()),
-                ("identity/", identity.clone()),
+                ("auth/token/", builtin.token.clone()),
+                ("cubbyhole/", builtin.cubbyhole.clone()),
+                ("identity/", builtin.identity.clone()),
             ],
             more,
             web: web.clone(),
@@ -155,6 +157,8 @@ impl Kernel {
             moves: Default::default(),
             public_document: OnceLock::new(),
         });
+        let system = Arc::new(Served::new(system));
+        builtin.system.set(Arc::downgrade(&system)).ok();
         Ok(Kernel {
             clock: parts.clock.clone(),
             settings,
@@ -172,24 +176,10 @@ impl Kernel {
             web,
             running,
             activity,
-            system: Arc::new(Served::new(system)),
-            token,
-            cubbyhole,
-            identity,
+            builtin,
+            _system: system,
             barrier,
         })
-    }
-
-    /// The engine of a mount.
-    pub(crate) fn served(&self, mounted: &Mounted) -> Result<Arc<Served>, Error> {
-        match (&mounted.served, mounted.entry.kind.as_str()) {
-            (Some(served), _) => Ok(served.clone()),
-            (None, mount::SYSTEM_KIND) => Ok(self.system.clone()),
-            (None, mount::TOKEN_KIND) => Ok(self.token.clone()),
-            (None, mount::CUBBYHOLE_KIND) => Ok(self.cubbyhole.clone()),
-            (None, mount::IDENTITY_KIND) => Ok(self.identity.clone()),
-            (None, kind) => Err(Error::internal(format!("this server has no engine {kind:?}"))),
-        }
     }
 
     /// Starts what runs beside requests. The tasks hold no kernel and end when `stop` says so.

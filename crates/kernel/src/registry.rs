@@ -14,7 +14,7 @@ use std::{
     fmt,
     ops::Bound,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -58,6 +58,32 @@ impl Served {
     pub(crate) fn new(engine: Arc<dyn Engine>) -> Served {
         let paths = engine.clone().paths();
         Served { engine, paths }
+    }
+}
+
+/// The engines that are the server's own.
+pub(crate) struct Builtin {
+    pub(crate) token: Arc<Served>,
+    pub(crate) cubbyhole: Arc<Served>,
+    pub(crate) identity: Arc<Served>,
+    /// Set once, when all is there that it serves; it holds what holds this.
+    pub(crate) system: OnceLock<Weak<Served>>,
+}
+
+impl Builtin {
+    /// The engine of a mount.
+    pub(crate) fn served(&self, mounted: &Mounted) -> Result<Arc<Served>, Error> {
+        let own = match (&mounted.served, mounted.entry.kind.as_str()) {
+            (Some(served), _) => Some(served.clone()),
+            (None, mount::SYSTEM_KIND) => self.system.get().and_then(Weak::upgrade),
+            (None, mount::TOKEN_KIND) => Some(self.token.clone()),
+            (None, mount::CUBBYHOLE_KIND) => Some(self.cubbyhole.clone()),
+            (None, mount::IDENTITY_KIND) => Some(self.identity.clone()),
+            (None, _) => None,
+        };
+        own.ok_or_else(|| {
+            Error::internal(format!("this server has no engine {:?}", mounted.entry.kind))
+        })
     }
 }
 

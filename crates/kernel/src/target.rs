@@ -84,30 +84,37 @@ impl Kernel {
         operation: Operation,
     ) -> Result<Target, Error> {
         let (mounted, rest) = place.find(path).ok_or_else(|| no_handler(path))?;
-        let served = self.served(mounted)?;
-        let mut known = false;
-        for (index, declared) in served.paths.iter().enumerate() {
-            if declared.root_only && !place.namespace.is_root() {
-                continue;
-            }
-            let Some(captures) = declared.matches(&rest) else { continue };
-            let serves = declared.endpoints.contains_key(&operation);
-            let takes_folders = ["...}", "...?}"].iter().any(|end| declared.pattern.ends_with(end));
-            let folder = rest.ends_with('/') && !takes_folders;
-            if folder && !(serves && operation.is_listing()) {
-                // What is not a folder has no name with a slash.
-                continue;
-            }
-            if serves {
-                let (place, mounted) = (place.clone(), mounted.clone());
-                return Ok(Target { place, mounted, served, index, captures, path: rest });
-            }
-            // The first that matches is meant: what comes behind it is more general.
-            known = true;
-            break;
-        }
-        Err(if known { unsupported_operation() } else { unsupported_path() })
+        let served = self.builtin.served(mounted)?;
+        let (index, captures) = declared(&served, place.namespace.is_root(), &rest, operation)?;
+        let (place, mounted) = (place.clone(), mounted.clone());
+        Ok(Target { place, mounted, served, index, captures, path: rest })
     }
+}
+
+/// The declared path that serves an operation on a path of a mount: its place in the engine's table
+/// of contents, and what it takes from the path.
+pub(crate) fn declared(
+    served: &Served,
+    in_root: bool,
+    rest: &str,
+    operation: Operation,
+) -> Result<(usize, Captures), Error> {
+    for (index, declared) in served.paths.iter().enumerate() {
+        if declared.root_only && !in_root {
+            continue;
+        }
+        let Some(captures) = declared.matches(rest) else { continue };
+        let serves = declared.endpoints.contains_key(&operation);
+        let takes_folders = ["...}", "...?}"].iter().any(|end| declared.pattern.ends_with(end));
+        let folder = rest.ends_with('/') && !takes_folders;
+        if folder && !(serves && operation.is_listing()) {
+            // What is not a folder has no name with a slash.
+            continue;
+        }
+        // The first that matches is meant: what comes behind it is more general.
+        return if serves { Ok((index, captures)) } else { Err(unsupported_operation()) };
+    }
+    Err(unsupported_path())
 }
 
 pub(crate) fn no_handler(path: &str) -> Error {

@@ -94,6 +94,8 @@ pub struct Path {
     pub root_only: bool,
     /// Left out of help and OpenAPI: it only explains what is wrong with a request.
     pub hidden: bool,
+    /// Names in it mean the same whatever their case.
+    pub ignores_case: bool,
     /// The operations it serves. Create is never declared: it is an update of what is absent.
     pub endpoints: BTreeMap<Operation, Endpoint>,
     pub(crate) parts: Vec<Part>,
@@ -124,6 +126,7 @@ impl Path {
             sudo: false,
             root_only: false,
             hidden: false,
+            ignores_case: false,
             endpoints: BTreeMap::new(),
             parts,
             leaves_only: false,
@@ -158,6 +161,14 @@ impl Path {
     #[must_use]
     pub fn hidden(mut self) -> Path {
         self.hidden = true;
+        self
+    }
+
+    /// Names in it mean the same whatever their case: a rule of a policy for one spelling holds for
+    /// all of them, or a denial could be evaded.
+    #[must_use]
+    pub fn ignores_case(mut self) -> Path {
+        self.ignores_case = true;
         self
     }
 

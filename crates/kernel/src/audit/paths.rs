@@ -94,6 +94,7 @@ impl Engine for AuditPaths {
             ),
             system_only("config/auditing/request-headers/{header}")
                 .sudo()
+                .ignores_case()
                 .on(Operation::Read, &self, "Read how a header is audited.", Self::header)
                 .on(Operation::Update, &self, "Audit a header.", Self::put_header)
                 .on(Operation::Delete, &self, "Stop auditing a header.", Self::delete_header),

@@ -112,6 +112,7 @@ impl IdentityPaths {
                 Self::list_entity_names,
             ),
             Path::new("entity/name/{name...}")
+                .ignores_case()
                 .on(Operation::Read, self, "Read an entity.", Self::read_entity_named)
                 .on(Operation::Update, self, by_name, Self::write_entity_named)
                 .on(Operation::Delete, self, "Delete an entity.", Self::delete_entity_named),
@@ -160,6 +161,7 @@ impl IdentityPaths {
                 Self::list_group_names,
             ),
             Path::new("group/name/{name...}")
+                .ignores_case()
                 .on(Operation::Read, self, "Read a group.", Self::read_group_named)
                 .on(Operation::Update, self, write, Self::write_group_named)
                 .on(Operation::Delete, self, "Delete a group.", Self::delete_group_named),

@@ -41,12 +41,15 @@ impl Engine for LockoutPaths {
                 "Show the users that are locked out.",
                 Self::show,
             ),
-            Path::new("locked-users/{mount_accessor}/unlock/{alias_identifier...}").sudo().on(
-                Operation::Update,
-                &self,
-                "Let a user who is locked out try again.",
-                Self::unlock,
-            ),
+            Path::new("locked-users/{mount_accessor}/unlock/{alias_identifier...}")
+                .sudo()
+                .ignores_case()
+                .on(
+                    Operation::Update,
+                    &self,
+                    "Let a user who is locked out try again.",
+                    Self::unlock,
+                ),
         ]
     }
 }

@@ -38,14 +38,9 @@ impl Acl {
         if self.root {
             return Verdict { allowed: true, granting: vec!["root".to_owned()] };
         }
-        let needed = capability(operation);
-        let both = if sudo { needed.with(Capabilities::SUDO) } else { needed };
         match self.grant(path, operation.is_listing()) {
-            Some(grant)
-                if grant.capabilities.has(both)
-                    && grant.allows_wrapping(wrap_ttl)
-                    && grant.allows_input(operation, input) =>
-            {
+            Some(grant) if grant.permits(operation, sudo, input, wrap_ttl) => {
+                let needed = capability(operation);
                 let sources = grant.sources.iter().filter(|(_, given)| given.has(needed));
                 Verdict {
                     allowed: true,
@@ -60,11 +55,6 @@ impl Acl {
     pub(crate) fn may(&self, operation: Operation, path: &str) -> bool {
         let grant = || self.grant(path, operation.is_listing());
         self.root || grant().is_some_and(|grant| grant.capabilities.has(capability(operation)))
-    }
-
-    /// Whether a rule for the path says `deny`.
-    pub(crate) fn denies(&self, path: &str) -> bool {
-        !self.root && self.grant(path, false).is_some_and(Grant::denies)
     }
 
     /// Whether `sudo` is given on a path.
@@ -107,6 +97,21 @@ impl Acl {
 }
 
 impl Grant {
+    /// Whether it gives what an operation needs and its limits are kept.
+    pub(super) fn permits(
+        &self,
+        operation: Operation,
+        sudo: bool,
+        input: Option<&Map<String, Value>>,
+        wrap_ttl: Option<Duration>,
+    ) -> bool {
+        let needed = capability(operation);
+        let needed = if sudo { needed.with(Capabilities::SUDO) } else { needed };
+        self.capabilities.has(needed)
+            && self.allows_wrapping(wrap_ttl)
+            && self.allows_input(operation, input)
+    }
+
     pub(super) fn allows_wrapping(&self, wrap_ttl: Option<Duration>) -> bool {
         let asked = wrap_ttl.unwrap_or_default();
         match (self.min_wrapping_ttl, self.max_wrapping_ttl) {

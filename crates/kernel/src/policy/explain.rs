@@ -1,7 +1,7 @@
 //! Why a set of policies permits something, or does not. Pure.
 
 use super::{
-    Acl, Facts,
+    Acl, Asked, Facts, Needs,
     compile::{Grant, pattern},
     evaluate::capability,
     parameters,
@@ -15,14 +15,27 @@ use std::{sync::Arc, time::Duration};
 
 /// What is asked about.
 pub(crate) struct Question<'a> {
-    /// The path as the policies name it; a list ends in `/`.
+    /// The path as the policies name it.
     pub(crate) path: &'a str,
+    /// The same for lists: it ends in `/`.
+    pub(crate) list_path: &'a str,
     /// The operations; empty for all.
     pub(crate) operations: &'a [Operation],
     /// Parameters of the request, if they are to be held against the rules.
     pub(crate) input: Option<&'a Map<String, Value>>,
     /// For how long the answer is to be wrapped.
     pub(crate) wrap_ttl: Option<Duration>,
+    /// What the endpoint of an operation asks of the rules.
+    pub(crate) needs: &'a (dyn Fn(Operation) -> Needs + Sync),
+}
+
+impl<'a> Question<'a> {
+    /// It for one operation. Lists are asked with a slash at the end of their path.
+    fn asked(&'a self, operation: Operation) -> Asked<'a> {
+        let path = if operation.is_listing() { self.list_path } else { self.path };
+        let (input, wrap_ttl) = (self.input, self.wrap_ttl);
+        Asked { operation, path, needs: (self.needs)(operation), input, wrap_ttl }
+    }
 }
 
 /// The operations, in the order in which they are told.
@@ -53,24 +66,22 @@ pub(crate) fn explain(
 ) -> Map<String, Value> {
     let acl = Acl::compile(policies.iter().map(|(name, policy)| (name.as_str(), &**policy)), facts);
     let asked = if question.operations.is_empty() { &OPERATIONS } else { question.operations };
-    let matches = matches(policies, facts, question.path);
     let mut operations = Map::new();
     let mut rules = Map::new();
     for operation in asked {
-        let winner = acl.deciding(question.path, operation.is_listing());
-        operations.insert(
-            operation.name().to_owned(),
-            json!({
-                "allowed": problem(winner, *operation, question).is_none(),
-                "reason": problem(winner, *operation, question)
-                    .unwrap_or_else(|| format!("granted by {}", granting(winner, *operation))),
-                "rule": winner.map(|(pattern, _)| pattern.as_str()),
-            }),
-        );
+        let asked = question.asked(*operation);
+        let winner = acl.deciding(asked.path, operation.is_listing());
+        let problem = problem(&acl, winner, &asked);
+        let allowed = problem.is_none();
+        let reason = problem.unwrap_or_else(|| format!("granted by {}", granting(winner, &asked)));
+        let rule = winner.map(|(pattern, _)| pattern.as_str());
+        let told = json!({ "allowed": allowed, "reason": reason, "rule": rule });
+        operations.insert(operation.name().to_owned(), told);
         if let Some((pattern, grant)) = winner {
-            rules
-                .entry(pattern.as_str())
-                .or_insert_with(|| decided(pattern, grant, &matches, operation.is_listing()));
+            rules.entry(pattern.as_str()).or_insert_with(|| {
+                let matches = matches(policies, facts, asked.path);
+                decided(pattern, grant, &matches, operation.is_listing())
+            });
         }
     }
     let mut told = Map::new();
@@ -164,12 +175,10 @@ fn because(winner: &Pattern, loser: &Match<'_>) -> String {
     }
 }
 
-/// Why an operation is refused; nothing when it is permitted.
-fn problem(
-    winner: Option<(&Pattern, &Grant)>,
-    operation: Operation,
-    question: &Question<'_>,
-) -> Option<String> {
+/// Why an operation is refused; nothing when it is permitted. Parameters that nobody named are not
+/// held against the rules.
+fn problem(acl: &Acl, winner: Option<(&Pattern, &Grant)>, asked: &Asked<'_>) -> Option<String> {
+    let Asked { operation, needs, input, wrap_ttl, .. } = *asked;
     let Some((pattern, grant)) = winner else {
         return Some("no rule matches this path".to_owned());
     };
@@ -178,32 +187,35 @@ fn problem(
         let policies: Vec<&str> = grant.sources.iter().map(|(name, _)| &**name).collect();
         return Some(format!("denied by {} for {pattern:?}", policies.join(", ")));
     }
-    if !grant.capabilities.has(capability(operation)) {
-        return Some(format!(
-            "the rule for {pattern:?} decides and does not grant {}",
-            operation.name()
-        ));
+    let missing = [capability(operation), Capabilities::SUDO]
+        .into_iter()
+        .zip([true, needs.sudo])
+        .find(|(capability, needed)| *needed && !grant.capabilities.has(*capability));
+    if let Some((capability, _)) = missing {
+        let names = capability.names().join(", ");
+        return Some(format!("the rule for {pattern:?} decides and does not grant {names}"));
     }
-    if !grant.allows_wrapping(question.wrap_ttl) {
+    if !grant.allows_wrapping(wrap_ttl) {
         return Some(format!(
             "the rule for {pattern:?} asks for a wrapped answer within its limits"
         ));
     }
-    let input = question.input?;
-    if grant.allows_input(operation, Some(input)) {
-        return None;
+    if let Some(input) = input.filter(|input| !grant.allows_input(operation, Some(input))) {
+        let names = parameters::refused(
+            &grant.required_parameters,
+            &grant.denied_parameters,
+            &grant.allowed_parameters,
+            input,
+        );
+        let names = names.join(", ");
+        return Some(format!("the rule for {pattern:?} refuses the parameters: {names}"));
     }
-    let names = parameters::refused(
-        &grant.required_parameters,
-        &grant.denied_parameters,
-        &grant.allowed_parameters,
-        input,
-    );
-    Some(format!("the rule for {pattern:?} refuses the parameters: {}", names.join(", ")))
+    let evaded = acl.evaded(asked)?;
+    Some(format!("the rule for {:?}, which means the same path, refuses it", evaded.as_str()))
 }
 
-fn granting(winner: Option<(&Pattern, &Grant)>, operation: Operation) -> String {
-    let needed = capability(operation);
+fn granting(winner: Option<(&Pattern, &Grant)>, asked: &Asked<'_>) -> String {
+    let needed = capability(asked.operation);
     let sources = winner.into_iter().flat_map(|(_, grant)| &grant.sources);
     let names: Vec<&str> =
         sources.filter(|(_, given)| given.has(needed)).map(|(name, _)| &**name).collect();

@@ -1,12 +1,16 @@
 //! `sys/policies/explain`: what someone may do to a path and why; and who may do what to it.
 
 use super::{
-    PolicyStore, explain,
+    Needs, PolicyStore, explain,
     explain::Question,
     parse::Policy,
     subject::{self, Subject},
 };
-use crate::token::TokenStore;
+use crate::{
+    registry::{Builtin, Place, Registry},
+    target,
+    token::TokenStore,
+};
 use bailee_sdk::{
     Code, Engine, Error, Operation, Path, Reply, Request,
     field::{CommaList, Flag, Ttl},
@@ -36,6 +40,8 @@ const NAMED_MAX: usize = 100;
 pub(crate) struct ExplainPaths {
     policies: Arc<PolicyStore>,
     tokens: Arc<TokenStore>,
+    registry: Arc<Registry>,
+    builtin: Arc<Builtin>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -82,8 +88,26 @@ impl Engine for ExplainPaths {
 }
 
 impl ExplainPaths {
-    pub(crate) fn new(policies: Arc<PolicyStore>, tokens: Arc<TokenStore>) -> ExplainPaths {
-        ExplainPaths { policies, tokens }
+    pub(crate) fn new(
+        policies: Arc<PolicyStore>,
+        tokens: Arc<TokenStore>,
+        registry: Arc<Registry>,
+        builtin: Arc<Builtin>,
+    ) -> ExplainPaths {
+        ExplainPaths { policies, tokens, registry, builtin }
+    }
+
+    /// What the endpoint behind a path asks of rules in which `prefix` stands before the path.
+    fn needs(&self, place: &Place, prefix: &str, path: &str, operation: Operation) -> Needs {
+        let endpoint = || {
+            let (mounted, rest) = place.find(path)?;
+            let served = self.builtin.served(mounted).ok()?;
+            let in_root = place.namespace.is_root();
+            let (index, _) = target::declared(&served, in_root, &rest, operation).ok()?;
+            let mount = format!("{prefix}{}", mounted.mount.path);
+            Some(Needs::of(served.paths.get(index)?, &mount))
+        };
+        endpoint().unwrap_or_default()
     }
 
     async fn explain(self: Arc<Self>, request: Request<Explain>) -> Result<Reply, Error> {
@@ -128,9 +152,25 @@ impl ExplainPaths {
             let policy = self.policies.policy(&subject.namespace, name).await?;
             parsed.push((name.clone(), policy));
         }
+        // As a request for the path would be routed: it may name a namespace below.
+        let places = self.registry.places();
+        let routed = places.resolve(&request.namespace.path, path);
+        let list_path = format!("{}{}/", subject.prefix, path.trim_end_matches('/'));
+        let needs = |operation: Operation| {
+            let Some((place, rest)) = &routed else { return Needs::default() };
+            let below = place.namespace.path.strip_prefix(&request.namespace.path);
+            let prefix = format!("{}{}", subject.prefix, below.unwrap_or_default());
+            // A write that creates is served like an update.
+            let served = if operation == Operation::Create { Operation::Update } else { operation };
+            let rest = rest.trim_end_matches('/');
+            let rest = if operation.is_listing() { format!("{rest}/") } else { rest.to_owned() };
+            self.needs(place, &prefix, &rest, served)
+        };
         let full = format!("{}{path}", subject.prefix);
         let question = Question {
             path: &full,
+            list_path: &list_path,
+            needs: &needs,
             operations: &operations,
             input: input.parameters.as_ref(),
             wrap_ttl: input.wrap_ttl.map(|ttl| ttl.0),

@@ -101,6 +101,7 @@ pub(super) fn paths(system: &Arc<System>) -> Vec<Path> {
             .on(Operation::Update, system, "Set a header of web pages.", System::write_header)
             .on(Operation::Delete, system, "Remove a header of web pages.", System::delete_header)
             .sudo()
+            .ignores_case()
             .root_only(),
     ]
 }

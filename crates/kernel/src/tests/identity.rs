@@ -478,3 +478,26 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_denial_of_a_name_holds_for_all_its_spellings() {
+    let (world, _) = world().await;
+    for path in ["identity/entity/name/Ann", "identity/group/name/ann", "sys/policies/acl/ann"] {
+        let input =
+            if path.starts_with("sys/") { json!({"policy": "path \"x\" {}"}) } else { json!({}) };
+        write(&world, path, input).await;
+        let (folder, name) = path.rsplit_once('/').unwrap();
+        let rules = format!(
+            r#"path "{folder}/*" {{ capabilities = ["read", "delete"] }}
+               path "{folder}/{name}" {{ capabilities = ["deny"] }}"#
+        );
+        let token = world.token_with(&rules).await;
+        for spelled in ["ann", "Ann", "ANN"] {
+            for operation in [Operation::Read, Operation::Delete] {
+                let call = call(operation, &format!("{folder}/{spelled}"), "{}", Some(&token));
+                assert_eq!(refused(world.core.handle(call).await).1, DENIED, "{path} {spelled}");
+            }
+        }
+        world.read(&format!("{folder}/ANN")).await.unwrap();
+    }
+}

@@ -249,3 +249,27 @@ async fn first_mounts_that_a_namespace_lacks_are_added_when_it_is_unsealed() {
     assert_eq!(again.read("a/sys/mounts").await.unwrap(), mounts);
     again.read("a/identity/entity/name/ann").await.unwrap();
 }
+
+#[tokio::test]
+async fn an_explanation_knows_what_the_endpoint_asks_for() {
+    let world = with_tenants().await;
+    let rules = r#"path "a/sys/auth/*" { capabilities = ["update", "read"] }
+        path "a/boxes2/box/*" { capabilities = ["list"] }
+        path "a/identity/entity/name/*" { capabilities = ["read"] }
+        path "a/identity/entity/name/Ann" { capabilities = ["deny"] }"#;
+    let input = json!({ "policy": rules }).to_string();
+    world.write("sys/policies/acl/p", &input).await.unwrap();
+    let told = async |path: &str, operation: &str| {
+        let input = json!({ "path": path, "policies": "p", "operations": operation });
+        let told = data(&world.write("sys/policies/explain", &input.to_string()).await.unwrap());
+        let told = &told["operations"][operation];
+        (told["allowed"].as_bool().unwrap(), told["reason"].as_str().unwrap().to_owned())
+    };
+    let refusal = "the rule for \"a/sys/auth/*\" decides and does not grant sudo";
+    assert_eq!(told("a/sys/auth/door", "update").await, (false, refusal.to_owned()));
+    assert!(told("a/boxes2/box", "list").await.0, "a list is asked with its slash");
+    assert!(told("a/identity/entity/name/bob", "read").await.0);
+    let refusal =
+        "the rule for \"a/identity/entity/name/Ann\", which means the same path, refuses it";
+    assert_eq!(told("a/identity/entity/name/ANN", "read").await, (false, refusal.to_owned()));
+}

@@ -63,6 +63,7 @@ impl Engine for AppRole {
         ];
         paths.extend(fields::paths(&self));
         paths.extend(secret_id_paths::paths(&self));
+        let mut paths: Vec<Path> = paths.into_iter().map(Path::ignores_case).collect();
         paths.push(Path::new("tidy/secret-id").on(
             Update,
             &self,

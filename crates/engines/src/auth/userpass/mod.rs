@@ -41,17 +41,18 @@ impl Engine for Userpass {
                 .on(Update, &self, "Log in with a password", login::login),
             Path::new("users").on(List, &self, "List the names of users", users::list),
             Path::new("users/{username}")
+                .ignores_case()
                 .on(Read, &self, "Read a user's settings", users::read)
                 .on(Update, &self, "Create a user, or change one", users::write)
                 .on(Delete, &self, "Remove a user", users::delete)
                 .exists(&self, users::exists),
-            Path::new("users/{username}/password").on(
+            Path::new("users/{username}/password").ignores_case().on(
                 Update,
                 &self,
                 "Change a user's password",
                 users::write_password,
             ),
-            Path::new("users/{username}/policies").on(
+            Path::new("users/{username}/policies").ignores_case().on(
                 Update,
                 &self,
                 "Change the policies of a user",

@@ -1,7 +1,7 @@
 //! Explanations of what policies say.
 
 use super::super::{
-    Facts,
+    Facts, Needs,
     explain::{Question, explain, grants},
     parse,
 };
@@ -18,7 +18,8 @@ fn told(texts: &[(&str, &str)], question: &Question<'_>) -> Value {
 }
 
 fn about(path: &str) -> Question<'_> {
-    Question { path, operations: &[], input: None, wrap_ttl: None }
+    let needs = &|_| Needs::default();
+    Question { path, list_path: path, operations: &[], input: None, wrap_ttl: None, needs }
 }
 
 const WIDE: &str = "path \"kv/data/*\" { capabilities = [\"read\", \"list\"] }";

@@ -1,13 +1,15 @@
 //! The evaluator against a small model: written from the rules of precedence alone, slow and plain.
 
 use super::super::{
-    Acl, Facts,
+    Acl, Facts, Needs,
+    explain::{Question, explain},
+    judge,
     parse::{self, Policy},
 };
 use bailee_sdk::Operation;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 /// A rule as a writer thinks of it.
 #[derive(Clone, Debug)]
@@ -142,7 +144,12 @@ fn pattern_for(rule: &Said, facts: (Option<&str>, Option<&str>)) -> Option<Strin
         }
         path = path.replace(template, value);
     }
-    Some(path.strip_prefix('/').unwrap_or(&path).to_owned())
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    // A name made it malformed: a denial then holds for all it may have meant.
+    match path.split_once("+*") {
+        Some((head, _)) if denies => Some(format!("{}*", head.trim_end_matches('+'))),
+        _ => Some(path.to_owned()),
+    }
 }
 
 /// Whether a pattern matches: segment by segment, a last star takes any rest.
@@ -335,6 +342,32 @@ proptest! {
     }
 
     #[test]
+    fn what_is_explained_is_what_is_judged(
+        policies in vec(vec(a_rule(), 0..6), 0..4),
+        asked in a_request(),
+        caseless_after in option::of(0_usize..2),
+    ) {
+        let named = |(at, policy)| (format!("p{at}"), Arc::new(policy));
+        let parsed: Vec<_> = compiled(&policies).into_iter().enumerate().map(named).collect();
+        let facts = Facts::default();
+        let acl = Acl::compile(parsed.iter().map(|(name, policy)| (&**name, &**policy)), &facts);
+        let (input, wrap_ttl) = (input(&asked), asked.wrap.map(Duration::from_secs));
+        let needs = Needs { sudo: asked.sudo, caseless_after };
+        let told = explain(&parsed, &facts, &Question {
+            path: &asked.path,
+            list_path: &asked.path,
+            operations: &[asked.operation],
+            input: Some(&input),
+            wrap_ttl,
+            needs: &|_| needs,
+        });
+        let (operation, path) = (asked.operation, asked.path.as_str());
+        let request = judge::Asked { operation, path, needs, input: Some(&input), wrap_ttl };
+        let allowed = &told["operations"][operation.name()]["allowed"];
+        prop_assert_eq!(allowed, acl.judge(&request).allowed, "{:?}", told);
+    }
+
+    #[test]
     fn more_policies_never_lift_a_denial(
         policies in vec(vec(a_rule(), 0..6), 1..4),
         more in vec(a_rule(), 0..4),
@@ -352,7 +385,8 @@ proptest! {
                 .collect();
             let parsed = compiled(&[same.clone(), again]);
             let joined = Acl::compile(parsed.iter().map(|policy| ("p", policy)), &facts);
-            prop_assert!(joined.denies(&path));
+            let decides = joined.deciding(&path, false);
+            prop_assert!(decides.is_some_and(|(_, grant)| grant.denies()));
         }
     }
 }

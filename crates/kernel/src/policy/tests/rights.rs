@@ -1,7 +1,7 @@
 //! Rules against requests.
 
 use super::{
-    super::{Acl, Facts, parse},
+    super::{Acl, Asked, Facts, Needs, parse},
     NAMES, acl,
 };
 use bailee_sdk::Operation;
@@ -28,6 +28,35 @@ fn capabilities_are_those_of_the_deciding_rule() {
     assert_eq!(acl.capabilities("none"), ["deny"]);
     assert_eq!(Acl::root().capabilities("any"), ["root"]);
     assert!(Acl::root().check(Operation::Delete, "any", true, None, None).allowed);
+}
+
+#[test]
+fn a_rule_for_one_spelling_holds_for_all_where_case_does_not_matter() {
+    let judged = |rules: &str, operation, path: &str| {
+        let needs = Needs { sudo: false, caseless_after: Some(1) };
+        let input = None;
+        acl(&[rules]).judge(&Asked { operation, path, needs, input, wrap_ttl: None }).allowed
+    };
+    let (read, update) = (Operation::Read, Operation::Update);
+    let wide = r#"path "m/name/*" { capabilities = ["read", "update"] }"#;
+    for denied in ["ann", "Ann", "aN*"] {
+        let rules = format!(r#"{wide} path "m/name/{denied}" {{ capabilities = ["deny"] }}"#);
+        for name in ["ann", "Ann", "ANN"] {
+            assert!(!judged(&rules, read, &format!("m/name/{name}")), "{denied} {name}");
+        }
+        assert!(judged(&rules, read, "m/name/bob"));
+    }
+    // The closest rule decides, whether it denies or gives less.
+    let rules = format!(r#"{wide} path "m/name/ann" {{ capabilities = ["read"] }}"#);
+    assert!(judged(&rules, read, "m/name/ANN") && !judged(&rules, update, "m/name/ANN"));
+    // One that is further away takes nothing from who is given one spelling.
+    let rules = r#"path "m/*" { capabilities = ["read"] }
+        path "m/name/Ann" { capabilities = ["update"] }"#;
+    assert!(judged(rules, update, "m/name/Ann") && !judged(rules, update, "m/name/ann"));
+    // The mount's own path has its case.
+    let rules = r#"path "+/name/*" { capabilities = ["read"] }
+        path "M/name/ann" { capabilities = ["deny"] }"#;
+    assert!(judged(rules, read, "m/name/ANN") && !judged(rules, read, "M/name/ANN"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A small server around the stores: storage that fails on demand, a clock that goes anywhere.
 
 use super::super::{Made, NewToken, TokenPaths, TokenStore, TtlLimits, complete_input};
-use crate::policy::{PolicyPaths, PolicyStore, rights};
+use crate::policy::{Asked, Needs, PolicyPaths, PolicyStore, rights};
 use async_trait::async_trait;
 use bailee_barrier::{Barrier, RootKey};
 use bailee_crypto::{Clock, clock::from_millis};
@@ -266,7 +266,10 @@ impl World {
             .ok_or_else(Error::not_found)?;
         let (acl, prefix) = rights(&self.policies, &token, namespace).await?;
         let full = format!("{prefix}{path}");
-        if !acl.check(operation, &full, served.sudo, input.as_object(), None).allowed {
+        let needs = Needs::of(served, &format!("{prefix}{mount_path}"));
+        let input_of_call = input.as_object();
+        let asked = Asked { operation, path: &full, needs, input: input_of_call, wrap_ttl: None };
+        if !acl.judge(&asked).allowed {
             return Err(Error::permission_denied());
         }
         let mut input = input.as_object().cloned().unwrap_or_default();
