@@ -88,6 +88,11 @@ async fn endpoints(api: &Api) -> Vec<Endpoint> {
             };
             let declared = declared.trim_start_matches('/').to_owned();
             let path = filled(&declared);
+            if method == "LIST" {
+                // The document has no word for it.
+                let (declared, path) = (declared.clone(), path.clone());
+                endpoints.push(Endpoint { declared, path, method: "SCAN", open });
+            }
             endpoints.push(Endpoint { declared, path, method, open });
         }
     }
