@@ -169,7 +169,7 @@ impl View {
 
     /// Runs `work` when the unit's commit is over, however it ended: what failed may have landed all
     /// the same. It is for forgetting what was known of the keys that the unit writes. A unit that
-    /// is dropped without a commit runs nothing.
+    /// is dropped without a commit runs nothing; one whose commit nobody waits for runs it.
     pub fn after_commit(&self, work: impl FnOnce() + Send + 'static) {
         self.unit.pending.lock().after.push(Box::new(work));
     }
@@ -197,36 +197,29 @@ impl View {
 
     /// Applies all writes of the unit together, or none. A unit without writes costs nothing and
     /// its expectations are not checked. The unit is empty afterwards, its locks released.
+    ///
+    /// What is under way lands also when nobody waits for it any more: locks are held, and what was
+    /// known of the keys is forgotten, when it is over and not before.
     pub async fn commit(&self) -> Result<Option<Revision>, Error> {
-        let (writes, plain, expects, after) = {
-            let mut pending = self.unit.pending.lock();
-            (
-                std::mem::take(&mut pending.writes),
-                std::mem::take(&mut pending.plain),
-                std::mem::take(&mut pending.expects),
-                std::mem::take(&mut pending.after),
-            )
-        };
-        let after = RunAfter(after);
-        let outcome = if writes.is_empty() && plain.is_empty() {
-            Ok(None)
-        } else {
-            match self.seal(expects, writes) {
-                Ok(mut batch) => {
-                    batch.writes.extend(plain);
-                    // A commit that failed, or that nobody waited for, may have landed: its listings
-                    // are not sure any more in any case.
-                    let forget = Forget { barrier: &self.barrier, writes: &batch.writes };
-                    let outcome = self.barrier.backend.commit(&batch).await.map(Some);
-                    drop(forget);
-                    outcome
-                }
-                Err(error) => Err(error),
-            }
-        };
-        drop(after);
-        self.unit.release_locks();
-        outcome
+        let Pending { writes, plain, expects, locks, after } =
+            std::mem::take(&mut *self.unit.pending.lock());
+        let barrier = self.barrier.clone();
+        let over = Over { after, _locks: Held { barrier: barrier.clone(), locks } };
+        if writes.is_empty() && plain.is_empty() {
+            return Ok(None);
+        }
+        let mut batch = self.seal(expects, writes)?;
+        batch.writes.extend(plain);
+        let landing = tokio::spawn(async move {
+            let _over = over;
+            // A commit that failed may have landed: its listings are not sure any more either way.
+            let forget = Forget { barrier: &barrier, writes: &batch.writes };
+            let outcome = barrier.backend.commit(&batch).await;
+            drop(forget);
+            outcome
+        });
+        let lost = |_| Error::Unavailable("a commit was cut short".to_owned());
+        landing.await.map_err(lost)?.map(Some)
     }
 
     fn seal(
@@ -276,19 +269,27 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// Work that waits for the end of a commit, also of one that nobody waited for.
-struct RunAfter(Vec<After>);
+/// What waits for the end of a commit: the work first, then those who want the locks.
+struct Over {
+    after: Vec<After>,
+    _locks: Held,
+}
 
-impl Drop for RunAfter {
+impl Drop for Over {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|work| work());
+        self.after.drain(..).for_each(|work| work());
     }
 }
 
-impl Unit {
-    fn release_locks(&self) {
-        let locks = std::mem::take(&mut self.pending.lock().locks);
-        for (place, guard) in locks {
+/// Locks that are released when this is dropped.
+struct Held {
+    barrier: Arc<Barrier>,
+    locks: BTreeMap<String, OwnedMutexGuard<()>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for (place, guard) in std::mem::take(&mut self.locks) {
             self.barrier.locks.release(&place, guard);
         }
     }
@@ -296,7 +297,8 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        self.release_locks();
+        let locks = std::mem::take(&mut self.pending.lock().locks);
+        drop(Held { barrier: self.barrier.clone(), locks });
     }
 }
 

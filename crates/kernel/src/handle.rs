@@ -192,13 +192,11 @@ impl Kernel {
         let endpoint = target.declared().endpoints.get(&call.operation);
         let endpoint = endpoint.ok_or_else(unsupported_operation)?;
         let reply = endpoint.call(request, target.captures.clone()).await?;
-        // To be held until the batch has landed.
-        let _entered = match &reply.body {
-            Body::Lease(_, lease) if !lease.data.is_null() => {
-                Some(self.leases.enter(&target.mounted).await?)
-            }
-            _ => None,
-        };
+        if matches!(&reply.body, Body::Lease(_, lease) if !lease.data.is_null()) {
+            let entered = self.leases.enter(&target.mounted).await?;
+            // Held until the batch has landed.
+            view.after_commit(move || drop(entered));
+        }
         let (mut answer, after) = self.answer(call, admitted, &view, reply).await?;
         let withheld = answer.has_lease() && admitted.asker.is_spent();
         if after.is_none() && !withheld {
@@ -229,17 +227,20 @@ impl Kernel {
         if let (true, Some(guard)) = (writes, &target.mounted.guard) {
             view.guard(guard.clone());
         }
-        let outcome = view.commit().await;
-        // A commit that failed may have landed all the same.
         let moved = writes && target.changes_registry();
-        if moved {
-            self.registry.mark_namespaces();
-            self.registry.mark_mounts(&target.place.namespace);
-        }
         if moved || !changed.is_empty() {
-            self.changed.send_replace(());
+            let (registry, place) = (self.registry.clone(), target.place.clone());
+            let waiting = self.changed.clone();
+            // Also when it failed, or nobody waits for it: it may have landed all the same.
+            view.after_commit(move || {
+                if moved {
+                    registry.mark_namespaces();
+                    registry.mark_mounts(&place.namespace);
+                }
+                waiting.send_replace(());
+            });
         }
-        outcome?;
+        view.commit().await?;
         self.registry.refresh().await
     }
 

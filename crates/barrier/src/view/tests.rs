@@ -184,3 +184,27 @@ async fn work_after_a_commit_runs_once_and_only_then() {
     assert!(view.commit().await.is_err());
     assert_eq!(ran.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_lands_before_its_lock_and_its_work_are_let_go() {
+    use futures_util::FutureExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (_, barrier) = barrier().await;
+    let view = barrier.view("a/");
+    view.names("n").put("one", &1).await.unwrap();
+    view.commit().await.unwrap();
+    let ran = Arc::new(AtomicBool::new(false));
+    view.lock("x").await;
+    view.names("n").put("two", &1).await.unwrap();
+    let done = ran.clone();
+    view.after_commit(move || done.store(true, Ordering::SeqCst));
+    // As when a client goes away.
+    assert!(view.commit().now_or_never().is_none());
+    drop(view);
+    assert!(!ran.load(Ordering::SeqCst));
+    let next = barrier.view("a/");
+    assert_eq!(next.names("n").list("", "", 10).await.unwrap(), ["one"]);
+    next.lock("x").await;
+    assert!(ran.load(Ordering::SeqCst));
+    assert_eq!(next.names("n").list("", "", 10).await.unwrap(), ["one", "two"]);
+}

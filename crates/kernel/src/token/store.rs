@@ -213,16 +213,11 @@ impl TokenStore {
         Ok(Some(token))
     }
 
-    /// Commits a change of these tokens and forgets what was known of them. A task of its own: a
-    /// client that goes away meanwhile must not leave the cache behind the storage.
+    /// Commits a change of these tokens and forgets what was known of them.
     pub(super) async fn land(&self, view: View, ids: Vec<TokenId>) -> Result<(), Error> {
         let cache = self.cache.clone();
-        let task = tokio::spawn(async move {
-            let outcome = view.commit().await;
-            ids.iter().for_each(|id| cache.forget(id));
-            outcome
-        });
-        task.await.map_err(Error::internal)??;
+        view.after_commit(move || ids.iter().for_each(|id| cache.forget(id)));
+        view.commit().await?;
         Ok(())
     }
 }
