@@ -233,6 +233,11 @@ impl LeaseStore {
         };
         let wished = if term.ttl.is_zero() { default } else { term.ttl };
         let (ttl, warnings) = granted(wished, bounds);
+        if ttl.is_zero() {
+            // Nothing is left of its longest life, as after the mount was tuned: it goes on until its
+            // end.
+            return Err(Error::invalid("past the max TTL, cannot renew"));
+        }
         let expires = to_millis(now).saturating_add(millis(ttl));
         let renewed = Record {
             expires,
