@@ -3,7 +3,7 @@
 use super::{System, mounts::full};
 use crate::mount::{self, Changing, MountEntry};
 use bailee_crypto::random;
-use bailee_sdk::{Body, Error, Operation, Path, Reply, Request, engine::Class};
+use bailee_sdk::{Body, Error, Namespace, Operation, Path, Reply, Request, engine::Class};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -77,21 +77,29 @@ impl System {
         self.check_namespaces(&request, &to).await?;
         // The ids of leases begin with the path of the mount.
         let closed = self.end_leases(&request.namespace, &from).await?;
+        self.end_logins(&request.namespace, &from).await?;
         let changing = Changing::begin(&request.view, &request.namespace).await?;
         let known = changing.entries.iter().filter(|entry| !entry.disabling);
         changing.put(&moved(known, &from, &to)?);
         self.check_namespaces(&request, &to).await?;
-        let done = Move {
-            id: random::uuid().to_string(),
-            namespace_id: request.namespace.id.clone(),
-            from,
-            to,
-        };
+        let namespace = request.namespace.clone();
+        let id = random::uuid().to_string();
+        let done = Move { id, namespace_id: namespace.id.clone(), from, to };
         let after = Box::pin(async move {
             drop(closed);
+            // Those of users who came in while the others were sent away.
+            self.end_logins(&namespace, &done.from).await?;
             Ok(self.note(done))
         });
         Ok(Body::After(after).into())
+    }
+
+    /// Ends the logins of an auth mount that moves: they are found under the path that made them.
+    async fn end_logins(&self, namespace: &Namespace, from: &str) -> Result<(), Error> {
+        match class_of(from) {
+            Class::Auth => self.tokens.revoke_made_below(namespace, from).await,
+            Class::Secret => Ok(()),
+        }
     }
 
     fn note(&self, moved: Move) -> Reply {

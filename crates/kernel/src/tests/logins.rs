@@ -132,6 +132,17 @@ async fn a_batch_login_is_all_in_its_text_and_ends_with_its_mount() {
 }
 
 #[tokio::test]
+async fn the_logins_of_a_method_end_when_it_moves() {
+    let world = world().await;
+    let token = token_of(knock(&world, "anna", "open").await.unwrap());
+    look_up(&world, &token).await.unwrap();
+    let input = r#"{"from":"auth/door","to":"auth/gate"}"#;
+    world.write("sys/remount", input).await.unwrap();
+    assert_eq!(refused(look_up(&world, &token).await).0, Code::PermissionDenied);
+    look_up(&world, &world.root).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_mount_decides_which_kind_a_login_gets() {
     let world = world().await;
     world.write("sys/auth/door/tune", r#"{"token_type":"batch"}"#).await.unwrap();
