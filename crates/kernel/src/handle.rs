@@ -197,9 +197,10 @@ impl Kernel {
             // Held until the batch has landed.
             view.after_commit(move || drop(entered));
         }
+        let is_whole = !matches!(reply.body, Body::After(_));
         let (mut answer, after) = self.answer(call, admitted, &view, reply).await?;
         let withheld = answer.has_lease() && admitted.asker.is_spent();
-        if after.is_none() && !withheld {
+        if is_whole && !withheld {
             self.wrap(call, admitted, &view, &mut answer).await?;
         }
         // What the engine has read is guarded by the commit; what the right rests on, here.

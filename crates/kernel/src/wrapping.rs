@@ -6,7 +6,7 @@
 
 use crate::{
     Answer, Call, Content, Leased, Wrapped,
-    handle::Admitted,
+    handle::{Admitted, Asker},
     kernel::Kernel,
     token::{NewToken, TokenId, TokenStore, TtlLimits, kept_key},
 };
@@ -107,6 +107,13 @@ impl Kernel {
         };
         if answer.wrapped.is_some() || !answer.says_something() {
             return Ok(());
+        }
+        if matches!(admitted.asker, Asker::Nobody) && answer.auth.is_none() {
+            // Each one that is put away fills storage.
+            return Err(Error::invalid(
+                "an answer that needs no token is not wrapped: leave the X-Vault-Wrap-TTL header \
+                 out, or send a token",
+            ));
         }
         let place = Place {
             namespace: (*target.place.namespace).clone(),

@@ -120,6 +120,39 @@ async fn an_answer_lost_after_the_commit_is_not_given_twice() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_unwrapped_into_another_wrapping_is_not_lost() {
+    for commits in 0..4 {
+        let backend = Arc::new(Faulty::new(Arc::new(Memory::default())));
+        let world = World::with(backend.clone(), Vec::new()).await;
+        let token = token_for_a_box(&world).await;
+        let input = format!(r#"{{"token":"{token}"}}"#);
+        let take = || call(Operation::Update, "sys/wrapping/unwrap", &input, Some(&world.root));
+        backend.go_down_after(commits, LastCommit::Lost);
+        let answered = wrapped(&world, take()).await;
+        backend.heal();
+        let answer = match answered {
+            Ok(answer) => {
+                let info = answer.wrapped.unwrap();
+                world.core.handle(unwrap_by(info.token.expose())).await
+            }
+            Err(_) => world.core.handle(take()).await,
+        };
+        assert_eq!(data(&answer.unwrap()), json!({ "value": "canary" }), "{commits}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_token_cannot_fill_the_storage_with_wrapped_answers() {
+    let world = World::new().await;
+    let path = "sys/internal/ui/mounts";
+    let error = refused(wrapped(&world, call(Operation::Read, path, "{}", None)).await).1;
+    assert!(error.starts_with("an answer that needs no token is not wrapped"), "{error}");
+    assert!(keys_with(&world, "/kept/").await.is_empty());
+    let by_root = wrapped(&world, call(Operation::Read, path, "{}", Some(&world.root))).await;
+    assert!(by_root.unwrap().wrapped.is_some());
+}
+
+#[tokio::test]
 async fn a_wrapped_login_names_the_accessor_inside() {
     let world = World::new().await;
     world.write("sys/auth/door", r#"{"type":"door"}"#).await.unwrap();
