@@ -117,6 +117,10 @@ async fn a_deleted_namespace_leaves_nothing_behind() {
     }
     let made = world.write("b/auth/token/create", r#"{"policies":["default"]}"#).await.unwrap();
     let token = made.auth.unwrap().client_token.expose().clone();
+    let input = r#"{"policies":["default"],"type":"batch","no_parent":true}"#;
+    let made = world.write("b/auth/token/create", input).await.unwrap();
+    let batch = format!(r#"{{"token":"{}"}}"#, made.auth.unwrap().client_token.expose());
+    world.write("auth/token/lookup", &batch).await.unwrap();
     let id = world.read("sys/namespaces/b").await.unwrap()["id"].as_str().unwrap().to_owned();
     let text = refused(world.delete("sys/namespaces/a").await).1;
     assert!(text.contains("contains namespaces"), "{text}");
@@ -134,6 +138,7 @@ async fn a_deleted_namespace_leaves_nothing_behind() {
     assert!(left.is_empty(), "{left:?}");
     // A new one of the same name is another one.
     world.write("sys/namespaces/b", "{}").await.unwrap();
+    assert_eq!(refused(world.write("auth/token/lookup", &batch).await).1, "bad token");
     assert_ne!(world.read("sys/namespaces/b").await.unwrap()["id"], json!(id));
     assert_eq!(refused(world.read("b/boxes2/box/1").await).0, Code::NotFound);
     let session = world.core.sessions().borrow().clone().unwrap();

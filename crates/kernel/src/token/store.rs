@@ -95,7 +95,7 @@ impl TokenStore {
         Ok(if self.lives(&token).await? { Some(token) } else { None })
     }
 
-    /// Whether neither the clock nor an ancestor nor the end of an auth mount has ended it.
+    /// Whether neither the clock nor an ancestor nor the end of a namespace or auth mount has ended it.
     async fn lives(&self, token: &Arc<Token>) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut current = token.clone();
@@ -107,7 +107,7 @@ impl TokenStore {
                 }
                 return Ok(false);
             }
-            if !self.is_mounted(&current) {
+            if !self.is_served(&current) {
                 return Ok(false);
             }
             let Some(parent) = current.parent.clone() else { return Ok(true) };
@@ -118,10 +118,12 @@ impl TokenStore {
         }
     }
 
-    /// Whether the auth method that made the token is still there.
-    fn is_mounted(&self, token: &Token) -> bool {
-        let (Some(uuid), Some(registry)) = (&token.mount, &self.registry) else { return true };
-        registry.places().with_id(&token.namespace.id).is_some_and(|place| place.has_auth(uuid))
+    /// Whether the namespace of the token and the auth method that made it are still there.
+    fn is_served(&self, token: &Token) -> bool {
+        let Some(registry) = &self.registry else { return true };
+        let places = registry.places();
+        let Some(place) = places.with_id(&token.namespace.id) else { return false };
+        token.mount.as_ref().is_none_or(|uuid| place.has_auth(uuid))
     }
 
     /// The live token that an accessor stands for.
