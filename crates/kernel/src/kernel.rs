@@ -101,12 +101,14 @@ impl Kernel {
             registry.clone(),
         );
         let policies = Arc::new(PolicyStore::new(barrier.clone()));
+        let audit = Arc::new(Broker::new(&barrier, &parts.audit, settings.version));
         let leases = LeaseStore::new(
             barrier.clone(),
             parts.clock.clone(),
             registry.clone(),
             tokens.clone(),
             settings.limits(),
+            audit.clone(),
         );
         let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
         let token = Arc::new(Served::new(token_paths));
@@ -128,7 +130,6 @@ impl Kernel {
         more.push(Arc::new(explain_paths));
         more.push(Arc::new(ActivityPaths::new(activity.clone(), policies.identity().clone())));
         more.push(Arc::new(WrappingPaths::new(tokens.clone())));
-        let audit = Arc::new(Broker::new(&barrier, &parts.audit, settings.version));
         more.push(audit_paths(&barrier, &audit, parts).await?);
         let quotas = Arc::new(QuotaStore::load(barrier.clone(), registry.clone()).await?);
         more.push(Arc::new(QuotaPaths::new(quotas.clone())));

@@ -2,14 +2,18 @@
 //! other.
 
 use super::{
-    record::{due_key, id_key, parse_due, place},
+    record::{Record, due_key, id_key, parse_due, place},
     revoke::Failing,
-    store::{Found, LeaseStore},
+    store::{Found, LeaseStore, Stored},
 };
-use crate::event;
-use bailee_crypto::clock::{from_millis, to_millis};
+use crate::{audit::system_trace, event, handle};
+use bailee_crypto::{
+    clock::{from_millis, to_millis},
+    random,
+};
 use bailee_sdk::{Code, Error, Namespace};
 use futures_util::{StreamExt, future, stream::FuturesUnordered};
+use serde_json::Map;
 use std::{
     collections::HashSet,
     sync::Arc,
@@ -24,6 +28,9 @@ const MOUNTS_AT_ONCE: usize = 256;
 const LOOK_MAX: Duration = Duration::from_secs(30);
 /// Shortest time between two looks.
 const LOOK_MIN: Duration = Duration::from_secs(1);
+
+/// Who revokes what is due, in lines of audit.
+const CALLER: &str = "leases";
 
 /// The leases of one mount.
 #[derive(Clone, Debug)]
@@ -173,7 +180,8 @@ impl LeaseStore {
     async fn settle(&self, at: &Found, time: u64) -> Result<Option<Error>, Error> {
         let view = self.barrier.view(&place(&at.namespace.id));
         let stored = self.read(&view, &at.namespace, &at.code).await?;
-        if stored.as_ref().is_some_and(|stored| stored.record.due == time) {
+        if let Some(Stored { record, .. }) = stored.as_ref().filter(|it| it.record.due == time) {
+            self.note_end(at, record).await;
             return self.revoke(at, Failing::Keeps).await;
         }
         // Another entry counts, or none. Should the lease change meanwhile, this one stays.
@@ -187,6 +195,20 @@ impl LeaseStore {
             Ok(_) | Err(bailee_barrier::Error::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl LeaseStore {
+    /// A line of audit before the system itself takes something back. What was given out ends also
+    /// when no device can write: the broker has said so in the log.
+    async fn note_end(&self, at: &Found, record: &Record) {
+        let path = format!("{}{}", record.mount_path, record.path);
+        let id = random::uuid().to_string();
+        let call = handle::system_call(id, &at.namespace.path, &path, Map::new());
+        let trace = system_trace(CALLER, &at.namespace, &call, self.clock.now());
+        let mut detail = Map::new();
+        detail.insert("lease_id".to_owned(), record.id(&at.namespace).into());
+        self.audit.effect(&trace, &call, "revoke", &detail).await.ok();
     }
 }
 

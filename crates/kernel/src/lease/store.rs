@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Leased,
+    audit::Broker,
     registry::{Mounted, Place, Registry},
     token::{Bounds, Token, TokenId, TokenStore, TtlLimits, granted},
 };
@@ -30,6 +31,7 @@ pub(crate) struct LeaseStore {
     pub(super) registry: Arc<Registry>,
     pub(super) tokens: Arc<TokenStore>,
     pub(super) limits: TtlLimits,
+    pub(super) audit: Arc<Broker>,
     pub(super) gate: Gate,
     pub(super) paces: Paces,
     /// Something may be due before anyone looks next.
@@ -75,6 +77,7 @@ impl LeaseStore {
         registry: Arc<Registry>,
         tokens: Arc<TokenStore>,
         limits: TtlLimits,
+        audit: Arc<Broker>,
     ) -> Arc<LeaseStore> {
         let wake = tokens.released();
         Arc::new(LeaseStore {
@@ -83,6 +86,7 @@ impl LeaseStore {
             registry,
             tokens,
             limits,
+            audit,
             gate: Gate::new(wake.clone()),
             paces: Paces::default(),
             wake,

@@ -17,4 +17,4 @@ mod snapshot;
 mod world;
 mod wrapping;
 
-pub(crate) use world::settings;
+pub(crate) use world::{Recorder, settings};

@@ -179,9 +179,9 @@ pub(super) fn refused<T>(outcome: Result<T, Error>) -> (Code, String) {
 
 /// An audit device that remembers, and fails when told to.
 #[derive(Default)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     pub(super) lines: Mutex<Vec<Value>>,
-    pub(super) fails: Mutex<bool>,
+    pub(crate) fails: Mutex<bool>,
 }
 
 impl AuditDevice for Recorder {
@@ -201,7 +201,7 @@ impl AuditDevice for Recorder {
 }
 
 impl Recorder {
-    pub(super) fn take(&self) -> Vec<Value> {
+    pub(crate) fn take(&self) -> Vec<Value> {
         std::mem::take(&mut self.lines.lock())
     }
 }

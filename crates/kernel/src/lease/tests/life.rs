@@ -1,10 +1,10 @@
 //! The life of a lease.
 
 use super::world::{HOUR, Mood, World, data, refused};
-use crate::token::tests::world::Fault;
+use crate::{tests::Recorder, token::tests::world::Fault};
 use bailee_sdk::{Code, Operation};
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -104,6 +104,29 @@ async fn a_lease_that_may_last_no_longer_goes_on_until_its_end() {
     world.pass().await;
     assert!(world.is_out(&loan));
     assert_eq!(world.look_up(&id).await.unwrap()["ttl"], 7200);
+}
+
+#[tokio::test]
+async fn what_the_system_takes_back_is_audited_and_ends_also_when_no_device_can_write() {
+    let recorder = Arc::new(Recorder::default());
+    let world = World::recorded(vec![recorder.clone()]).await;
+    let (id, loan) = world.borrow("bank/loans/canary-role", HOUR, &world.root).await.unwrap();
+    recorder.take();
+    world.clock.advance(HOUR);
+    world.pass().await;
+    assert!(!world.is_out(&loan));
+    let lines = recorder.take();
+    assert_eq!(lines.len(), 1);
+    let (auth, request) = (&lines[0]["auth"], &lines[0]["request"]);
+    assert_eq!((&auth["display_name"], &auth["token_type"]), (&json!("leases"), &json!("system")));
+    assert_eq!(request["operation"], "revoke");
+    let text = lines[0].to_string();
+    assert!(!text.contains("canary") && !text.contains(&id), "{text}");
+    let (_, loan) = world.borrow("bank/loans/a", HOUR, &world.root).await.unwrap();
+    *recorder.fails.lock() = true;
+    world.clock.advance(HOUR);
+    world.pass().await;
+    assert!(!world.is_out(&loan));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A server without tasks beside it: time passes when a test says so.
 
 use crate::{
-    Answer, Call, Content, Core, Initialize, Parts, Settings,
+    Answer, AuditDevice, Call, Content, Core, Initialize, Parts, Settings,
     kernel::Kernel,
     token::tests::world::{Faulty, SetClock},
 };
@@ -197,11 +197,17 @@ pub(super) struct World {
     pub(super) name: String,
     pub(super) root: String,
     keys: Vec<Zeroizing<Vec<u8>>>,
+    audit: Vec<Arc<dyn AuditDevice>>,
 }
 
 impl World {
     /// With a lender mounted at `bank/`.
     pub(super) async fn new() -> World {
+        World::recorded(Vec::new()).await
+    }
+
+    /// The same with audit devices.
+    pub(super) async fn recorded(audit: Vec<Arc<dyn AuditDevice>>) -> World {
         let backend = Arc::new(Faulty::default());
         let clock = Arc::new(SetClock(AtomicU64::new(1_700_000_000_000)));
         let name = NAMES.fetch_add(1, Ordering::SeqCst).to_string();
@@ -214,18 +220,18 @@ impl World {
             clock: clock.clone(),
         });
         LEDGERS.lock().insert(name.clone(), ledger.clone());
-        let parts = parts(&backend, &clock);
-        let core = Core::new(self::parts(&backend, &clock));
+        let parts = parts(&backend, &clock, &audit);
+        let core = Core::new(self::parts(&backend, &clock, &audit));
         let made = core.initialize(Initialize { shares: 2, threshold: 2 }).await.unwrap();
         let root = made.root_token.expose().clone();
         let kernel = open(&backend, &parts, &made.keys).await;
-        let world = World { backend, clock, ledger, kernel, name, root, keys: made.keys };
+        let world = World { backend, clock, ledger, kernel, name, root, keys: made.keys, audit };
         world.mount("bank").await.unwrap();
         world
     }
 
     pub(super) async fn restart(&mut self) {
-        let parts = parts(&self.backend, &self.clock);
+        let parts = parts(&self.backend, &self.clock, &self.audit);
         self.kernel = open(&self.backend, &parts, &self.keys).await;
     }
 
@@ -329,13 +335,13 @@ impl World {
     }
 }
 
-fn parts(backend: &Arc<Faulty>, clock: &Arc<SetClock>) -> Parts {
+fn parts(backend: &Arc<Faulty>, clock: &Arc<SetClock>, audit: &[Arc<dyn AuditDevice>]) -> Parts {
     Parts {
         backend: backend.clone(),
         clock: clock.clone(),
         kinds: kinds(),
         system: Vec::new(),
-        audit: Vec::new(),
+        audit: audit.to_vec(),
         settings: Settings { max_lease_ttl: HOUR * 24 * 32, ..crate::tests::settings() },
     }
 }
