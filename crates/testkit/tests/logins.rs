@@ -211,3 +211,39 @@ async fn credentials_appear_nowhere_but_where_they_are_asked_for() {
     watch.search("the audit file", &audited, &private);
     assert!(watch.found.is_empty(), "{}", watch.found.join("\n"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_of_a_user_or_role_holds_for_all_its_spellings() {
+    let server = in_memory().await;
+    let api = server.api();
+    user(api, "ann", json!({ "password": "pw" })).await;
+    role(api, "ci", json!({})).await;
+    let rules = r#"
+        path "auth/userpass/users/*" { capabilities = ["update", "read", "delete"] }
+        path "auth/userpass/users/ann*" { capabilities = ["deny"] }
+        path "auth/approle/role/*" { capabilities = ["update", "read", "delete"] }
+        path "auth/approle/role/ci/secret-id" { capabilities = ["deny"] }"#;
+    api.put("sys/policies/acl/warden", json!({ "policy": rules })).await.done();
+    let made = api.post("auth/token/create", json!({ "policies": ["warden"] })).await.ok();
+    let warden = api.with_token(&made.text("/auth/client_token"));
+    for name in ["ann", "ANN", "aNn"] {
+        let path = format!("auth/userpass/users/{name}");
+        let password = json!({ "password": "mine" });
+        warden.post(&format!("{path}/password"), password.clone()).await.refused(403, "denied");
+        warden.post(&path, password).await.refused(403, "denied");
+        warden.delete(&path).await.refused(403, "denied");
+    }
+    for name in ["ci", "CI"] {
+        let path = format!("auth/approle/role/{name}/secret-id");
+        warden.post(&path, json!({})).await.refused(403, "denied");
+        warden.get(&format!("auth/approle/role/{name}")).await.done();
+    }
+    password(api, "ann", "pw").await.done();
+    // Who is given one spelling has it, though others are given less.
+    let rules = r#"path "auth/approle/*" { capabilities = ["read"] }
+        path "auth/approle/role/CI/secret-id" { capabilities = ["update"] }"#;
+    api.put("sys/policies/acl/capital", json!({ "policy": rules })).await.done();
+    let made = api.post("auth/token/create", json!({ "policies": ["capital"] })).await.ok();
+    let capital = api.with_token(&made.text("/auth/client_token"));
+    capital.post("auth/approle/role/CI/secret-id", json!({})).await.done();
+}
