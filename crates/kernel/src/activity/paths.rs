@@ -181,16 +181,20 @@ impl ActivityPaths {
             places.iter().filter(|place| place.namespace.path.starts_with(&request.namespace.path));
         for place in below {
             for month in &months {
-                let found = sightings(&self.activity.barrier, &place.namespace, *month).await?;
-                for sighting in found {
-                    let first = rfc3339(clock::from_millis(sighting.at));
-                    lines.push(exported(&place.namespace, &sighting, &first));
-                }
-                if lines.len() > EXPORT_MAX {
-                    return Err(Error::invalid(format!(
-                        "more than {EXPORT_MAX} clients: ask for fewer months or one namespace"
-                    )));
-                }
+                let namespace = &place.namespace;
+                sightings(&self.activity.barrier, namespace, *month, |found| {
+                    if lines.len() + found.len() > EXPORT_MAX {
+                        return Err(Error::invalid(format!(
+                            "more than {EXPORT_MAX} clients: ask for fewer months or one namespace"
+                        )));
+                    }
+                    lines.extend(found.iter().map(|sighting| {
+                        let first = rfc3339(clock::from_millis(sighting.at));
+                        exported(namespace, sighting, &first)
+                    }));
+                    Ok(())
+                })
+                .await?;
             }
         }
         let Some(head) = lines.first() else { return Ok(Reply::empty()) };

@@ -173,24 +173,25 @@ pub(crate) fn place(barrier: &Arc<Barrier>, namespace: &Namespace) -> View {
     barrier.view(&format!("{}sys/activity/", namespace.prefix()))
 }
 
-/// The sightings of a namespace in a month.
+/// Shows the sightings of a namespace in a month, segment by segment: a month can have millions.
 pub(crate) async fn sightings(
     barrier: &Arc<Barrier>,
     namespace: &Namespace,
     month: Month,
-) -> Result<Vec<Sighting>, Error> {
+    mut seen: impl FnMut(Vec<Sighting>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let place = place(barrier, namespace);
     let folder = format!("{month}/");
-    let (mut found, mut after) = (Vec::new(), String::new());
+    let mut after = String::new();
     loop {
         let page = place.list(&folder, &after, PAGE).await?;
         for name in &page {
             let segment: Option<Vec<Sighting>> = place.get(&format!("{folder}{name}")).await?;
-            found.extend(segment.unwrap_or_default());
+            seen(segment.unwrap_or_default())?;
         }
         match page.last() {
             Some(last) if page.len() == PAGE => after.clone_from(last),
-            _ => return Ok(found),
+            _ => return Ok(()),
         }
     }
 }
@@ -324,12 +325,15 @@ async fn read(activity: &Activity, month: Month) -> Result<Noted, Error> {
     let mut noted = Noted { month, clients: HashSet::new(), open: HashMap::new() };
     for place in activity.registry.places().iter() {
         let namespace = &place.namespace;
-        let found = sightings(&activity.barrier, namespace, month).await?;
         let code = |one: &Sighting| activity.hasher.hash_one((&namespace.id, &one.client));
-        noted.clients.extend(found.iter().map(code));
-        // Segments are full but the last.
-        let number = found.len().saturating_sub(1) / SEGMENT_MAX;
-        let entries = found.into_iter().skip(number * SEGMENT_MAX).collect();
+        let (mut segments, mut entries) = (0_usize, Vec::new());
+        sightings(&activity.barrier, namespace, month, |segment| {
+            noted.clients.extend(segment.iter().map(code));
+            (segments, entries) = (segments + 1, segment);
+            Ok(())
+        })
+        .await?;
+        let number = segments.saturating_sub(1);
         noted.open.insert(namespace.id.clone(), Segment { number, entries });
     }
     Ok(noted)

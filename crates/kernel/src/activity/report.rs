@@ -6,7 +6,13 @@ use super::{
 };
 use bailee_sdk::{Error, Namespace};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
+
+/// A code for a client of a namespace: there can be millions, and their names are long.
+type Client = u64;
 
 /// Clients of a period, each once.
 #[derive(Default)]
@@ -20,8 +26,9 @@ pub(crate) struct Report {
 #[derive(Default)]
 struct Tally {
     id: String,
-    clients: BTreeMap<String, bool>,
-    mounts: BTreeMap<(String, String), BTreeMap<String, bool>>,
+    /// Whether each is an entity.
+    clients: HashMap<Client, bool>,
+    mounts: BTreeMap<(String, String), HashMap<Client, bool>>,
 }
 
 /// Counts in the words of this API. Deliveries to clouds and certificates are not counted yet.
@@ -40,12 +47,12 @@ fn counts<'a>(clients: impl Iterator<Item = &'a bool>) -> Value {
 }
 
 impl Report {
-    fn add(&mut self, namespace: &Namespace, sighting: Sighting) {
+    fn add(&mut self, namespace: &Namespace, client: Client, sighting: &Sighting) {
         let tally = self.namespaces.entry(namespace.path.clone()).or_default();
         tally.id.clone_from(&namespace.id);
-        let mount = (sighting.mount_path, sighting.mount_type);
-        tally.mounts.entry(mount).or_default().insert(sighting.client.clone(), sighting.entity);
-        tally.clients.insert(sighting.client, sighting.entity);
+        let mount = (sighting.mount_path.clone(), sighting.mount_type.clone());
+        tally.mounts.entry(mount).or_default().insert(client, sighting.entity);
+        tally.clients.insert(client, sighting.entity);
         self.is_empty = false;
     }
 
@@ -78,23 +85,14 @@ impl Report {
         shown.collect()
     }
 
-    /// The clients that another report does not have.
-    fn without(&self, known: &BTreeSet<(String, String)>) -> Value {
-        counts(self.namespaces.iter().flat_map(|(path, tally)| {
-            let is_new = |client: &&String| !known.contains(&(path.clone(), (*client).clone()));
-            tally
-                .clients
-                .iter()
-                .filter(move |(client, _)| is_new(client))
-                .map(|(_, is_entity)| is_entity)
-                .collect::<Vec<_>>()
-        }))
+    /// The clients that are not among the known ones.
+    fn without(&self, known: &HashSet<Client>) -> Value {
+        let clients = self.namespaces.values().flat_map(|tally| &tally.clients);
+        counts(clients.filter(|(client, _)| !known.contains(client)).map(|(_, entity)| entity))
     }
 
-    fn clients(&self) -> impl Iterator<Item = (String, String)> {
-        self.namespaces.iter().flat_map(|(path, tally)| {
-            tally.clients.keys().map(|client| (path.clone(), client.clone()))
-        })
+    fn clients(&self) -> impl Iterator<Item = Client> {
+        self.namespaces.values().flat_map(|tally| tally.clients.keys().copied())
     }
 }
 
@@ -106,16 +104,22 @@ pub(crate) async fn report(
 ) -> Result<(Report, Vec<Value>), Error> {
     let mut all = Report { is_empty: true, ..Report::default() };
     let mut shown = Vec::new();
-    let mut known = BTreeSet::new();
+    let (mut known, hasher) = (HashSet::new(), RandomState::new());
     let places = activity.registry.places();
     for month in months {
         let mut of_month = Report { is_empty: true, ..Report::default() };
         let below = places.iter().filter(|place| place.namespace.path.starts_with(&namespace.path));
         for place in below {
-            for sighting in sightings(&activity.barrier, &place.namespace, *month).await? {
-                all.add(&place.namespace, sighting.clone());
-                of_month.add(&place.namespace, sighting);
-            }
+            let namespace = &place.namespace;
+            sightings(&activity.barrier, namespace, *month, |found| {
+                for sighting in &found {
+                    let client = hasher.hash_one((&namespace.id, &sighting.client));
+                    all.add(namespace, client, sighting);
+                    of_month.add(namespace, client, sighting);
+                }
+                Ok(())
+            })
+            .await?;
         }
         if of_month.is_empty {
             continue;
