@@ -24,6 +24,8 @@ use std::{fmt, sync::Arc};
 const POLICIES_MAX: usize = 10_000;
 /// Tokens that are looked through for one path.
 const TOKENS_MAX: usize = 10_000;
+/// Policies or tokens that are looked at between two times that others may run.
+const STEPS: usize = 16;
 /// Policies that can be named in a question.
 const NAMED_MAX: usize = 100;
 
@@ -234,7 +236,8 @@ impl ExplainPaths {
         let names = self.policies.names(namespace, "", POLICIES_MAX + 1).await?;
         let mut complete = names.len() <= POLICIES_MAX;
         let mut granting = Map::new();
-        for name in names.iter().take(POLICIES_MAX) {
+        for (at, name) in names.iter().take(POLICIES_MAX).enumerate() {
+            give_way(at).await;
             if name == "root" {
                 granting.insert(name.clone(), json!({ "capabilities": ["root"] }));
                 continue;
@@ -247,7 +250,8 @@ impl ExplainPaths {
         complete &= accessors.len() <= TOKENS_MAX;
         accessors.truncate(TOKENS_MAX);
         let mut holding = Vec::new();
-        for accessor in accessors {
+        for (at, accessor) in accessors.into_iter().enumerate() {
+            give_way(at).await;
             let Some(token) = self.tokens.find_by_accessor(&accessor).await? else { continue };
             let (acl, prefix) = match super::rights(&self.policies, &token, namespace).await {
                 Ok(rights) => rights,
@@ -273,6 +277,13 @@ impl ExplainPaths {
         told.insert("tokens".to_owned(), holding.into());
         told.insert("complete".to_owned(), complete.into());
         Ok(told)
+    }
+}
+
+/// Lets other requests run now and then: compiling thousands of policies takes long.
+async fn give_way(at: usize) {
+    if at % STEPS == STEPS - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -12,6 +12,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
 
+/// Paths that one request asks about.
+const PATHS_MAX: usize = 10_000;
+
 /// What is served about policies, relative to the mount of the system.
 pub(crate) struct PolicyPaths {
     policies: Arc<PolicyStore>,
@@ -283,6 +286,9 @@ impl Asked {
         let paths = [self.paths.0.as_slice(), &self.path.0].concat();
         if paths.is_empty() {
             return Err(Error::invalid("paths must be supplied"));
+        }
+        if paths.len() > PATHS_MAX {
+            return Err(Error::invalid(format!("more than {PATHS_MAX} paths")));
         }
         Ok(paths)
     }

@@ -229,6 +229,7 @@ async fn capabilities_are_told_for_a_token_an_accessor_and_oneself() {
     for (path, input, expected) in [
         ("capabilities-self", json!({}), "paths must be supplied"),
         ("capabilities-self", json!({"paths": []}), "paths must be supplied"),
+        ("capabilities-self", json!({"paths": vec!["a"; 10_001]}), "more than 10000 paths"),
         ("capabilities", json!({"paths": "a"}), "1 error occurred:\n\t* no token found\n\n"),
         (
             "capabilities",
