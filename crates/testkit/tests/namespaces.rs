@@ -179,3 +179,78 @@ async fn a_namespace_is_deleted_with_all_it_holds() {
     let mounts = again.admin.get("sys/mounts").await.ok();
     assert_eq!(mounts.at("/data/kv~1"), Value::Null);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_who_in_one_tenant_is_unknown_to_another() {
+    let server = in_memory().await;
+    let (one, two) = (Tenant::new(&server, "one").await, Tenant::new(&server, "two").await);
+    let mut accessors = Vec::new();
+    for tenant in [&one, &two] {
+        let api = &tenant.admin;
+        api.post("sys/auth/userpass", json!({ "type": "userpass" })).await.done();
+        let tune = json!({ "listing_visibility": "unauth" });
+        api.post("sys/auth/userpass/tune", tune).await.done();
+        accessors.push(api.get("sys/auth/userpass").await.ok().text("/data/accessor"));
+    }
+    let (api, other) = (&one.admin, &two.admin);
+    let entity = api.post("identity/entity", json!({ "name": "ann" })).await.ok().text("/data/id");
+    let input = json!({ "name": "team", "member_entity_ids": [entity] });
+    let group = api.post("identity/group", input).await.ok().text("/data/id");
+    let input = json!({ "name": "a", "mount_accessor": accessors[0], "canonical_id": entity });
+    let alias = api.post("identity/entity-alias", input).await.ok().text("/data/id");
+
+    // Read, list, look up, take in, merge and explain: it is not there.
+    for path in [
+        format!("identity/entity/id/{entity}"),
+        format!("identity/group/id/{group}"),
+        format!("identity/entity-alias/id/{alias}"),
+        "identity/entity/name/ann".to_owned(),
+        "identity/group/name/team".to_owned(),
+    ] {
+        api.get(&path).await.done();
+        other.get(&path).await.refused(404, "");
+        other.delete(&path).await.done();
+        api.get(&path).await.done();
+    }
+    other.list("identity/entity/id").await.refused(404, "");
+    for known in [json!({ "id": entity }), json!({ "alias_id": alias }), json!({ "name": "ann" })] {
+        assert_eq!(api.post("identity/lookup/entity", known.clone()).await.status, 200);
+        assert_eq!(other.post("identity/lookup/entity", known).await.status, 204);
+    }
+    let own = other.post("identity/entity", json!({ "name": "ann" })).await.ok().text("/data/id");
+    for (path, input) in [
+        ("identity/group", json!({ "member_entity_ids": [entity] })),
+        ("identity/group", json!({ "member_group_ids": [group] })),
+        ("identity/entity/merge", json!({ "from_entity_ids": [entity], "to_entity_id": own })),
+        ("identity/entity-alias", json!({ "id": alias, "canonical_id": own })),
+        (
+            "identity/entity-alias",
+            json!({ "name": "a", "mount_accessor": accessors[0], "canonical_id": own }),
+        ),
+        ("sys/policies/explain", json!({ "path": "x", "entity_id": entity })),
+    ] {
+        other.post(path, input).await.refused(400, "");
+    }
+
+    // Users who are locked out, and mounts that pages show.
+    api.post("auth/userpass/users/u", json!({ "password": "pw" })).await.done();
+    for _ in 0..5 {
+        let wrong = json!({ "password": "no" });
+        api.anonymous().post("auth/userpass/login/u", wrong).await;
+    }
+    assert_eq!(api.get("sys/locked-users").await.ok().at("/data/total"), 1);
+    assert_eq!(other.get("sys/locked-users").await.ok().at("/data/total"), 0);
+    let unlock = format!("sys/locked-users/{}/unlock/u", accessors[0]);
+    other.post(&unlock, json!({})).await.refused(400, "no auth mount");
+    assert_eq!(server.api().get("sys/locked-users").await.ok().at("/data/total"), 1);
+    one.at("two").get("sys/locked-users").await.refused(403, "denied");
+    let told = one.at("two").get("sys/internal/ui/mounts").await.ok();
+    let public = other.anonymous().get("sys/internal/ui/mounts").await.ok();
+    assert_eq!(told.at("/data"), public.at("/data"), "a stranger's token is none");
+    for path in ["sys/quotas/rate-limit/q", "sys/internal/counters/config"] {
+        other.post(path, json!({ "rate": 1 })).await.refused(404, "");
+    }
+    let counted = other.get("sys/internal/counters/entities").await.ok();
+    assert_eq!(counted.at("/data/counters/entities/total"), 1);
+    server.assert_no_panic();
+}
