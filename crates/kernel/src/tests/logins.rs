@@ -4,7 +4,7 @@ use super::world::{World, call, data, refused};
 use crate::Answer;
 use bailee_sdk::{Code, Error, Operation};
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const DOOR: &str = r#"{"type":"door"}"#;
 const WRONG: &str = "invalid username or password";
@@ -140,6 +140,26 @@ async fn the_logins_of_a_method_end_when_it_moves() {
     world.write("sys/remount", input).await.unwrap();
     assert_eq!(refused(look_up(&world, &token).await).0, Code::PermissionDenied);
     look_up(&world, &world.root).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_token_method_can_be_tuned_like_any_other() {
+    let world = world().await;
+    let renew = async |token: &str| {
+        let call = call(Operation::Update, "auth/token/renew-self", "{}", Some(token));
+        world.core.handle(call).await.unwrap().auth.unwrap().ttl
+    };
+    let make =
+        async |input: &str| world.write("auth/token/create", input).await.unwrap().auth.unwrap();
+    let before = make(r#"{"policies":["default"],"ttl":"10h"}"#).await;
+    let tune = r#"{"default_lease_ttl":"1h","max_lease_ttl":"2h"}"#;
+    world.write("sys/auth/token/tune", tune).await.unwrap();
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    assert_eq!(make(r#"{"policies":["default"]}"#).await.ttl, hours(1));
+    assert_eq!(make(r#"{"policies":["default"],"ttl":"3h"}"#).await.ttl, hours(2));
+    assert_eq!(make(r#"{"policies":["default"],"type":"batch"}"#).await.ttl, hours(1));
+    let left = renew(before.client_token.expose()).await;
+    assert!(left <= hours(2), "{left:?}");
 }
 
 #[tokio::test]

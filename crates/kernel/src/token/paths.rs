@@ -263,6 +263,7 @@ impl TokenPaths {
             path,
             now: request.now,
         })?;
+        new.limits = Some(self.tokens.limits_in(&request.namespace.id));
         if !alias.is_empty() {
             new.entity_id = Some(self.entity_of(&request, alias).await?);
         }

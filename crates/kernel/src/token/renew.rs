@@ -114,7 +114,9 @@ impl TokenStore {
             })?;
             terms.period = role.period();
         }
-        let (Some(uuid), Some(registry)) = (&record.origin.mount, &self.registry) else {
+        let Some(registry) = &self.registry else { return Ok(terms) };
+        let Some(uuid) = &record.origin.mount else {
+            terms.max_ttl = self.limits_in(id.namespace_id()).max;
             return Ok(terms);
         };
         let places = registry.places();

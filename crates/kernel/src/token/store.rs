@@ -126,6 +126,18 @@ impl TokenStore {
         token.mount.as_ref().is_none_or(|uuid| place.has_auth(uuid))
     }
 
+    /// Default and longest life of what is made by the token method of a namespace, as it is tuned.
+    pub(super) fn limits_in(&self, namespace_id: &str) -> TtlLimits {
+        let TtlLimits { default, max } = self.limits;
+        let tuned = self.registry.as_ref().and_then(|registry| {
+            let places = registry.places();
+            let mounted = places.with_id(namespace_id)?.mounts.get("auth/token/")?;
+            Some(mounted.entry.ttls(default, max))
+        });
+        let (default, max) = tuned.unwrap_or((default, max));
+        TtlLimits { default, max }
+    }
+
     /// The live token that an accessor stands for.
     pub(crate) async fn find_by_accessor(
         &self,
