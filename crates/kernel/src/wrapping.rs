@@ -327,8 +327,8 @@ pub(crate) async fn take(view: &View, id: &TokenId) -> Result<Option<Zeroizing<V
     Ok(Some(bytes))
 }
 
-/// The token with this text, if it is alive, of this namespace or one above, and stands for
-/// something. Its one use is not spent.
+/// The token with this text, if it is alive, of this namespace, one above or one below, and stands
+/// for something. Its one use is not spent.
 async fn find(
     tokens: &TokenStore,
     view: &View,
@@ -336,7 +336,9 @@ async fn find(
     secret: &Sensitive<String>,
 ) -> Result<Option<TokenId>, Error> {
     let token = tokens.authenticate(secret).await?;
-    let token = token.filter(|token| namespace.path.starts_with(&token.namespace.path));
+    let token = token.filter(|token| {
+        namespace.path.starts_with(&token.namespace.path) || token.is_within(namespace)
+    });
     let Some(token) = token else { return Ok(None) };
     let kept = view.at("").get_bytes(&kept_key(&token.id)).await?;
     Ok(kept.map(|_| token.id.clone()))

@@ -153,6 +153,22 @@ async fn who_has_no_token_cannot_fill_the_storage_with_wrapped_answers() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_namespace_is_unwrapped_from_above_and_not_from_beside() {
+    let world = World::new().await;
+    for namespace in ["a", "b"] {
+        world.write(&format!("sys/namespaces/{namespace}"), "{}").await.unwrap();
+    }
+    let wrap = || call(Operation::Update, "a/sys/wrapping/wrap", r#"{"x":1}"#, Some(&world.root));
+    let info = wrapped(&world, wrap()).await.unwrap().wrapped.unwrap();
+    let input = format!(r#"{{"token":"{}"}}"#, info.token.expose());
+    let beside = world.write("b/sys/wrapping/unwrap", &input).await;
+    assert_eq!(refused(beside).1, NOT_VALID);
+    let answer = world.write("sys/wrapping/unwrap", &input).await.unwrap();
+    assert_eq!(data(&answer), json!({ "x": 1 }));
+    assert_eq!(refused(world.write("a/sys/wrapping/unwrap", &input).await).1, NOT_VALID);
+}
+
+#[tokio::test]
 async fn a_wrapped_login_names_the_accessor_inside() {
     let world = World::new().await;
     world.write("sys/auth/door", r#"{"type":"door"}"#).await.unwrap();
