@@ -88,8 +88,11 @@ impl Kernel {
             return Err(locked_namespace(locked));
         }
         let target = self.find(place, &path, call.operation);
-        if let Some((mounted, _)) = place.find(&path) {
-            trace.mounted(mounted);
+        match &target {
+            Ok(target) => trace.mounted(&target.mounted),
+            Err(_) => {
+                place.find(&path).into_iter().for_each(|(mounted, _)| trace.mounted(mounted));
+            }
         }
         let asks_help = help::is_asked(call);
         if !asks_help {
@@ -122,7 +125,7 @@ impl Kernel {
             let path = within(token, place, here);
             if asks_help {
                 let allowed = help::is_allowed(acl, &path);
-                trace.judged(call.operation, &Verdict { allowed, granting: Vec::new() });
+                trace.judged(call.operation, Verdict { allowed, granting: Vec::new() });
                 if !allowed {
                     return Err(denied());
                 }
@@ -132,8 +135,9 @@ impl Kernel {
             let operation = operation(call, existed);
             let needs = target.as_ref().map(|target| needs(token, target)).unwrap_or_default();
             let verdict = acl.judge(&asked(call, operation, &path, needs));
-            trace.judged(operation, &verdict);
-            if !verdict.allowed {
+            let allowed = verdict.allowed;
+            trace.judged(operation, verdict);
+            if !allowed {
                 return Err(denied());
             }
             self.activity.saw(token);
@@ -422,8 +426,11 @@ pub(crate) fn within(token: &Token, place: &Place, path: &str) -> String {
 
 /// What the endpoint asks of the rules of this token.
 fn needs(token: &Token, target: &Target) -> Needs {
-    let mount = within(token, &target.place, &target.mounted.mount.path);
-    Needs::of(target.declared(), &mount)
+    let declared = target.declared();
+    if !declared.ignores_case {
+        return Needs { sudo: declared.sudo, caseless_after: None };
+    }
+    Needs::of(declared, &within(token, &target.place, &target.mounted.mount.path))
 }
 
 /// The call as rules see it.

@@ -20,7 +20,7 @@ const PART_MAX: usize = 1024;
 
 /// The requests under way, for who asks what the server is doing.
 pub(crate) struct Running {
-    parts: Vec<Mutex<HashMap<Box<str>, Shown>>>,
+    parts: Vec<Mutex<HashMap<Arc<str>, Shown>>>,
     hasher: RandomState,
 }
 
@@ -34,7 +34,7 @@ struct Shown {
 /// Keeps a request in the table until it is dropped.
 pub(crate) struct Entered {
     running: Arc<Running>,
-    id: Box<str>,
+    id: Arc<str>,
 }
 
 impl Running {
@@ -51,7 +51,7 @@ impl Running {
             path: call.path.as_str().into(),
             method: call.operation.name(),
         };
-        let id: Box<str> = call.id.as_str().into();
+        let id: Arc<str> = call.id.as_str().into();
         if let Some(part) = self.part(&id) {
             let mut part = part.lock();
             if part.len() < PART_MAX {
@@ -80,7 +80,7 @@ impl Running {
         all
     }
 
-    fn part(&self, id: &str) -> Option<&Mutex<HashMap<Box<str>, Shown>>> {
+    fn part(&self, id: &str) -> Option<&Mutex<HashMap<Arc<str>, Shown>>> {
         let hash = usize::try_from(self.hasher.hash_one(id) % PARTS as u64).unwrap_or(0);
         self.parts.get(hash)
     }

@@ -66,9 +66,9 @@ impl Trace {
     }
 
     /// The right is known.
-    pub(crate) fn judged(&mut self, operation: Operation, verdict: &Verdict) {
+    pub(crate) fn judged(&mut self, operation: Operation, verdict: Verdict) {
         self.operation = operation;
-        self.verdict = Some(verdict.clone());
+        self.verdict = Some(verdict);
     }
 
     /// The request may go on. Whoever needs no right has it.
