@@ -14,7 +14,7 @@ pub use keyring::{KEYRING_KEY, KeyStatus, RootKey};
 pub use names::{NAMED_DEPTH_MAX, Names};
 pub use view::{Opened, View};
 
-use bailee_crypto::{mac::MacKey, sensitive};
+use bailee_crypto::{mac::MacKey, random, sensitive};
 use bailee_storage::{Backend, Batch, Write};
 use keyring::{Keyring, ROOT_KEY, USAGE_KEY, USAGE_STEP, Usage};
 use names::Listings;
@@ -34,6 +34,15 @@ use zeroize::Zeroizing;
 /// others. Whoever acts outside on what is stored (deliveries) compares it with the one it acted on
 /// last: another one means that storage went back, or is a copy of another server's.
 pub const RESTORE_KEY: &str = "core/restore-id";
+
+/// What a restore puts in the place of whatever the snapshot holds under these keys: a fresh mark of
+/// it, and no count of what the key has sealed, as that went back with the rest. A count that cannot
+/// be read counts as used up: whoever opens the storage next makes a new key first, wherever and
+/// whenever that is.
+pub fn restore_marks() -> [(String, Vec<u8>); 2] {
+    let mark = random::uuid().to_string().into_bytes();
+    [(RESTORE_KEY.to_owned(), mark), (USAGE_KEY.to_owned(), Vec::new())]
+}
 
 /// Places whose name key is kept ready; when there are more, it begins anew.
 const NAME_KEYS_MAX: usize = 4096;

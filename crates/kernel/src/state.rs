@@ -13,7 +13,7 @@ use crate::{
     quota::Limited,
     session::Session,
     status::{Health, Leader, SealStatus},
-    system::{Cors, Host, PageHeaders},
+    system::{Cors, Host, PageHeaders, rotation_pass},
 };
 use arc_swap::ArcSwap;
 use bailee_barrier::{
@@ -457,6 +457,11 @@ impl Core {
     }
 
     async fn activate(&self, barrier: Arc<Barrier>, seal: Arc<ShamirSeal>) -> Result<(), Error> {
+        // A key that is used up, or may be since a restore, seals nothing more. Should it fail, a
+        // pass goes on trying.
+        if let Err(error) = rotation_pass(&barrier, self.parts.clock.now()).await {
+            event::pass_failed("key rotation", &error);
+        }
         let kernel = Arc::new(Kernel::open(barrier, seal, &self.parts).await?);
         let (stop, stopped) = watch::channel(false);
         let tasks = kernel.start_tasks(&stopped);

@@ -4,7 +4,7 @@
 //! (four bytes each, big-endian), the key, the value; two zero lengths end the file.
 
 use super::{disk, scratch, unusable};
-use bailee_barrier::RESTORE_KEY;
+use bailee_barrier::restore_marks;
 use bailee_crypto::hash::Sha256;
 use bailee_sdk::Error;
 use bailee_storage::{Backend, Entries, KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -93,8 +93,8 @@ impl StateFile {
     }
 }
 
-/// The entries of a checked file for a restore, with a fresh mark of it among them.
-pub(crate) fn entries(file: File, mark: Vec<u8>) -> Result<Entries<'static>, Error> {
+/// The entries of a checked file for a restore, with its marks among them.
+pub(crate) fn entries(file: File) -> Result<Entries<'static>, Error> {
     let mut file = file;
     file.seek(io::SeekFrom::Start(FIRST_LINE.len() as u64)).map_err(disk)?;
     let file = tokio::io::BufReader::with_capacity(BUFFER_BYTES, tokio::fs::File::from_std(file));
@@ -112,9 +112,10 @@ pub(crate) fn entries(file: File, mark: Vec<u8>) -> Result<Entries<'static>, Err
             .map_err(|error| bailee_storage::Error::Unavailable(error.to_string()))?;
         Ok(Some(((key, value), file)))
     });
-    let marked = stream::once(async move { Ok((RESTORE_KEY.to_owned(), mark)) });
-    let others = kept.try_filter(|(key, _)| std::future::ready(key != RESTORE_KEY));
-    Ok(others.chain(marked).boxed())
+    let marks = restore_marks();
+    let marked = marks.clone().map(|(key, _)| key);
+    let others = kept.try_filter(move |(key, _)| std::future::ready(!marked.contains(key)));
+    Ok(others.chain(stream::iter(marks.map(Ok))).boxed())
 }
 
 /// The lengths of the next key and value; `None` at the end.

@@ -93,26 +93,21 @@ impl Core {
         };
         // Nothing of what is known of the storage holds any more.
         self.end().await;
-        let mark = random::uuid().to_string().into_bytes();
-        let outcome = match entries(snapshot.state.file, mark) {
+        let outcome = match entries(snapshot.state.file) {
             Ok(entries) => self.parts.backend.restore(entries).await.map_err(Error::from),
             Err(error) => Err(error),
         };
         self.state.store(Arc::new(State::Uninitialized));
         event::restored(force, outcome.as_ref().err());
         if outcome.is_err() || !force {
-            self.open_again(&root, outcome.is_ok()).await?;
+            self.open_again(&root).await?;
         }
         outcome.map(|_| ())
     }
 
     /// Goes on with what is stored now, where the same shares open it.
-    async fn open_again(&self, root: &bailee_barrier::RootKey, changed: bool) -> Result<(), Error> {
+    async fn open_again(&self, root: &bailee_barrier::RootKey) -> Result<(), Error> {
         let Some(barrier) = self.open_surely(root).await? else { return Ok(()) };
-        if changed && let Err(error) = barrier.rotate().await {
-            // The count of what the key has sealed went back with the rest.
-            event::pass_failed("key rotation after a restore", &error.into());
-        }
         match self.find_seal().await? {
             Some(seal) => self.activate(barrier, seal).await,
             None => Err(Error::internal("storage does not say how it is sealed")),

@@ -47,6 +47,31 @@ async fn each_restore_leaves_a_fresh_mark() {
     assert_ne!(mark().await.unwrap(), first);
 }
 
+/// The count of what a key has sealed went back with the rest.
+#[tokio::test]
+async fn whoever_opens_a_restored_storage_first_makes_a_new_key() {
+    let term =
+        |core: &crate::Core| core.sessions().borrow().as_ref().unwrap().barrier().key_status().term;
+    let world = World::new().await;
+    let snapshot = world.save().await;
+    assert_eq!(term(&world.core), 1);
+    world.restore(&snapshot, false).await.unwrap();
+    assert_eq!(term(&world.core), 2);
+    world.restore(&snapshot, true).await.unwrap();
+    world.unseal().await;
+    assert_eq!(term(&world.core), 2);
+    world.core.shut_down().await;
+    world.unseal().await;
+    assert_eq!(term(&world.core), 2, "once is enough");
+    // A server that ended as soon as the restore had landed.
+    world.restore(&snapshot, true).await.unwrap();
+    let other = core(&world.backend, Vec::new());
+    for key in &world.keys[..2] {
+        other.unseal(key).await.unwrap();
+    }
+    assert_eq!(term(&other), 2);
+}
+
 #[tokio::test]
 async fn a_snapshot_from_before_a_change_of_shares_needs_force_and_the_old_shares() {
     let world = World::new().await;
