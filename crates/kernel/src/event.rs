@@ -126,6 +126,11 @@ pub(crate) fn revocation_failed(error: Error) {
     pass_failed("revocation of a used-up token", &error);
 }
 
+/// A request could not be recorded and did not happen, but took a use of its token.
+pub(crate) fn use_lost(error: Error) {
+    pass_failed("giving a use of a token back", &error);
+}
+
 /// What a lease stood for was taken back.
 pub(crate) fn lease_revoked() {
     metrics::counter!("vault_expire_lease_revoked").increment(1);

@@ -58,7 +58,12 @@ impl Kernel {
         if let Ok(Admission::Run(admitted)) = &admitted {
             trace.admitted(admitted);
         }
-        self.audit.request(&trace, &call, admitted.as_ref().err()).await?;
+        let recorded = self.audit.request(&trace, &call, admitted.as_ref().err()).await;
+        if let (Err(_), Some(token)) = (&recorded, trace.spent_of()) {
+            // What is not recorded does not happen. A wrapping token would be lost with its one use.
+            self.tokens.give_back(token).await.unwrap_or_else(event::use_lost);
+        }
+        recorded?;
         let outcome = match admitted {
             Ok(Admission::Run(admitted)) => self.run_guarded(&call, admitted).await,
             Ok(Admission::Help(answer)) => Ok(answer),
@@ -285,10 +290,8 @@ impl Kernel {
             return Ok(token);
         }
         let spent = self.tokens.spend(&token).await?.ok_or_else(bad_token)?;
-        if spent.last {
-            trace.last_use(&spent.token);
-        }
-        Ok(spent.token)
+        trace.spent(&spent);
+        Ok(spent)
     }
 
     /// Whether what a write names is there; asked only when the caller's rights depend on it.

@@ -23,7 +23,7 @@ pub(crate) struct Trace {
     pub(super) identity_policies: Vec<String>,
     pub(super) system: Option<String>,
     pub(super) verdict: Option<Verdict>,
-    last_use: Option<Arc<Token>>,
+    spent: Option<Arc<Token>>,
 }
 
 impl Trace {
@@ -38,7 +38,7 @@ impl Trace {
             identity_policies: Vec::new(),
             system: None,
             verdict: None,
-            last_use: None,
+            spent: None,
         }
     }
 
@@ -78,18 +78,23 @@ impl Trace {
         }
     }
 
-    /// This request is the last that the token is good for.
-    pub(crate) fn last_use(&mut self, token: &Arc<Token>) {
-        self.last_use = Some(token.clone());
+    /// The request has taken a use off the token, which is as it is after that.
+    pub(crate) fn spent(&mut self, token: &Arc<Token>) {
+        self.spent = Some(token.clone());
+    }
+
+    /// The token that the request has taken a use off.
+    pub(crate) fn spent_of(&self) -> Option<&Arc<Token>> {
+        self.spent.as_ref()
     }
 
     /// The token that ends with this request.
     pub(crate) fn last_use_of(&self) -> Option<&Arc<Token>> {
-        self.last_use.as_ref()
+        self.spent_of().filter(|token| token.used_up)
     }
 
     pub(super) fn is_last_use(&self) -> bool {
-        self.last_use.is_some()
+        self.last_use_of().is_some()
     }
 }
 

@@ -104,6 +104,23 @@ async fn a_device_that_cannot_write_refuses_requests_and_deliveries() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_recorded_takes_no_use_of_a_token() {
+    let (world, recorder) = recorded().await;
+    let made = world.write("auth/token/create", r#"{"policies":["root"],"num_uses":2}"#).await;
+    let token = made.unwrap().auth.unwrap().client_token.expose().clone();
+    let read = || world.core.handle(call(Operation::Read, "sys/mounts", "{}", Some(&token)));
+    for _ in 0..2 {
+        for _ in 0..3 {
+            *recorder.fails.lock() = true;
+            assert_eq!(refused(read().await).0, Code::Internal);
+            *recorder.fails.lock() = false;
+        }
+        read().await.unwrap();
+    }
+    assert_eq!(refused(read().await).0, Code::PermissionDenied);
+}
+
+#[tokio::test]
 async fn one_device_that_can_write_is_enough() {
     let (broken, working) = (Arc::new(Recorder::default()), Arc::new(Recorder::default()));
     *broken.fails.lock() = true;

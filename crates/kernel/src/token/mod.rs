@@ -337,14 +337,5 @@ pub(crate) struct Renewed {
     pub(crate) warnings: Vec<String>,
 }
 
-/// One use of a token with limited uses.
-#[derive(Clone, Debug)]
-pub(crate) struct Spent {
-    /// The token as it is after this use.
-    pub(crate) token: Arc<Token>,
-    /// Whether it was the last: the token is to be revoked after the request.
-    pub(crate) last: bool,
-}
-
 #[cfg(test)]
 pub(crate) mod tests;

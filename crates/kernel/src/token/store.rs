@@ -1,7 +1,7 @@
 //! Finding tokens, and changing one at a time.
 
 use super::{
-    ROOT_ID, Spent, Token, TokenId, TtlLimits,
+    ROOT_ID, Token, TokenId, TtlLimits,
     batch::{self, InUse},
     cache::Cache,
     place,
@@ -167,10 +167,11 @@ impl TokenStore {
     }
 
     /// Takes one use off a token with limited uses, durably, before its request runs; `None` when
-    /// none was left. A token without limit is returned as it is.
-    pub(crate) async fn spend(&self, token: &Arc<Token>) -> Result<Option<Spent>, Error> {
+    /// none was left. The token as it is after that: one that is used up is to be revoked after the
+    /// request. A token without limit is returned as it is.
+    pub(crate) async fn spend(&self, token: &Arc<Token>) -> Result<Option<Arc<Token>>, Error> {
         if token.num_uses == 0 && !token.used_up {
-            return Ok(Some(Spent { token: token.clone(), last: false }));
+            return Ok(Some(token.clone()));
         }
         let id = &token.id;
         let view = self.barrier.view(&id.place());
@@ -192,7 +193,26 @@ impl TokenStore {
         stored.change_state(&view, id, &state);
         self.land(view, vec![id.clone()]).await?;
         let spent = Token { num_uses: state.num_uses, used_up: last, ..Token::clone(token) };
-        Ok(Some(Spent { token: Arc::new(spent), last }))
+        Ok(Some(Arc::new(spent)))
+    }
+
+    /// Gives back a use that was taken for a request that did not happen; `token` is as it is after
+    /// that.
+    pub(crate) async fn give_back(&self, token: &Token) -> Result<(), Error> {
+        let id = &token.id;
+        let view = self.barrier.view(&id.place());
+        view.lock(&record_key(id)).await;
+        let stored = Stored::read(&view, id).await?;
+        let Some(stored) = stored.filter(|stored| !stored.record.ended) else { return Ok(()) };
+        let mut state = stored.state.clone();
+        state.num_uses = state.num_uses.saturating_add(1);
+        if token.used_up {
+            state.used_up = false;
+            state.cleared = None;
+        }
+        stored.guard(&view, id);
+        stored.change_state(&view, id, &state);
+        self.land(view, vec![id.clone()]).await
     }
 
     /// The id of the token with this text; `None` when no token has such a form.

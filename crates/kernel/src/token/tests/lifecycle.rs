@@ -248,7 +248,7 @@ async fn a_token_with_uses_works_exactly_that_often_under_races() {
                         return (0, 0);
                     };
                     match world.tokens.spend(&token).await.unwrap() {
-                        Some(spent) => (1, u64::from(spent.last)),
+                        Some(spent) => (1, u64::from(spent.used_up)),
                         None => (0, 0),
                     }
                 })
@@ -325,7 +325,7 @@ async fn a_use_is_spent_even_if_storage_does_not_tell() {
     assert!(world.tokens.spend(&token).await.is_err());
     let token = world.tokens.authenticate(&made.secret).await.unwrap().unwrap();
     assert_eq!(token.num_uses, 1);
-    assert!(world.tokens.spend(&token).await.unwrap().unwrap().last);
+    assert!(world.tokens.spend(&token).await.unwrap().unwrap().used_up);
     assert!(!world.is_alive(&made.secret).await);
 }
 

@@ -257,8 +257,7 @@ impl World {
         };
         let relative = path.strip_prefix(mount_path).unwrap();
         let token = self.tokens.authenticate(secret).await?.ok_or_else(Error::permission_denied)?;
-        let spent = self.tokens.spend(&token).await?.ok_or_else(Error::permission_denied)?;
-        let token = spent.token;
+        let token = self.tokens.spend(&token).await?.ok_or_else(Error::permission_denied)?;
         let paths = engine.paths();
         let (served, captures) = paths
             .iter()
@@ -311,7 +310,7 @@ impl World {
         if reply.is_ok() {
             view.commit().await?;
         }
-        if spent.last {
+        if token.used_up {
             self.tokens.revoke_tree(&token.id).await?;
         }
         reply
