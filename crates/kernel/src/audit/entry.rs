@@ -183,7 +183,11 @@ fn asked(trace: &Trace, call: &Call, around: &Around<'_>, hasher: &Hasher) -> Fi
     if !call.input.is_empty() {
         let mounted = trace.mounted.as_ref();
         let clear = mounted.map(|mounted| &*mounted.entry.config.audit_non_hmac_request_keys);
-        let data = hasher.fields(&call.input, clear.unwrap_or_default(), Numbers::Coded);
+        let data = if has_shares(trace) {
+            hasher.never_clear(&call.input)
+        } else {
+            hasher.fields(&call.input, clear.unwrap_or_default(), Numbers::Coded)
+        };
         put(&mut request, "data", data);
     }
     let headers = headers(call, around.audited, hasher);
@@ -264,7 +268,17 @@ fn put_away(wrapped: &Wrapped, hasher: &Hasher) -> Fields {
     info
 }
 
+/// Whether shares of the root key, or a root token under its pad, are in what is asked and answered:
+/// they open everything, and no device shows them.
+fn has_shares(trace: &Trace) -> bool {
+    const FAMILIES: [&str; 3] = ["sys/rekey", "sys/generate-root", "sys/decode-token"];
+    FAMILIES.iter().any(|family| trace.path.starts_with(family))
+}
+
 fn shown_data(trace: &Trace, mut data: Fields, hasher: &Hasher) -> Value {
+    if has_shares(trace) {
+        return hasher.never_clear(&data);
+    }
     let mounted = trace.mounted.as_ref();
     let clear = mounted.map(|mounted| &*mounted.entry.config.audit_non_hmac_response_keys);
     let mut elided = Vec::new();

@@ -63,6 +63,11 @@ impl Hasher {
         Value::Object(fields.collect())
     }
 
+    /// Every value below as a code, whatever the device shows.
+    pub(super) fn never_clear(&self, fields: &Map<String, Value>) -> Value {
+        self.nested(fields, Numbers::Coded)
+    }
+
     fn value(&self, value: &Value, numbers: Numbers) -> Value {
         match value {
             Value::Null | Value::Bool(_) => value.clone(),

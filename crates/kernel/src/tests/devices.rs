@@ -1,6 +1,6 @@
 //! Audit devices as operators handle them.
 
-use super::world::{Recorder, World, call, refused};
+use super::world::{Recorder, World, call, data, refused};
 use crate::{Answer, AuditDevice, Call};
 use bailee_sdk::{Code, Error, Headers, Operation};
 use bailee_storage::memory::Memory;
@@ -163,6 +163,31 @@ async fn a_device_shows_what_its_options_say() {
     assert_eq!(listed["response"]["data"]["keys"], 2);
     assert_eq!(listed["auth"]["accessor"], written["auth"]["accessor"]);
     assert!(!listed.to_string().contains(&world.root));
+}
+
+/// Enough of them beside a copy of the storage are everything.
+#[tokio::test]
+async fn shares_are_in_clear_on_no_device() {
+    let (world, folder) = (World::new().await, tempfile::tempdir().unwrap());
+    let place = folder.path().join("raw");
+    enable(&world, "raw", json!({ "file_path": place, "log_raw": "true" })).await.unwrap();
+    let begun = world.write("sys/generate-root/attempt", "{}").await.unwrap();
+    let begun = data(&begun);
+    let mut made = Value::Null;
+    for key in &world.keys[..2] {
+        let input = json!({ "key": hex::encode(key.as_slice()), "nonce": begun["nonce"] });
+        made = data(&world.write("sys/generate-root/update", &input.to_string()).await.unwrap());
+    }
+    let (pad, token) = (&begun["otp"], &made["encoded_token"]);
+    let input = json!({ "encoded_token": token, "otp": pad });
+    let told = data(&world.write("sys/decode-token", &input.to_string()).await.unwrap());
+    let written = std::fs::read_to_string(&place).unwrap();
+    assert!(written.contains("sys/generate-root/update"));
+    let secrets = [pad, token, &told["token"]].map(|text| text.as_str().unwrap().to_owned());
+    let shares = world.keys.iter().map(|key| hex::encode(key.as_slice()));
+    for secret in shares.chain(secrets) {
+        assert!(!secret.is_empty() && !written.contains(&secret), "{secret}");
+    }
 }
 
 #[tokio::test]
