@@ -175,8 +175,8 @@ impl<'a> Place<'a> {
         Ok(self.view.get(&self.attributions_key()).await?.unwrap_or_default())
     }
 
-    pub(super) fn put_attributions(&self, attributions: &Attributions) {
-        self.view.put(&self.attributions_key(), attributions);
+    pub(super) fn put_attributions(&self, json: Zeroizing<Vec<u8>>) {
+        self.view.put_bytes(&self.attributions_key(), json);
     }
 
     fn attributions_key(&self) -> String {
