@@ -139,7 +139,11 @@ impl Kernel {
         more.extend(parts.system.iter().cloned());
         let (web, running) = (Web::load(&barrier).await?, Running::new());
         let now = parts.clock.now();
-        system::note_version(&barrier, settings.version, settings.build_date, now).await?;
+        let noted = system::note_version(&barrier, settings.version, settings.build_date, now);
+        if let Err(error) = noted.await {
+            // A disk that is full must not keep a server from being opened and read.
+            event::pass_failed("noting the version that serves", &error);
+        }
         let system = Arc::new(System {
             barrier: barrier.clone(),
             registry: registry.clone(),
