@@ -33,7 +33,10 @@ use std::{
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use zeroize::Zeroizing;
 
 /// How long sealing waits for work that is under way.
@@ -142,6 +145,8 @@ pub struct Core {
     /// What the active state needs when it ends. Touched only by who holds `changing`.
     ending: parking_lot::Mutex<Option<Ending>>,
     sessions: watch::Sender<Option<Session>>,
+    /// Room for snapshots.
+    snapshots: Arc<Semaphore>,
 }
 
 enum State {
@@ -173,6 +178,7 @@ impl Core {
             changing: tokio::sync::Mutex::default(),
             ending: parking_lot::Mutex::default(),
             sessions: watch::Sender::new(None),
+            snapshots: Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX)),
         })
     }
 

@@ -15,11 +15,16 @@ use std::{
     io::{self, Write},
     sync::{Arc, Weak},
 };
-use tokio::{io::AsyncWriteExt, sync::mpsc};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{OwnedSemaphorePermit, mpsc},
+};
 
 /// Bytes of a snapshot that are sent at a time, and pieces that may wait for the client.
 const PIECE_BYTES: usize = 64 << 10;
 const PIECES_MAX: usize = 8;
+/// Snapshots that are made or received at one time: each takes room on the disk of the data.
+pub(super) const SNAPSHOTS_MAX: usize = 2;
 /// What the signature of a snapshot's sums is for.
 const PURPOSE: &str = "snapshot";
 
@@ -32,6 +37,7 @@ pub struct Restore {
     file: tokio::fs::File,
     bytes: u64,
     force: bool,
+    turn: OwnedSemaphorePermit,
 }
 
 impl Core {
@@ -43,6 +49,7 @@ impl Core {
             active.kernel.handle(call).await?;
             Arc::downgrade(&active.kernel.barrier)
         };
+        let turn = self.turn()?;
         let settings = &self.parts.settings;
         let state = StateFile::copy(&*self.parts.backend, &settings.scratch).await?;
         let created = Timestamp::try_from(self.parts.clock.now()).map(|now| now.to_string());
@@ -59,6 +66,7 @@ impl Core {
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         tokio::task::spawn_blocking(move || {
             let out = Pieces { sender: sender.clone(), waiting: Vec::new() };
+            let _turn = turn;
             let written = snapshot::write(state, &meta, |sums| signature(&barrier, sums), out);
             if let Err(error) = written {
                 event::snapshot_cut_off(&error);
@@ -73,9 +81,18 @@ impl Core {
     /// of another cluster: then the server is sealed afterwards and opens with the shares of that.
     pub async fn restore(self: &Arc<Self>, call: Call, force: bool) -> Result<Restore, Error> {
         self.handle(call).await?;
+        let turn = self.turn()?;
         let file = snapshot::scratch(&self.parts.settings.scratch).map_err(disk)?;
         let file = tokio::fs::File::from_std(file);
-        Ok(Restore { core: self.clone(), file, bytes: 0, force })
+        Ok(Restore { core: self.clone(), file, bytes: 0, force, turn })
+    }
+
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let turn = self.snapshots.clone().try_acquire_owned();
+        turn.map_err(|_| {
+            let text = format!("{SNAPSHOTS_MAX} snapshots are being made or restored: try again");
+            Error::new(Code::RateLimited, text)
+        })
     }
 
     async fn replace(&self, snapshot: Checked, force: bool) -> Result<(), Error> {
@@ -131,8 +148,9 @@ impl Restore {
     pub async fn finish(mut self) -> Result<(), Error> {
         self.file.flush().await.map_err(disk)?;
         let file = self.file.into_std().await;
-        let (core, force) = (self.core, self.force);
+        let (core, force, turn) = (self.core, self.force, self.turn);
         let work = tokio::spawn(async move {
+            let _turn = turn;
             let folder = core.parts.settings.scratch.clone();
             let checked = tokio::task::spawn_blocking(move || snapshot::check(file, &folder));
             core.replace(checked.await.map_err(Error::internal)??, force).await

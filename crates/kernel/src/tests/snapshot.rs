@@ -2,7 +2,7 @@
 
 use super::world::{World, call, core};
 use bailee_barrier::RESTORE_KEY;
-use bailee_sdk::{Error, Operation};
+use bailee_sdk::{Code, Error, Operation};
 use bailee_storage::{
     Backend,
     memory::Memory,
@@ -45,6 +45,33 @@ async fn each_restore_leaves_a_fresh_mark() {
     let again = world.save().await;
     world.restore(&again, false).await.unwrap();
     assert_ne!(mark().await.unwrap(), first);
+}
+
+/// Each takes as much room on the disk as all that is stored.
+#[tokio::test]
+async fn only_some_snapshots_are_made_or_received_at_one_time() {
+    let world = World::new().await;
+    let path = "sys/storage/raft/snapshot";
+    let asked = |operation| call(operation, path, "{}", Some(&world.root));
+    let one = world.core.restore(asked(Operation::Update), false).await.unwrap();
+    let two = world.core.restore(asked(Operation::Update), false).await.unwrap();
+    for _ in 0..3 {
+        let error = world.core.save(asked(Operation::Read)).await.unwrap_err();
+        assert_eq!(error.code, Code::RateLimited);
+    }
+    drop(one);
+    world.save().await;
+    drop(two);
+    // Those who may not are refused as ever, and take no room.
+    for _ in 0..3 {
+        let asked = call(Operation::Update, path, "{}", None);
+        assert_eq!(
+            world.core.restore(asked, false).await.unwrap_err().code,
+            Code::PermissionDenied
+        );
+    }
+    let snapshot = world.save().await;
+    world.restore(&snapshot, false).await.unwrap();
 }
 
 /// The count of what a key has sealed went back with the rest.
