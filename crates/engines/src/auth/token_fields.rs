@@ -8,6 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
+/// Blocks of addresses that one field may name: each login goes through all of them.
+const BLOCKS_MAX: usize = 1000;
+
+/// Refuses more blocks of addresses than are looked through.
+pub(super) fn check_count(blocks: &[String]) -> Result<(), Error> {
+    if blocks.len() > BLOCKS_MAX {
+        return Err(Error::invalid(format!("at most {BLOCKS_MAX} CIDR blocks can be named")));
+    }
+    Ok(())
+}
+
 /// What the tokens of a role or user are like, as stored. Times are in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -86,6 +97,7 @@ impl TokenFields {
             self.policies = policies.0;
         }
         if let Some(CommaList(blocks)) = bound {
+            check_count(&blocks)?;
             let blocks = cidr::parse_all(&blocks).map_err(|bad| Error::invalid(bad.to_string()))?;
             self.bound_cidrs = blocks.iter().map(ToString::to_string).collect();
         }

@@ -2,7 +2,9 @@
 
 use super::{AppRole, ROLE_ID_BYTES_MAX, ROLE_NAME_BYTES_MAX, tidy};
 use crate::{
-    auth::token_fields::{OldInput, TokenFields, TokenInput, present, with_token_fields},
+    auth::token_fields::{
+        OldInput, TokenFields, TokenInput, check_count, present, with_token_fields,
+    },
     listing::Page,
 };
 use bailee_crypto::random;
@@ -102,6 +104,7 @@ impl Role {
 }
 
 pub(super) fn check_blocks(blocks: &[String]) -> Result<(), Error> {
+    check_count(blocks)?;
     match blocks.iter().find(|block| block.parse::<Cidr>().is_err()) {
         Some(bad) => Err(Error::invalid(format!(
             "failed to validate CIDR blocks: invalid CIDR address: {bad}"
@@ -354,6 +357,24 @@ pub(super) async fn list(_: Arc<AppRole>, request: Request<ListRoles>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_of_addresses_are_as_many_as_a_login_can_go_through() {
+        let blocks = |count| Some(CommaList(vec!["10.0.0.0/8".to_owned(); count]));
+        let mut role = Role::new("ci");
+        let on_login =
+            |count| RoleChange { secret_id_bound_cidrs: blocks(count), ..RoleChange::default() };
+        let on_tokens = |count| {
+            let tokens = TokenInput { bound_cidrs: blocks(count), ..TokenInput::default() };
+            RoleChange { tokens, ..RoleChange::default() }
+        };
+        for change in [on_login(1000), on_tokens(1000)] {
+            role.apply(change).unwrap();
+        }
+        for change in [on_login(1001), on_tokens(1001)] {
+            assert!(role.apply(change).is_err());
+        }
+    }
 
     /// What storage holds since the first release. A new form is added beside it, never instead.
     #[test]
