@@ -20,6 +20,8 @@ use std::{
 
 /// Entities that one request makes part of another.
 const MERGED_MAX: usize = 100;
+/// Entities that are part of another, all requests together.
+const MERGED_IN_ALL_MAX: usize = 5000;
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Merge {
@@ -64,6 +66,11 @@ impl IdentityPaths {
         for id in &from {
             let part = place.entity(id).await?;
             parts.push(part.ok_or_else(|| Error::invalid("entity id to merge from is invalid"))?);
+        }
+        let merged = parts.iter().map(|part| part.value.merged.len() + 1).sum::<usize>();
+        if to.value.merged.len() + merged > MERGED_IN_ALL_MAX {
+            let text = format!("more than {MERGED_IN_ALL_MAX} entities would be part of the one");
+            return Err(Error::invalid(text));
         }
         let keep = input.conflicting_alias_ids_to_keep.0;
         let dropped = clashing(&to.value, &parts, &keep)?;
