@@ -199,6 +199,7 @@ impl System {
 
     /// Sets what a new mount comes with.
     pub(super) fn configure(&self, entry: &mut MountEntry, input: &Tune) -> Result<(), Error> {
+        check_lockout(entry, input)?;
         let config = &mut entry.config;
         set_seconds(&mut config.default_lease_ttl, input.default_lease_ttl.as_ref(), |text| {
             format!("unable to parse default TTL of {text}: time: invalid duration {text:?}")
@@ -233,7 +234,9 @@ impl System {
         }
         let config = &mut entry.config;
         set_visibility(config, input.listing_visibility.as_deref())?;
-        set_token_type(config, input.token_type.as_deref())?;
+        // Secrets engines make no tokens: with a new one it is of no meaning.
+        let token_type = input.token_type.as_deref().filter(|_| entry.class == Class::Auth);
+        set_token_type(config, token_type)?;
         set_lockout(config, input.user_lockout_config.as_ref())?;
         if let Some(key) = &input.identity_token_key {
             config.identity_token_key.clone_from(key);
@@ -346,6 +349,11 @@ fn check_class(entry: &MountEntry, input: &Tune) -> Result<(), Error> {
             return Err(Error::invalid("'token_type' cannot be set for 'token' auth mounts"));
         }
     }
+    check_lockout(entry, input)
+}
+
+/// Only some auth methods lock users out.
+fn check_lockout(entry: &MountEntry, input: &Tune) -> Result<(), Error> {
     if input.user_lockout_config.is_some() && !LOCKING.contains(&entry.kind.as_str()) {
         return Err(Error::invalid(format!(
             "tuning of user lockout configuration for type {:?} not allowed",

@@ -404,3 +404,15 @@ async fn every_setting_of_a_mount_is_tuned_and_shown() {
         assert_eq!((refusal.0, refusal.1.as_str()), (Code::InvalidRequest, expected));
     }
 }
+
+#[tokio::test]
+async fn a_new_mount_takes_no_settings_that_its_kind_cannot_have() {
+    let world = World::new().await;
+    let input = r#"{"type":"boxes","config":{"token_type":"batch"}}"#;
+    world.write("sys/mounts/b", input).await.unwrap();
+    let config = world.read("sys/mounts/b").await.unwrap()["config"].clone();
+    assert_eq!(config.get("token_type"), None, "{config}");
+    let input = r#"{"type":"boxes","config":{"user_lockout_config":{"lockout_disable":true}}}"#;
+    let text = refused(world.write("sys/mounts/c", input).await).1;
+    assert_eq!(text, "tuning of user lockout configuration for type \"boxes\" not allowed");
+}
