@@ -207,23 +207,27 @@ async fn templates_of_policies_stand_for_the_caller() {
 #[tokio::test]
 async fn who_is_disabled_or_deleted_is_refused() {
     let (world, _) = world().await;
-    let (token, entity) = enter(&world, json!({"user": "ann"})).await;
-    let path = format!("identity/entity/id/{entity}");
-    let look = async || world.read_by(&token, "auth/token/lookup-self").await;
-    assert!(look().await.is_ok());
-    write(&world, &path, json!({"disabled": true})).await;
-    let denied = (Code::PermissionDenied, "permission denied".to_owned());
-    assert_eq!(refused(look().await), denied);
-    assert_eq!(refused(log_in(&world, json!({"user": "ann"})).await), denied);
-    write(&world, &path, json!({"disabled": false})).await;
-    assert!(look().await.is_ok());
-    // A token that is made with it is as it is.
-    let input = call(Operation::Update, "auth/token/create", "{}", Some(&token));
-    assert!(world.core.handle(input).await.is_err());
-    world.delete(&path).await.unwrap();
-    assert_eq!(refused(look().await), denied);
-    let (_, again) = enter(&world, json!({"user": "ann"})).await;
-    assert_ne!(again, entity);
+    for kind in ["service", "batch"] {
+        write(&world, "sys/auth/door/tune", json!({ "token_type": kind })).await;
+        let (token, entity) = enter(&world, json!({"user": "ann"})).await;
+        assert_eq!(token.starts_with("hvb."), kind == "batch");
+        let path = format!("identity/entity/id/{entity}");
+        let look = async || world.read_by(&token, "auth/token/lookup-self").await;
+        assert!(look().await.is_ok());
+        write(&world, &path, json!({"disabled": true})).await;
+        let denied = (Code::PermissionDenied, "permission denied".to_owned());
+        assert_eq!(refused(look().await), denied);
+        assert_eq!(refused(log_in(&world, json!({"user": "ann"})).await), denied);
+        write(&world, &path, json!({"disabled": false})).await;
+        assert!(look().await.is_ok());
+        // A token that is made with it is as it is.
+        let input = call(Operation::Update, "auth/token/create", "{}", Some(&token));
+        assert!(world.core.handle(input).await.is_err());
+        world.delete(&path).await.unwrap();
+        assert_eq!(refused(look().await), denied);
+        let (_, again) = enter(&world, json!({"user": "ann"})).await;
+        assert_ne!(again, entity);
+    }
 }
 
 #[tokio::test]

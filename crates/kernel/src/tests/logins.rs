@@ -176,23 +176,26 @@ async fn the_mount_decides_which_kind_a_login_gets() {
 #[tokio::test]
 async fn a_bound_token_is_refused_from_elsewhere_and_from_nowhere() {
     let world = world().await;
-    let input = json!({ "password": "open", "bound_cidrs": ["10.0.0.0/8"] });
-    for remote in [None, Some("192.0.2.1:5")] {
-        let outcome = knock_with(&world, "anna", input.clone(), remote).await;
-        assert_eq!(refused(outcome).0, Code::PermissionDenied);
-    }
-    let here = Some("10.1.2.3:5");
-    let token = token_of(knock_with(&world, "anna", input, here).await.unwrap());
-    let from = async |remote: Option<&str>| {
-        let mut call = call(Operation::Read, "auth/token/lookup-self", "{}", Some(&token));
-        call.remote = remote.map(|remote| remote.parse().unwrap());
-        world.core.handle(call).await.map(|answer| data(&answer))
-    };
-    assert_eq!(from(here).await.unwrap()["bound_cidrs"], json!(["10.0.0.0/8"]));
-    from(Some("[::ffff:10.1.2.3]:5")).await.unwrap();
-    for remote in [None, Some("11.0.0.1:5"), Some("[::1]:5")] {
-        let refusal = refused(from(remote).await);
-        assert_eq!(refusal, (Code::PermissionDenied, "permission denied".to_owned()));
+    for kind in ["service", "batch"] {
+        let input =
+            json!({ "password": "open", "bound_cidrs": ["10.0.0.0/8"], "token_type": kind });
+        for remote in [None, Some("192.0.2.1:5")] {
+            let outcome = knock_with(&world, "anna", input.clone(), remote).await;
+            assert_eq!(refused(outcome).0, Code::PermissionDenied);
+        }
+        let here = Some("10.1.2.3:5");
+        let token = token_of(knock_with(&world, "anna", input, here).await.unwrap());
+        let from = async |remote: Option<&str>| {
+            let mut call = call(Operation::Read, "auth/token/lookup-self", "{}", Some(&token));
+            call.remote = remote.map(|remote| remote.parse().unwrap());
+            world.core.handle(call).await.map(|answer| data(&answer))
+        };
+        assert_eq!(from(here).await.unwrap()["bound_cidrs"], json!(["10.0.0.0/8"]));
+        from(Some("[::ffff:10.1.2.3]:5")).await.unwrap();
+        for remote in [None, Some("11.0.0.1:5"), Some("[::1]:5")] {
+            let refusal = refused(from(remote).await);
+            assert_eq!(refusal, (Code::PermissionDenied, "permission denied".to_owned()));
+        }
     }
 }
 
