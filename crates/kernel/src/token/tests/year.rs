@@ -203,7 +203,7 @@ impl Year {
             Ok(Some(spent)) => {
                 token.uses += 1;
                 assert!(most == 0 || token.uses <= most, "token {index} is used too often");
-                if spent.last {
+                if spent.used_up {
                     token.used_up = true;
                     // As the kernel does when the request is over.
                     let done = self.world.tokens.revoke_tree(&found.id).await.is_ok();
