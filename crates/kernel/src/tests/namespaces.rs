@@ -98,6 +98,18 @@ async fn a_token_is_good_in_its_namespace_and_below() {
 }
 
 #[tokio::test]
+async fn a_token_is_not_revoked_from_a_namespace_below_its_own() {
+    let world = with_tenants().await;
+    let made = world.write("auth/token/create", r#"{"policies":["default"]}"#).await.unwrap();
+    let token = made.auth.unwrap().client_token.expose().clone();
+    let input = format!(r#"{{"token":"{token}"}}"#);
+    world.write("a/auth/token/revoke", &input).await.unwrap();
+    world.read_by(&token, "auth/token/lookup-self").await.unwrap();
+    world.write("auth/token/revoke", &input).await.unwrap();
+    assert!(world.read_by(&token, "auth/token/lookup-self").await.is_err());
+}
+
+#[tokio::test]
 async fn what_is_for_the_root_namespace_is_nowhere_else() {
     let world = with_tenants().await;
     world.read("boxes/root-only/x").await.unwrap();

@@ -352,7 +352,8 @@ impl TokenPaths {
             return Err(Error::invalid("missing token ID"));
         }
         // Also of a token that is dead already: what is left of it is cleared away.
-        if let Some(id) = self.tokens.id_of(&request.input.token) {
+        let id = self.tokens.id_of(&request.input.token);
+        if let Some(id) = id.filter(|id| self.tokens.is_below(id, &request.namespace)) {
             check_revocable(&id)?;
             self.tokens.revoke_tree(&id).await?;
         }

@@ -126,6 +126,14 @@ impl TokenStore {
         token.mount.as_ref().is_none_or(|uuid| place.has_auth(uuid))
     }
 
+    /// Whether tokens with such an id belong to this namespace or one below.
+    pub(super) fn is_below(&self, id: &TokenId, namespace: &Namespace) -> bool {
+        let Some(registry) = &self.registry else { return true };
+        let places = registry.places();
+        let home = places.with_id(id.namespace_id());
+        home.is_some_and(|home| home.namespace.path.starts_with(&namespace.path))
+    }
+
     /// Default and longest life of what is made by the token method of a namespace, as it is tuned.
     pub(super) fn limits_in(&self, namespace_id: &str) -> TtlLimits {
         let TtlLimits { default, max } = self.limits;
