@@ -142,7 +142,7 @@ async fn each_write_makes_a_version_and_old_ones_stay_readable() {
     assert_eq!(
         failure(bad),
         invalid(
-            "Field validation failed: error converting input for field \"version\": expected a whole number"
+            "Field validation failed: error converting input for field \"version\": '' cannot parse value as 'int': strconv.ParseInt: invalid syntax"
         )
     );
     assert_eq!(failure(kv.read("data/b", json!({})).await), (Code::NotFound, String::new()));
@@ -154,17 +154,19 @@ async fn a_write_needs_data_that_is_an_object_or_null() {
     for input in [json!({}), json!({"user": "x"}), json!({"options": {}})] {
         assert_eq!(failure(kv.update("data/a", input).await), invalid("no data provided"));
     }
-    for (value, kind) in [
-        (json!("text"), "string"),
-        (json!([1]), "array"),
-        (json!(1), "number"),
-        (json!(true), "bool"),
+    for (value, place, kind) in [
+        (json!("text"), "", "string"),
+        (json!([1]), "[0]", "string"),
+        (json!([{}, [true]]), "[1]", "slice"),
+        (json!([{}]), "", "slice"),
+        (json!(1), "", "string"),
+        (json!(true), "", "bool"),
     ] {
         let outcome = kv.update("data/a", json!({"data": value})).await;
         assert_eq!(
             failure(outcome),
             invalid(&format!(
-                "error converting input for field \"data\": '' expected a map, got '{kind}'"
+                "error converting input for field \"data\": '{place}' expected a map, got '{kind}'"
             ))
         );
     }
@@ -294,7 +296,7 @@ async fn versions_are_named_by_numbers_texts_or_one_text_with_commas() {
         assert_eq!(
             failure(bad),
             invalid(
-                "Field validation failed: error converting input for field \"versions\": expected a list of whole numbers"
+                "Field validation failed: error converting input for field \"versions\": decoding failed due to the following error(s):\n\n'[0]' cannot parse value as 'int': strconv.ParseInt: invalid syntax"
             )
         );
         kv.update(&format!("{family}/nope"), json!({"versions": [1]})).await.unwrap();
@@ -368,14 +370,19 @@ async fn the_oldest_versions_are_pruned_beyond_the_maximum() {
 #[tokio::test]
 async fn the_number_of_versions_has_bounds() {
     let kv = store().await;
-    for max in [json!(-1), json!(kv::VERSIONS_MAX + 1)] {
+    for max in [json!(kv::VERSIONS_MAX + 1)] {
         for path in ["config", "metadata/a"] {
             let (code, text) = failure(kv.update(path, json!({"max_versions": max})).await);
             assert_eq!(code, Code::InvalidRequest);
-            assert!(text.contains("\"max_versions\" must be from 0 to 4096"), "{text}");
+            assert!(text.contains("\"max_versions\" must be at most 4096"), "{text}");
         }
     }
     assert!(kv.read("metadata/a", json!({})).await.is_err());
+    // Below zero is how some write "all of them".
+    for path in ["config", "metadata/b"] {
+        kv.update(path, json!({"max_versions": -1})).await.unwrap();
+        assert_eq!(kv.show(path).await["max_versions"], json!(kv::VERSIONS_MAX));
+    }
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn what_makes_no_user_is_refused() {
         (json!({"password": "x".repeat(73)}), "at most 72 bytes"),
         (json!({"password": "x", "token_type": "weird"}), "invalid 'token_type'"),
         (json!({"password": "x", "token_bound_cidrs": "nope"}), "nope"),
-        (json!({"password": ["canary"]}), "expected a string"),
+        (json!({"password": ["canary"]}), "'' expected type 'string'"),
     ] {
         let (code, said) = failure(update(&method, "users/al", input).await);
         assert_eq!(code, Code::InvalidRequest);

@@ -31,6 +31,7 @@ impl Kernel {
             warnings: reply.warnings,
             missing: reply.missing,
             accepted: reply.accepted,
+            refused: reply.refused,
             data_at_top: target.has_data_at_top(),
             ..Answer::empty(&call.id, kind)
         };

@@ -58,6 +58,8 @@ pub struct Answer {
     pub missing: bool,
     /// Answered as "accepted": what was asked is done later.
     pub accepted: bool,
+    /// A document of its own type that says what is wrong with the request.
+    pub refused: bool,
     /// The kind of the mount that answered, such as `kv` or `system`.
     pub mount_kind: String,
     /// Old clients read the data at the top level as well.
@@ -76,6 +78,7 @@ impl Answer {
             wrapped: None,
             missing: false,
             accepted: false,
+            refused: false,
             mount_kind: mount_kind.to_owned(),
             data_at_top: false,
         }

@@ -7,7 +7,7 @@ use crate::{
     kernel::Kernel,
     policy::{self, Asked, Needs, Rights, Verdict},
     registry::Place,
-    target::{Target, no_handler, unsupported_operation},
+    target::{Target, no_namespace, unsupported_operation},
     token::{self, Token},
 };
 use bailee_barrier::View;
@@ -84,8 +84,7 @@ impl Kernel {
         check_path(call)?;
         self.registry.refresh().await?;
         let places = self.registry.places();
-        let (place, path) =
-            places.resolve(&call.namespace, &call.path).ok_or_else(|| no_handler(&call.path))?;
+        let (place, path) = places.resolve(&call.namespace, &call.path).ok_or_else(no_namespace)?;
         trace.resolved(&place.namespace, &path);
         if let Some(locked) = places.locked(&place.namespace)
             && !opens_namespaces(&path)
@@ -177,7 +176,7 @@ impl Kernel {
             self.registry.refresh().await?;
             let places = self.registry.places();
             let place = places.with_id(&place.namespace.id);
-            let place = place.ok_or_else(|| no_handler(&call.path))?;
+            let place = place.ok_or_else(no_namespace)?;
             admitted.target = self.find(place, &admitted.target.full_path(), call.operation)?;
             self.judge_again(call, &mut admitted).await?;
         }

@@ -99,6 +99,7 @@ pub(crate) fn declared(
     rest: &str,
     operation: Operation,
 ) -> Result<(usize, Captures), Error> {
+    let mut listed = false;
     for (index, declared) in served.paths.iter().enumerate() {
         if declared.root_only && !in_root {
             continue;
@@ -108,13 +109,18 @@ pub(crate) fn declared(
         let takes_folders = ["...}", "...?}"].iter().any(|end| declared.pattern.ends_with(end));
         let folder = rest.ends_with('/') && !takes_folders;
         if folder && !(serves && operation.is_listing()) {
-            // What is not a folder has no name with a slash.
+            // What is not a folder has no name with a slash; what is one can only be listed.
+            listed |= declared.endpoints.keys().any(|operation| operation.is_listing());
             continue;
         }
         // The first that matches is meant: what comes behind it is more general.
         return if serves { Ok((index, captures)) } else { Err(unsupported_operation()) };
     }
-    Err(unsupported_path())
+    Err(if listed { unsupported_operation() } else { unsupported_path() })
+}
+
+pub(crate) fn no_namespace() -> Error {
+    Error::new(Code::NotFound, "namespace not found")
 }
 
 pub(crate) fn no_handler(path: &str) -> Error {

@@ -118,7 +118,7 @@ pub fn parse(text: &str) -> Result<Body, Error> {
     let body = parser.json_object(&opened)?;
     match parser.token.value {
         Token::End => Ok(body),
-        _ => Err(parser.expected("the end of the text")),
+        _ => Err(parser.expected("EOF")),
     }
 }
 
@@ -287,7 +287,9 @@ impl Parser<'_> {
                     self.leave()?;
                     return Ok(Body { items });
                 }
-                (Token::End, Some(opened)) => return Err(self.not_closed("object", opened)),
+                (Token::End, Some(_)) => {
+                    return Err(self.not("object expected closing RBRACE got"));
+                }
                 _ => items.push(self.item()?),
             }
             if self.token.value == Token::Comma {
@@ -307,18 +309,22 @@ impl Parser<'_> {
             keys.push(self.advance()?.with(key));
         }
         if keys.is_empty() {
-            return Err(self.expected("a key"));
+            return Err(match self.token.value {
+                Token::Equals => self.token.error("no object keys found!"),
+                Token::OpenBrace => self.expected("IDENT | STRING"),
+                _ => self.expected("IDENT | STRING | ASSIGN | LBRACE"),
+            });
         }
         let value = match self.token.value {
             Token::Equals if keys.len() > 1 => {
-                return Err(self.token.error("a key with labels takes an object in braces, not ="));
+                return Err(self.token.error("nested object expected: LBRACE got: ASSIGN"));
             }
             Token::Equals => {
                 self.advance()?;
                 self.value()?
             }
             Token::OpenBrace => self.value()?,
-            _ => return Err(self.expected("= or { after the key")),
+            _ => return Err(self.expected("IDENT | STRING | ASSIGN | LBRACE")),
         };
         Ok(Item { keys, value })
     }
@@ -345,8 +351,10 @@ impl Parser<'_> {
             Token::Text(_) | Token::Heredoc(_) | Token::Number(_) => self.advance(),
             Token::OpenBrace | Token::OpenBracket => self.advance(),
             Token::Identifier(word) if word == "true" || word == "false" => self.advance(),
-            Token::Identifier(_) => Err(self.expected("a value (texts need quotes)")),
-            _ => Err(self.expected("a value")),
+            Token::Identifier(_) => {
+                Err(self.token.error("expected a value, found a word: texts need quotes"))
+            }
+            other => Err(self.token.error(format!("expected a value, got: {}", other.name()))),
         }
     }
 
@@ -362,13 +370,17 @@ impl Parser<'_> {
                     self.leave()?;
                     return Ok(elements);
                 }
-                Token::End => return Err(self.not_closed("list", opened)),
                 Token::Comma if comma_needed || !json => {
                     self.advance()?;
                     comma_needed = false;
                     element_needed = json;
                 }
-                _ if comma_needed => return Err(self.expected("a comma or ] in the list")),
+                _ if comma_needed => {
+                    return Err(self.not("error parsing list, expected comma or list end, got"));
+                }
+                Token::End | Token::CloseBrace | Token::Equals | Token::Colon => {
+                    return Err(self.not("unexpected token while parsing list"));
+                }
                 _ => {
                     let element = self.value()?;
                     // HCL needs no comma after a nested list or object.
@@ -391,12 +403,12 @@ impl Parser<'_> {
         }
         loop {
             let Token::Text(key) = &self.token.value else {
-                return Err(self.expected("a key in quotes"));
+                return Err(self.expected("STRING"));
             };
             let key = self.token.with(key.clone());
             self.advance()?;
             if self.token.value != Token::Colon {
-                return Err(self.expected(": after the key"));
+                return Err(self.expected("COLON"));
             }
             self.advance()?;
             items.push(Item { keys: vec![key], value: self.value()? });
@@ -406,8 +418,8 @@ impl Parser<'_> {
                     self.leave()?;
                     return Ok(Body { items });
                 }
-                Token::End => return Err(self.not_closed("object", opened)),
-                _ => return Err(self.expected("a comma or } in the object")),
+                Token::End => return Err(self.not("object expected closing RBRACE got")),
+                _ => return Err(self.expected("COMMA | RBRACE")),
             };
         }
     }
@@ -432,13 +444,13 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// In the words that users of this language know; tokens have the names they have there.
     fn expected(&self, what: &str) -> Error {
-        self.token.error(format!("expected {what}, found {}", self.token.value.describe()))
+        self.not(&format!("expected: {what} got"))
     }
 
-    fn not_closed(&self, what: &str, opened: &Spanned<Token>) -> Error {
-        let (line, column) = (opened.line, opened.column);
-        self.token.error(format!("the {what} opened at line {line}, column {column} is not closed"))
+    fn not(&self, what: &str) -> Error {
+        self.token.error(format!("{what}: {}", self.token.value.name()))
     }
 }
 
@@ -560,22 +572,19 @@ mod tests {
         for (text, expected) in [
             (
                 "path \"secret/*\" { capabilities = [\"read\"",
-                "line 1, column 41: the list opened at line 1, column 34 is not closed",
+                "line 1, column 41: error parsing list, expected comma or list end, got: EOF",
             ),
-            (
-                "a {\n  b = 1\n",
-                "line 3, column 1: the object opened at line 1, column 3 is not closed",
-            ),
+            ("a {\n  b = 1\n", "line 3, column 1: object expected closing RBRACE got: EOF"),
             (
                 "a = [\"x\" \"y\"]",
-                "line 1, column 10: expected a comma or ] in the list, found a string",
+                "line 1, column 10: error parsing list, expected comma or list end, got: STRING",
             ),
-            ("{{{{", "line 1, column 2: expected a key in quotes, found {"),
-            ("a \"b\" = 1", "line 1, column 7: a key with labels takes an object in braces, not ="),
-            ("a = b", "line 1, column 5: expected a value (texts need quotes), found the word b"),
-            ("a\n", "line 2, column 1: expected = or { after the key, found the end of the text"),
-            ("5", "line 1, column 1: expected a key, found a number"),
-            ("}", "line 1, column 1: expected a key, found }"),
+            ("{{{{", "line 1, column 2: expected: STRING got: LBRACE"),
+            ("a \"b\" = 1", "line 1, column 7: nested object expected: LBRACE got: ASSIGN"),
+            ("a = b", "line 1, column 5: expected a value, found a word: texts need quotes"),
+            ("a\n", "line 2, column 1: expected: IDENT | STRING | ASSIGN | LBRACE got: EOF"),
+            ("5", "line 1, column 1: expected: IDENT | STRING | ASSIGN | LBRACE got: NUMBER"),
+            ("}", "line 1, column 1: expected: IDENT | STRING | ASSIGN | LBRACE got: RBRACE"),
             ("a = \"x\ny\"", "line 1, column 5: string is not closed on its line"),
             ("a = \"x", "line 1, column 5: string is not closed"),
             ("a = \"${x\n", "line 1, column 5: string is not closed"),
@@ -587,23 +596,33 @@ mod tests {
                 "a = <<\nx\n",
                 "line 1, column 5: heredoc needs a mark of letters and digits after <<",
             ),
-            ("<<E\nx\nE\n = 1", "line 1, column 1: expected a key, found a heredoc"),
+            (
+                "<<E\nx\nE\n = 1",
+                "line 1, column 1: expected: IDENT | STRING | ASSIGN | LBRACE got: HEREDOC",
+            ),
             ("a = 1x", "line 1, column 5: malformed number; put texts in quotes"),
             ("a = -", "line 1, column 5: malformed number; put texts in quotes"),
             ("a = 09", "line 1, column 5: malformed number; put texts in quotes"),
             ("a = 1.2.3", "line 1, column 5: malformed number; put texts in quotes"),
+            ("a = [= 1]", "line 1, column 6: unexpected token while parsing list: ASSIGN"),
+            ("{\"a\": [}", "line 1, column 8: unexpected token while parsing list: RBRACE"),
+            ("a {{}}", "line 1, column 4: expected: IDENT | STRING got: LBRACE"),
+            ("= 1", "line 1, column 1: no object keys found!"),
             ("a : 1", "line 1, column 3: unexpected character ':'"),
             ("a = 1 \0", "line 1, column 7: unexpected character '\\0'"),
             (
                 "{\"a\": null}",
-                "line 1, column 7: expected a value (texts need quotes), found the word null",
+                "line 1, column 7: expected a value, found a word: texts need quotes",
             ),
-            ("{\"a\": 1,}", "line 1, column 9: expected a key in quotes, found }"),
-            ("{\"a\": [1,]}", "line 1, column 10: expected a value, found ]"),
-            ("{\"a\": [[] []]}", "line 1, column 11: expected a comma or ] in the list, found ["),
-            ("true = 1", "line 1, column 1: expected a key, found the word true"),
+            ("{\"a\": 1,}", "line 1, column 9: expected: STRING got: RBRACE"),
+            ("{\"a\": [1,]}", "line 1, column 10: expected a value, got: RBRACK"),
+            (
+                "{\"a\": [[] []]}",
+                "line 1, column 11: error parsing list, expected comma or list end, got: LBRACK",
+            ),
+            ("true = 1", "line 1, column 1: expected: IDENT | STRING | ASSIGN | LBRACE got: BOOL"),
             ("{\"a\": 01}", "line 1, column 7: malformed number; put texts in quotes"),
-            ("{\"a\": 1} x", "line 1, column 10: expected the end of the text, found the word x"),
+            ("{\"a\": 1} x", "line 1, column 10: expected: EOF got: IDENT"),
             ("{\"a\" = 1}", "line 1, column 6: unexpected character '='"),
         ] {
             assert_eq!(refusal(text), expected, "{text}");

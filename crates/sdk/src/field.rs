@@ -7,6 +7,75 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
+/// What stands where something else was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Null,
+    Bool,
+    Number,
+    Text,
+    Array,
+    Object,
+}
+
+impl Found {
+    fn of(value: &Value) -> Found {
+        match value {
+            Value::Null => Found::Null,
+            Value::Bool(_) => Found::Bool,
+            Value::Number(_) => Found::Number,
+            Value::String(_) => Found::Text,
+            Value::Array(_) => Found::Array,
+            Value::Object(_) => Found::Object,
+        }
+    }
+
+    /// Its type in the messages that clients of this API know.
+    pub(crate) fn go_type(self) -> &'static str {
+        match self {
+            Found::Null => "nil",
+            Found::Bool => "bool",
+            Found::Number => "json.Number",
+            Found::Text => "string",
+            Found::Array => "[]interface {}",
+            Found::Object => "map[string]interface {}",
+        }
+    }
+
+    /// The same in short; a number is the text of its digits.
+    pub(crate) fn go_kind(self) -> &'static str {
+        match self {
+            Found::Null => "invalid",
+            Found::Bool => "bool",
+            Found::Number | Found::Text => "string",
+            Found::Array => "slice",
+            Found::Object => "map",
+        }
+    }
+}
+
+/// Refuses a value by its type alone; `place` is its place within the field.
+pub(crate) fn unconvertible(place: &str, wanted: &str, found: &str) -> String {
+    format!("'{place}' expected type '{wanted}', got unconvertible type '{found}'")
+}
+
+/// Refuses a text that is not a number or a truth value, without repeating it.
+fn unparsable(place: &str, wanted: &str, parser: &str) -> String {
+    format!("'{place}' cannot parse value as '{wanted}': strconv.{parser}: invalid syntax")
+}
+
+/// Refuses the elements of a list.
+fn undecodable(errors: &[String]) -> String {
+    format!("{SEVERAL}{}", errors.join("\n"))
+}
+
+const SEVERAL: &str = "decoding failed due to the following error(s):\n\n";
+
+/// Whether a message is one of those above: they repeat nothing.
+pub(crate) fn is_refusal(text: &str) -> bool {
+    text.starts_with('\'') || text.starts_with(SEVERAL)
+}
+
 /// A time span: seconds as a number or text, or Go's form such as `1h30m`, or days as `2d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ttl(pub Duration);
@@ -32,24 +101,71 @@ pub struct CommaList(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for CommaList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CommaList, D::Error> {
-        let expected = || D::Error::custom("expected a list of strings");
         let items = match Value::deserialize(deserializer)? {
             Value::Null => Vec::new(),
             Value::String(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
             Value::Number(number) => vec![number.to_string()],
-            Value::Array(items) => items
-                .into_iter()
-                .map(|item| match item {
-                    Value::String(text) => Ok(text.trim().to_owned()),
-                    Value::Number(number) => Ok(number.to_string()),
-                    Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => {
-                        Err(expected())
-                    }
-                })
-                .collect::<Result<_, _>>()?,
-            Value::Bool(_) | Value::Object(_) => return Err(expected()),
+            Value::Array(items) => texts(items).map_err(D::Error::custom)?,
+            // One value counts as a list of one.
+            other @ (Value::Bool(_) | Value::Object(_)) => {
+                texts(vec![other]).map_err(D::Error::custom)?
+            }
         };
-        Ok(CommaList(items.into_iter().filter(|item: &String| !item.is_empty()).collect()))
+        let items = items.into_iter().map(|item| item.trim().to_owned());
+        Ok(CommaList(items.filter(|item: &String| !item.is_empty()).collect()))
+    }
+}
+
+/// The elements of a list as texts.
+fn texts(items: Vec<Value>) -> Result<Vec<String>, String> {
+    let (mut texts, mut errors) = (Vec::new(), Vec::new());
+    for (place, item) in items.into_iter().enumerate() {
+        match item {
+            Value::String(text) => texts.push(text),
+            Value::Number(number) => texts.push(number.to_string()),
+            other => {
+                let found = Found::of(&other).go_type();
+                errors.push(unconvertible(&format!("[{place}]"), "string", found));
+            }
+        }
+    }
+    if errors.is_empty() { Ok(texts) } else { Err(undecodable(&errors)) }
+}
+
+/// A list of whole numbers, also as texts, or one text with commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Integers(pub Vec<i64>);
+
+impl<'de> Deserialize<'de> for Integers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Integers, D::Error> {
+        let items = match Value::deserialize(deserializer)? {
+            Value::Null => Vec::new(),
+            Value::String(text) if text.trim().is_empty() => Vec::new(),
+            Value::String(text) => text.split(',').map(|item| Value::from(item.trim())).collect(),
+            Value::Array(items) => items,
+            other => vec![other],
+        };
+        let (mut numbers, mut errors) = (Vec::new(), Vec::new());
+        for (place, item) in items.iter().enumerate() {
+            match integer(&format!("[{place}]"), item) {
+                Ok(number) => numbers.push(number),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(Integers(numbers))
+        } else {
+            Err(D::Error::custom(undecodable(&errors)))
+        }
+    }
+}
+
+fn integer(place: &str, value: &Value) -> Result<i64, String> {
+    let refusal = || unparsable(place, "int", "ParseInt");
+    match value {
+        Value::Number(number) => number.to_string().parse().map_err(|_| refusal()),
+        Value::String(text) => text.trim().parse().map_err(|_| refusal()),
+        other => Err(unconvertible(place, "int", Found::of(other).go_type())),
     }
 }
 
@@ -64,21 +180,28 @@ impl<'de> Deserialize<'de> for KeyValues {
             let (name, value) = text.split_once('=').ok_or_else(expected)?;
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         };
+        let not_texts = |found: Found| {
+            let error = unconvertible("[0]", "string", found.go_type());
+            D::Error::custom(undecodable(&[error]))
+        };
         let pairs = match Value::deserialize(deserializer)? {
             Value::Null => BTreeMap::new(),
             Value::String(text) if text.is_empty() => BTreeMap::new(),
             Value::String(text) => text.split(',').map(pair).collect::<Result<_, _>>()?,
-            Value::Array(items) => items
-                .iter()
-                .map(|item| item.as_str().ok_or_else(expected).and_then(pair))
-                .collect::<Result<_, _>>()?,
+            Value::Array(items) => {
+                let items = texts(items).map_err(D::Error::custom)?;
+                items.iter().map(|item| pair(item)).collect::<Result<_, _>>()?
+            }
             Value::Object(fields) => fields
                 .into_iter()
                 .map(|(name, value)| match value {
                     Value::String(text) => Ok((name, text)),
                     Value::Number(number) => Ok((name, number.to_string())),
                     Value::Bool(flag) => Ok((name, flag.to_string())),
-                    Value::Null | Value::Array(_) | Value::Object(_) => Err(expected()),
+                    // What is no map of texts is a list of one thing, which is no text either.
+                    Value::Null | Value::Array(_) | Value::Object(_) => {
+                        Err(not_texts(Found::Object))
+                    }
                 })
                 .collect::<Result<_, _>>()?,
             Value::Bool(_) | Value::Number(_) => return Err(expected()),
@@ -98,12 +221,15 @@ impl<'de> Deserialize<'de> for Flag {
             Value::Bool(flag) => return Ok(Flag(flag)),
             Value::String(text) => text,
             Value::Number(number) => number.to_string(),
-            Value::Array(_) | Value::Object(_) => String::new(),
+            other @ (Value::Array(_) | Value::Object(_)) => {
+                let found = Found::of(&other).go_type();
+                return Err(D::Error::custom(unconvertible("", "bool", found)));
+            }
         };
         match text.as_str() {
             "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(Flag(true)),
             "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(Flag(false)),
-            _ => Err(D::Error::custom("expected true or false")),
+            _ => Err(D::Error::custom(unparsable("", "bool", "ParseBool"))),
         }
     }
 }
@@ -114,13 +240,10 @@ pub struct Integer(pub i64);
 
 impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Integer, D::Error> {
-        let text = match Value::deserialize(deserializer)? {
-            Value::Null => return Ok(Integer(0)),
-            Value::String(text) => text,
-            Value::Number(number) => number.to_string(),
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
-        };
-        text.trim().parse().map(Integer).map_err(|_| D::Error::custom("expected a whole number"))
+        match Value::deserialize(deserializer)? {
+            Value::Null => Ok(Integer(0)),
+            value => integer("", &value).map(Integer).map_err(D::Error::custom),
+        }
     }
 }
 
@@ -148,6 +271,7 @@ schema! {
     KeyValues: { "type": "object", "additionalProperties": { "type": "string" } },
     Flag: { "type": "boolean" },
     Integer: { "type": "integer" },
+    Integers: { "type": "array", "items": { "type": "integer" } },
 }
 
 #[cfg(test)]
@@ -185,6 +309,40 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_types_and_places_and_repeats_nothing() {
+        let refusal = |read: Result<(), String>| read.unwrap_err();
+        assert_eq!(
+            refusal(read::<Integers>(json!("canary,1,canary")).map(|_| ())),
+            "decoding failed due to the following error(s):\n\n\
+             '[0]' cannot parse value as 'int': strconv.ParseInt: invalid syntax\n\
+             '[2]' cannot parse value as 'int': strconv.ParseInt: invalid syntax"
+        );
+        assert_eq!(
+            refusal(read::<KeyValues>(json!({"canary": {"canary": 1}})).map(|_| ())),
+            "decoding failed due to the following error(s):\n\n\
+             '[0]' expected type 'string', got unconvertible type 'map[string]interface {}'"
+        );
+        assert_eq!(
+            refusal(read::<Flag>(json!("canary")).map(|_| ())),
+            "'' cannot parse value as 'bool': strconv.ParseBool: invalid syntax"
+        );
+        assert_eq!(
+            refusal(read::<Integer>(json!([7])).map(|_| ())),
+            "'' expected type 'int', got unconvertible type '[]interface {}'"
+        );
+        let listed = [
+            read::<CommaList>(json!([true])).map(|_| ()),
+            read::<CommaList>(json!(true)).map(|_| ()),
+        ];
+        for one in listed {
+            assert!(
+                refusal(one)
+                    .ends_with("'[0]' expected type 'string', got unconvertible type 'bool'")
+            );
+        }
+    }
+
+    #[test]
     fn texts_under_names_are_an_object_or_a_list_of_pairs() {
         let expected =
             KeyValues([("a", "1"), ("b", "x=y")].map(|(k, v)| (k.into(), v.into())).into());
@@ -210,5 +368,9 @@ mod tests {
         for value in [json!("x"), json!(7.5), json!([7]), json!("")] {
             assert!(read::<Integer>(value).is_err());
         }
+        for value in [json!([1, "2"]), json!("1, 2")] {
+            assert_eq!(read(value), Ok(Integers(vec![1, 2])));
+        }
+        assert_eq!(read(json!(3)), Ok(Integers(vec![3])));
     }
 }

@@ -1,10 +1,11 @@
 //! Declared paths: pattern, operations, inputs and code in one place.
 
-use crate::{Error, Reply, Request};
+use crate::{Error, Reply, Request, field};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
@@ -72,6 +73,8 @@ pub struct Endpoint {
     /// Fields in which `null` says no more than leaving them out: clients that know all fields of
     /// a request send those they do not use as `null`.
     without_null: Arc<BTreeSet<String>>,
+    /// Fields that are texts: a number there is taken by its letters, as clients are used to.
+    texts: Arc<BTreeSet<String>>,
     takes_any_field: bool,
     verbatim: bool,
     handler: Handler,
@@ -222,11 +225,20 @@ impl Path {
         let input = schema_for!(I);
         let fields = Arc::new(field_names(&input));
         let without_null = Arc::new(fields_without_null(&input));
+        let texts = Arc::new(text_fields(&input));
         let additional = input.get("additionalProperties");
         let takes_any_field = additional.is_some_and(|allowed| *allowed != Value::Bool(false));
         let verbatim = self.verbatim;
-        let endpoint =
-            Endpoint { summary, input, fields, without_null, takes_any_field, verbatim, handler };
+        let endpoint = Endpoint {
+            summary,
+            input,
+            fields,
+            without_null,
+            texts,
+            takes_any_field,
+            verbatim,
+            handler,
+        };
         self.endpoints.insert(operation, endpoint);
         self
     }
@@ -320,6 +332,9 @@ impl Path {
         let (mut input, request) = request.take_input();
         if !self.verbatim {
             input.extend(captures.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+            if let Some(write) = self.endpoints.get(&Operation::Update) {
+                write.spell_numbers(&mut input);
+            }
         }
         Some(exists(request.with_input(input)).await)
     }
@@ -341,6 +356,7 @@ impl Endpoint {
             .collect();
         unknown.sort_unstable();
         input.retain(|name, value| !value.is_null() || !self.without_null.contains(name));
+        self.spell_numbers(&mut input);
         let mut replaced = Vec::new();
         for (name, value) in captures.into_iter().filter(|_| !self.verbatim) {
             let value = Value::from(value);
@@ -366,6 +382,16 @@ impl Endpoint {
         Ok(reply)
     }
 
+    fn spell_numbers(&self, input: &mut Map<String, Value>) {
+        for (name, value) in input.iter_mut().filter(|_| !self.verbatim) {
+            if let Value::Number(number) = value
+                && self.texts.contains(name)
+            {
+                *value = Value::String(number.to_string());
+            }
+        }
+    }
+
     /// Names of the fields it knows, those of the path included.
     pub fn fields(&self) -> &BTreeSet<String> {
         &self.fields
@@ -384,15 +410,10 @@ fn typed<I: DeserializeOwned>(input: Map<String, Value>) -> Result<I, Error> {
         let field = error.path().to_string();
         let text = error.inner().to_string();
         let text = text.strip_suffix('.').unwrap_or(&text);
-        let reason = match (text.find("missing field"), text.rfind("expected ")) {
-            (Some(_), _) => return Error::invalid(format!("missing {}", missing(text))),
-            // The names of our types mean nothing to clients.
-            (None, Some(start)) => match text.get(start..).unwrap_or_default() {
-                reason if reason.starts_with("expected struct ") => "expected a map",
-                reason => reason,
-            },
-            (None, None) => "wrong type",
-        };
+        if text.contains("missing field") {
+            return Error::invalid(format!("missing {}", missing(text)));
+        }
+        let reason = reason(text);
         Error::invalid(format!(
             "Field validation failed: error converting input for field {field:?}: {reason}"
         ))
@@ -401,6 +422,42 @@ fn typed<I: DeserializeOwned>(input: Map<String, Value>) -> Result<I, Error> {
 
 fn missing(text: &str) -> &str {
     text.split('`').nth(1).unwrap_or("field")
+}
+
+/// What is wrong with a field, in the words clients know where there are such. Other texts may
+/// repeat the value: of them only what was expected is told.
+fn reason(text: &str) -> Cow<'_, str> {
+    if field::is_refusal(text) {
+        return text.into();
+    }
+    let expected = text.rfind("expected ").and_then(|start| text.get(start..));
+    match (expected.unwrap_or("wrong type"), found(text)) {
+        ("expected a string", Some(found)) => {
+            field::unconvertible("", "string", found.go_type()).into()
+        }
+        // The names of our types mean nothing to clients.
+        (map, found) if map.starts_with("expected struct ") || map == "expected a map" => {
+            match found {
+                Some(found) => format!("'' expected a map, got '{}'", found.go_kind()).into(),
+                None => "expected a map".into(),
+            }
+        }
+        (expected, _) => expected.into(),
+    }
+}
+
+/// What was found instead, as the deserializer begins to tell it.
+fn found(text: &str) -> Option<field::Found> {
+    let text = text.strip_prefix("invalid type: ")?;
+    let word = text.split([' ', ',']).next()?;
+    Some(match word {
+        "map" => field::Found::Object,
+        "sequence" => field::Found::Array,
+        "boolean" => field::Found::Bool,
+        "string" => field::Found::Text,
+        "integer" | "floating" | "number" => field::Found::Number,
+        _ => return None,
+    })
 }
 
 fn field_names(schema: &Schema) -> BTreeSet<String> {
@@ -412,6 +469,21 @@ fn fields_without_null(schema: &Schema) -> BTreeSet<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let fields = properties.into_iter().flatten();
     fields.filter(|(_, schema)| !admits_null(schema)).map(|(name, _)| name.clone()).collect()
+}
+
+/// A duration or one of a few words is not any text.
+fn text_fields(schema: &Schema) -> BTreeSet<String> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let is_text = |schema: &Value| {
+        let kind = schema.get("type");
+        let plain = ["format", "enum", "const"].iter().all(|name| schema.get(name).is_none());
+        let text = kind.is_some_and(|kind| {
+            *kind == Value::from("string") || *kind == Value::from(vec!["string", "null"])
+        });
+        text && plain
+    };
+    let fields = properties.into_iter().flatten();
+    fields.filter(|(_, schema)| is_text(schema)).map(|(name, _)| name.clone()).collect()
 }
 
 fn admits_null(schema: &Value) -> bool {
@@ -544,15 +616,34 @@ mod tests {
     }
 
     #[test]
+    fn a_text_may_be_sent_as_a_number_but_a_word_of_a_few_or_a_duration_is_not_any_text() {
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "only the schema is looked at")]
+        struct Input {
+            text: String,
+            #[schemars(with = "String")]
+            secret: Option<String>,
+            optional: Option<String>,
+            span: crate::field::Ttl,
+            count: crate::field::Integer,
+            any: Value,
+            several: Vec<String>,
+        }
+        let fields = text_fields(&schema_for!(Input));
+        assert_eq!(fields.iter().collect::<Vec<_>>(), ["optional", "secret", "text"]);
+    }
+
+    #[test]
     fn a_refused_field_is_named_and_its_value_is_not_repeated() {
         let error = fields(r#"{"must":"","number":"canary"}"#).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "Field validation failed: error converting input for field \"number\": expected a \
-             whole number"
+            "Field validation failed: error converting input for field \"number\": '' cannot parse \
+             value as 'int': strconv.ParseInt: invalid syntax"
         );
         let error = fields(r#"{"must":["canary expected to leak"]}"#).err().unwrap();
-        assert!(error.to_string().contains("\"must\": expected a string"), "{error}");
+        let text = "\"must\": '' expected type 'string', got unconvertible type '[]interface {}'";
+        assert!(error.to_string().ends_with(text), "{error}");
         assert!(!error.to_string().contains("canary"), "{error}");
         assert_eq!(fields("{}").err().unwrap().to_string(), "missing must");
         assert_eq!(fields(r#"{"must":"","number":"7"}"#).unwrap().number.0, 7);

@@ -239,6 +239,8 @@ pub struct Reply {
     pub missing: bool,
     /// Answered as "accepted": what was asked is done later.
     pub accepted: bool,
+    /// A document of its own type that says what is wrong with the request.
+    pub refused: bool,
 }
 
 /// What is answered.
@@ -314,7 +316,7 @@ impl fmt::Debug for Body {
 
 impl From<Body> for Reply {
     fn from(body: Body) -> Reply {
-        Reply { body, warnings: Vec::new(), missing: false, accepted: false }
+        Reply { body, warnings: Vec::new(), missing: false, accepted: false, refused: false }
     }
 }
 
@@ -341,6 +343,13 @@ impl Reply {
     #[must_use]
     pub fn as_missing(mut self) -> Reply {
         self.missing = true;
+        self
+    }
+
+    /// Answered as a bad request, with a document of its own type.
+    #[must_use]
+    pub fn as_refused(mut self) -> Reply {
+        self.refused = true;
         self
     }
 

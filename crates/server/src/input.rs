@@ -176,19 +176,43 @@ pub(crate) fn fields(
         let text = std::str::from_utf8(body).map_err(|_| Error::invalid("form is not UTF-8"))?;
         return Ok(query(text));
     }
+    object(body, |_| "error parsing JSON".to_owned())
+}
+
+/// The fields of a body of the paths of share holders, who may have no token: there, what is no JSON
+/// is told more exactly. An empty body has none.
+pub(crate) fn open_fields(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    object(body, |error| format!("failed to parse JSON input: {}", told(body, error)))
+}
+
+fn object(
+    body: &[u8],
+    unreadable: impl Fn(&json::Error) -> String,
+) -> Result<Map<String, Value>, Error> {
     match json::parse(body, &json::Limits::default()) {
         Ok(Value::Object(fields)) => Ok(fields),
         // As if nothing was sent.
         Ok(Value::Null) => Ok(Map::new()),
-        Ok(_) => Err(Error::invalid("error parsing JSON: the body must be an object")),
-        Err(error) => Err(malformed(&error)),
+        Ok(_) => Err(Error::invalid("error parsing JSON")),
+        Err(error) => Err(malformed(body, &error, unreadable)),
     }
 }
 
 /// The texts that clients of this API know; where exactly it went wrong goes to the log.
-fn malformed(error: &json::Error) -> Error {
+fn malformed(
+    body: &[u8],
+    error: &json::Error,
+    unreadable: impl Fn(&json::Error) -> String,
+) -> Error {
     let text = match error.rule {
-        Rule::Syntax(_) | Rule::Unfinished => "error parsing JSON".to_owned(),
+        Rule::Syntax(_) | Rule::Unfinished => unreadable(error),
+        Rule::Trailing => format!(
+            "failed to decode JSON input: invalid character {} looking for beginning of value",
+            character(body, error)
+        ),
         Rule::Depth(_)
         | Rule::StringBytes(_)
         | Rule::NumberBytes(_)
@@ -196,11 +220,36 @@ fn malformed(error: &json::Error) -> Error {
         | Rule::ArrayElements(_)
         | Rule::Values(_)
         | Rule::DuplicateKey
-        | Rule::ReservedKey
-        | Rule::Trailing => error.to_string(),
+        | Rule::ReservedKey => error.to_string(),
     };
     event::body_refused(error);
     Error::invalid(text)
+}
+
+/// The one character that is out of place, and of what.
+fn told(body: &[u8], error: &json::Error) -> String {
+    let expected = match error.rule {
+        Rule::Syntax(expected) if error.offset < body.len() => expected,
+        _ => return "unexpected EOF".to_owned(),
+    };
+    let place = match expected {
+        "a key in quotes" => "looking for beginning of object key string",
+        "a value" => "looking for beginning of value",
+        "a comma or }" => "after object key:value pair",
+        "a comma or ]" => "after array element",
+        ": after the key" => "after object key",
+        "a valid escape in the string" => "in string escape code",
+        "no control character in a string" => "in string literal",
+        _ => "in literal",
+    };
+    format!("invalid character {} {place}", character(body, error))
+}
+
+/// The character at the place of an error, in quotes.
+fn character(body: &[u8], error: &json::Error) -> String {
+    let rest = body.get(error.offset..).unwrap_or_default();
+    let start = rest.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    format!("{:?}", start.chars().next().unwrap_or(char::REPLACEMENT_CHARACTER))
 }
 
 fn check_patch(media: &str) -> Result<(), Error> {
@@ -239,8 +288,37 @@ mod tests {
             assert_eq!(read(nothing).unwrap(), Map::new());
         }
         for other in ["[1]", "\"text\"", "1", "true"] {
-            assert!(read(other).unwrap_err().to_string().contains("must be an object"));
+            assert!(read(other).unwrap_err().to_string().contains("error parsing JSON"));
         }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_as_clients_know_it() {
+        for (body, text) in [
+            ("{", "failed to parse JSON input: unexpected EOF"),
+            (
+                "{not",
+                "failed to parse JSON input: invalid character 'n' looking for beginning of object \
+                 key string",
+            ),
+            (
+                "{\"a\":1 \"b\"",
+                "failed to parse JSON input: invalid character '\"' after object key:value pair",
+            ),
+            (
+                "{\"a\":é}",
+                "failed to parse JSON input: invalid character 'é' looking for beginning of value",
+            ),
+            (
+                "{} canary",
+                "failed to decode JSON input: invalid character 'c' looking for beginning of value",
+            ),
+            ("{\"a\":1,\"a\":2}", "duplicate key in JSON object (line 1, byte offset 7)"),
+        ] {
+            assert_eq!(open_fields(body.as_bytes()).unwrap_err().to_string(), text, "{body}");
+        }
+        let other = fields(Operation::Update, &HeaderMap::new(), b"{not").unwrap_err();
+        assert_eq!(other.to_string(), "error parsing JSON");
     }
 
     #[test]

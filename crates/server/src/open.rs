@@ -109,7 +109,7 @@ pub(crate) async fn serve_with_body(
     if body.is_empty() {
         return Err(no_body());
     }
-    let fields = input::fields(bailee_sdk::Operation::Update, &http::HeaderMap::new(), body)?;
+    let fields = input::open_fields(body)?;
     match path {
         "sys/init" => initialize(core, &fields).await,
         _ => unseal(core, &fields).await,
@@ -214,9 +214,7 @@ async fn unseal(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Reply, 
         Some(value) => Err(wrong_type(value, "UnsealRequest", name, "bool")),
     };
     if is_set("migrate")? {
-        return Err(Error::invalid(
-            "can't perform a seal migration: there is no seal to migrate from",
-        ));
+        return Err(Error::invalid("can't perform a seal migration, no migration seal found"));
     }
     if is_set("reset")? {
         return Ok(wire::json_reply(StatusCode::OK, &core.reset_unseal().await?));

@@ -18,7 +18,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
 use hyper::body::Incoming;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// The kernel, and the room that bodies share before it.
@@ -103,7 +103,7 @@ async fn api(
         _ if snapshot.is_some() => Map::new(),
         Operation::Delete if open::is_bare(&path) => {
             let body = front.bodies.read(incoming.take()).await?;
-            input::fields(Operation::Update, &head.headers, &body)?
+            input::open_fields(&body)?
         }
         Operation::Read | Operation::List | Operation::Scan | Operation::Delete => {
             let mut fields = query;
@@ -119,7 +119,7 @@ async fn api(
             if body.is_empty() && open::needs_body(&path) {
                 return Err(open::no_body());
             }
-            let fields = input::fields(operation, &head.headers, &body)?;
+            let fields = fields(&path, operation, &head.headers, &body)?;
             kept = Some(body.into_permit());
             fields
         }
@@ -155,6 +155,18 @@ async fn api(
         wire::show_allowance(&mut reply, allowance);
     }
     Ok(reply)
+}
+
+fn fields(
+    path: &str,
+    operation: Operation,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Map<String, Value>, Error> {
+    if open::is_bare(path) {
+        return input::open_fields(body);
+    }
+    input::fields(operation, headers, body)
 }
 
 async fn run(core: &Arc<Core>, call: Call, method: &Method) -> Result<Reply, Error> {

@@ -38,7 +38,8 @@ pub(crate) fn answer(answer: Answer) -> Reply {
     }
     match answer.content {
         Content::Raw { content_type, bytes } => {
-            reply(StatusCode::OK, HeaderValue::from_static(content_type), bytes)
+            let status = if answer.refused { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            reply(status, HeaderValue::from_static(content_type), bytes)
         }
         Content::Empty | Content::Data(_) | Content::Answer(_) => {
             reply(status, JSON, envelope(answer))

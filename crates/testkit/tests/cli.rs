@@ -14,10 +14,17 @@ use std::{
     process::{Command, Output},
 };
 
-/// Recorded calls that end with the recorded exit code. It may only rise.
-const EXITS_MIN: usize = 229;
-/// Recorded calls that also print what was recorded, letter by letter. It may only rise.
-const TEXTS_MIN: usize = 187;
+/// Recorded calls that end with another exit code, and why. One that is listed has to differ.
+const EXITS_KNOWN: [(&str, &str); 4] = [
+    ("namespace-flag", "namespaces are real here: one that is not there is not found"),
+    ("secrets-enable-default-path", "there is no transit engine yet"),
+    ("write-f", "there is no transit engine yet"),
+    ("write-field", "there is no transit engine yet"),
+];
+/// Recorded calls that also print what was recorded, letter by letter. It may only rise. The others
+/// are help, advice and the default policy in our own words, what the version recorded did not have
+/// yet, and whether a sealed server is one of several, which it is not asked.
+const TEXTS_MIN: usize = 200;
 
 /// The binary under the name of the program it stands in for.
 fn as_vault(folder: &Path) -> std::path::PathBuf {
@@ -52,10 +59,12 @@ fn commands_end_and_print_as_recorded() {
     let (Some(passed), Some(failed)) = (count(), count()) else {
         panic!("no verdict\n{text}{}", String::from_utf8_lossy(&output.stderr));
     };
-    let wrong: Vec<&str> = text.lines().filter(|line| line.ends_with(": exit")).collect();
+    let id = |line: &'_ str| Some(line.strip_prefix("FAIL ")?.strip_suffix(": exit")?.to_owned());
+    let mut wrong: Vec<String> = text.lines().filter_map(id).collect();
+    wrong.sort_unstable();
     let exits = passed + failed - wrong.len();
-    println!("{last}; {exits} exit codes (floors {TEXTS_MIN}, {EXITS_MIN})");
-    assert!(exits >= EXITS_MIN, "{exits} exit codes, floor {EXITS_MIN}\n{}", wrong.join("\n"));
+    println!("{last} (floor {TEXTS_MIN}); {exits} exit codes");
+    assert_eq!(wrong, EXITS_KNOWN.map(|(id, _)| id), "these end with another exit code\n{text}");
     assert!(passed >= TEXTS_MIN, "{last}, floor {TEXTS_MIN}");
 }
 

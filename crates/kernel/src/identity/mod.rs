@@ -66,6 +66,7 @@ impl Engine for IdentityPaths {
         paths.extend(self.group_alias_paths());
         paths.extend(self.lookup_paths());
         paths.extend(self.oidc_paths());
+        paths.extend(self.mfa_paths());
         paths
     }
 }
@@ -209,6 +210,20 @@ impl IdentityPaths {
                 Self::look_up_group,
             ),
         ]
+    }
+
+    /// Logins ask for no second factor here: those who look for such find none.
+    fn mfa_paths(self: &Arc<Self>) -> Vec<Path> {
+        ["mfa/method", "mfa/method/{type}", "mfa/login-enforcement"]
+            .map(|pattern| {
+                let summary = "List second factors of logins: there are none.";
+                Path::new(pattern).hidden().on(Operation::List, self, summary, Self::list_none)
+            })
+            .into()
+    }
+
+    async fn list_none(self: Arc<Self>, _: Request<Nothing>) -> Result<bailee_sdk::Reply, Error> {
+        Err(Error::not_found())
     }
 
     /// The entities and groups of the request's namespace, in its unit of work.

@@ -131,14 +131,22 @@ pub(crate) fn parse(text: &str) -> Result<Policy, String> {
 }
 
 fn read(text: &str) -> Result<Policy, String> {
-    let body = hcl::parse(text).map_err(|error| error.to_string())?;
+    let body = hcl::parse(text).map_err(|error| placed(text, &error))?;
     let unknown = |item: &&Item| !matches!(item.key().value.as_str(), "path" | "name");
     let problems: Vec<String> =
         body.items.iter().filter(unknown).map(|item| invalid_key("", item)).collect();
     refuse(&problems)?;
-    let blocks = body.labelled("path").map_err(|error| error.to_string())?;
+    let blocks = body.labelled("path").map_err(|error| placed(text, &error))?;
     let rules = blocks.into_iter().map(rule).collect::<Result<_, _>>()?;
     Ok(Policy { rules })
+}
+
+/// As the writers of policies know it: in HCL with the place, in JSON without.
+fn placed(text: &str, error: &hcl::Error) -> String {
+    if text.trim_start().starts_with('{') {
+        return error.message.clone();
+    }
+    format!("At {}:{}: {}", error.line, error.column, error.message)
 }
 
 /// Conditions that someone else must meet first, which nobody can here.
@@ -385,6 +393,11 @@ mod tests {
         ] {
             assert_eq!(refusal(text), expected, "{text}");
         }
-        assert!(refusal("path \"a\" { capabilities = [\"read\"").starts_with("line 1, column"));
+        assert_eq!(
+            refusal("path \"a\" { capabilities = [\"read\""),
+            "At 1:34: error parsing list, expected comma or list end, got: EOF"
+        );
+        assert_eq!(refusal("{{{{"), "expected: STRING got: LBRACE");
+        assert_eq!(refusal("5"), "At 1:1: expected: IDENT | STRING | ASSIGN | LBRACE got: NUMBER");
     }
 }

@@ -205,7 +205,10 @@ impl System {
             "json" => ("application/json", exposition::json(&text, request.now).into_bytes()),
             "prometheus" | "" => ("text/plain; version=0.0.4; charset=utf-8", text.into_bytes()),
             other => {
-                return Err(Error::invalid(format!("metric response format {other:?} unknown")));
+                let bytes = format!("metric response format {other:?} unknown").into_bytes();
+                return Ok(
+                    Reply::from(Body::Raw { content_type: "text/plain", bytes }).as_refused()
+                );
             }
         };
         Ok(Body::Raw { content_type, bytes }.into())

@@ -396,8 +396,8 @@ async fn every_setting_of_a_mount_is_tuned_and_shown() {
         ),
         (
             r#"{"user_lockout_config":"x"}"#,
-            "Field validation failed: error converting input for field \"user_lockout_config\": \
-             expected a map",
+            "Field validation failed: error converting input for field \"user_lockout_config\": '' \
+             expected a map, got 'string'",
         ),
     ] {
         let refusal = refused(world.write("sys/mounts/boxes/tune", input).await);

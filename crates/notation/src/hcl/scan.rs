@@ -23,21 +23,24 @@ pub(super) enum Token {
 
 impl Token {
     /// Names the token in an error, without the content of strings: configuration holds secrets.
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn name(&self) -> &'static str {
         match self {
-            Token::Identifier(name) if name.len() <= 64 => format!("the word {name}"),
-            Token::Identifier(_) => "a word".to_owned(),
-            Token::Text(_) => "a string".to_owned(),
-            Token::Heredoc(_) => "a heredoc".to_owned(),
-            Token::Number(_) => "a number".to_owned(),
-            Token::OpenBrace => "{".to_owned(),
-            Token::CloseBrace => "}".to_owned(),
-            Token::OpenBracket => "[".to_owned(),
-            Token::CloseBracket => "]".to_owned(),
-            Token::Equals => "=".to_owned(),
-            Token::Comma => ",".to_owned(),
-            Token::Colon => ":".to_owned(),
-            Token::End => "the end of the text".to_owned(),
+            Token::Identifier(word) if word == "true" || word == "false" => "BOOL",
+            Token::Identifier(_) => "IDENT",
+            Token::Text(_) => "STRING",
+            Token::Heredoc(_) => "HEREDOC",
+            Token::Number(text) if text.contains(['.', 'e', 'E']) && !text.contains(['x', 'X']) => {
+                "FLOAT"
+            }
+            Token::Number(_) => "NUMBER",
+            Token::OpenBrace => "LBRACE",
+            Token::CloseBrace => "RBRACE",
+            Token::OpenBracket => "LBRACK",
+            Token::CloseBracket => "RBRACK",
+            Token::Equals => "ASSIGN",
+            Token::Comma => "COMMA",
+            Token::Colon => "COLON",
+            Token::End => "EOF",
         }
     }
 }

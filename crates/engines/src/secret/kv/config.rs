@@ -46,7 +46,8 @@ pub(super) async fn read(_: Arc<Kv>, request: Request<ReadConfig>) -> Result<Rep
 /// Settings to change; those left out stay.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct WriteConfig {
-    /// Versions to keep of each secret; 0 for 10. A secret's own setting goes before it.
+    /// Versions to keep of each secret; 0 for 10, a negative number for as many as are kept at all,
+    /// which is 4096. A secret's own setting goes before it.
     #[serde(default, deserialize_with = "present")]
     max_versions: Option<Integer>,
     /// Whether every write must give the `cas` option.
@@ -75,11 +76,14 @@ pub(super) async fn write(_: Arc<Kv>, request: Request<WriteConfig>) -> Result<R
     Ok(Reply::empty())
 }
 
-/// How many versions to keep. There is no "unlimited".
+/// How many versions to keep. There is no "unlimited": below zero, as some write it, is the most.
 pub(super) fn checked_max_versions(max: Integer) -> Result<u64, Error> {
+    if max.0 < 0 {
+        return Ok(VERSIONS_MAX);
+    }
     u64::try_from(max.0).ok().filter(|max| *max <= VERSIONS_MAX).ok_or_else(|| {
         Error::invalid(format!(
-            "field \"max_versions\" must be from 0 to {VERSIONS_MAX}; 0 stands for the default"
+            "field \"max_versions\" must be at most {VERSIONS_MAX}; 0 stands for the default"
         ))
     })
 }

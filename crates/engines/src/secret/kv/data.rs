@@ -62,7 +62,7 @@ pub(super) async fn write(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
     let (WriteData { path, data, options }, request) = request.take_input();
     let data = data.ok_or_else(no_data)?;
     if data.get() != "null" {
-        check_object(data.get())?;
+        check_map("data", data.get())?;
     }
     let value = Zeroizing::new(Box::<str>::from(data).into_string().into_bytes());
     let cas = check_and_set(options.as_ref())?;
@@ -79,7 +79,7 @@ pub(super) async fn write(_: Arc<Kv>, request: Request<WriteData>) -> Result<Rep
 pub(super) async fn patch(_: Arc<Kv>, request: Request<WriteData>) -> Result<Reply, Error> {
     let (WriteData { path, data, options }, request) = request.take_input();
     let data = data.ok_or_else(no_data)?;
-    check_object(data.get())?;
+    check_map("data", data.get())?;
     let cas = check_and_set(options.as_ref())?;
     let place = Place::of(&request.view, &path)?;
     place.lock().await;
@@ -163,21 +163,33 @@ fn no_data() -> Error {
 }
 
 /// `json` was written by the JSON encoder: its first letter tells what it is.
-fn check_object(json: &str) -> Result<(), Error> {
-    let kind = match json.as_bytes().first() {
-        Some(b'{') => return Ok(()),
-        Some(b'"') => "string",
-        Some(b'[') => "array",
-        Some(b't' | b'f') => "bool",
-        Some(b'n') | None => "null",
-        Some(_) => "number",
-    };
-    Err(not_a_map("data", kind))
+fn check_map(field: &str, json: &str) -> Result<(), Error> {
+    if json.starts_with('[') {
+        // A list is told apart by its elements, as clients know it.
+        let elements: Vec<&RawValue> = serde_json::from_str(json).map_err(Error::internal)?;
+        let odd = elements.iter().position(|element| !element.get().starts_with(['{', 'n']));
+        return Err(match odd.and_then(|place| Some((place, elements.get(place)?))) {
+            Some((place, element)) => not_a_map(field, &format!("[{place}]"), kind(element.get())),
+            None => not_a_map(field, "", kind(json)),
+        });
+    }
+    if json.starts_with('{') { Ok(()) } else { Err(not_a_map(field, "", kind(json))) }
 }
 
-fn not_a_map(field: &str, kind: &str) -> Error {
+/// What JSON holds, in the words of the messages clients know: there a number is its letters.
+fn kind(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'{') => "map",
+        Some(b'[') => "slice",
+        Some(b't' | b'f') => "bool",
+        Some(b'n') | None => "null",
+        Some(_) => "string",
+    }
+}
+
+fn not_a_map(field: &str, place: &str, kind: &str) -> Error {
     Error::invalid(format!(
-        "error converting input for field {field:?}: '' expected a map, got '{kind}'"
+        "error converting input for field {field:?}: '{place}' expected a map, got '{kind}'"
     ))
 }
 
@@ -186,10 +198,7 @@ fn check_and_set(options: Option<&Value>) -> Result<Option<i64>, Error> {
     let options = match options {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(options)) => options,
-        Some(Value::String(_)) => return Err(not_a_map("options", "string")),
-        Some(Value::Array(_)) => return Err(not_a_map("options", "array")),
-        Some(Value::Bool(_)) => return Err(not_a_map("options", "bool")),
-        Some(Value::Number(_)) => return Err(not_a_map("options", "number")),
+        Some(other) => return check_map("options", &other.to_string()).map(|()| None),
     };
     let text = match options.get("cas") {
         None => return Ok(None),

@@ -1,7 +1,7 @@
 //! Inputs that are lenient in this engine's own way.
 
 use bailee_notation::duration;
-use bailee_sdk::field::CommaList;
+use bailee_sdk::field::Integers;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
@@ -22,10 +22,7 @@ pub(super) struct VersionNumbers(pub(super) Vec<u64>);
 
 impl<'de> Deserialize<'de> for VersionNumbers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VersionNumbers, D::Error> {
-        let expected = |_| D::Error::custom("expected a list of whole numbers");
-        let CommaList(texts) = CommaList::deserialize(deserializer).map_err(|_| expected(()))?;
-        let numbers = texts.iter().map(|text| text.parse::<i64>());
-        let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().map_err(|_| expected(()))?;
+        let Integers(numbers) = Integers::deserialize(deserializer)?;
         Ok(VersionNumbers(
             numbers.into_iter().filter_map(|number| number.try_into().ok()).collect(),
         ))
