@@ -39,6 +39,18 @@ async fn refusals_have_the_texts_that_clients_know() {
         ask(Operation::Read, "sys/mounts/", root).await,
         own(Code::NotFound, "1 error occurred:\n\t* unsupported path\n\n")
     );
+    // What can be listed is there, whatever else is asked of it.
+    assert_eq!(
+        ask(Operation::Read, "sys/policies/acl/", root).await,
+        own(Code::Unsupported, "1 error occurred:\n\t* unsupported operation\n\n")
+    );
+    for path in ["identity/mfa/method/", "identity/mfa/method/totp/"] {
+        assert_eq!(ask(Operation::List, path, root).await, own(Code::NotFound, ""));
+    }
+    let mut beside = call(Operation::Read, "sys/mounts", "{}", root);
+    beside.namespace = "nope".to_owned();
+    let refusal = refused(world.core.handle(beside).await);
+    assert_eq!(refusal, own(Code::NotFound, "namespace not found"));
     assert_eq!(
         ask(Operation::List, "sys/mounts/boxes/", root).await,
         own(Code::Unsupported, "1 error occurred:\n\t* unsupported operation\n\n")
