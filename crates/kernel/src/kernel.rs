@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{sync::watch, task::JoinSet};
 
@@ -92,64 +92,21 @@ impl Kernel {
         let settings = Arc::new(parts.settings.clone());
         let cluster = barrier.view("").get::<Cluster>(CLUSTER_KEY).await?;
         let cluster = cluster.ok_or_else(|| Error::internal("storage names no cluster"))?;
-        let kinds = Arc::new(Kinds::new(parts.kinds.clone()));
-        let registry = Arc::new(Registry::load(barrier.clone(), kinds).await?);
-        let tokens = TokenStore::with_registry(
-            barrier.clone(),
-            parts.clock.clone(),
-            settings.limits(),
-            registry.clone(),
-        );
-        let policies = Arc::new(PolicyStore::new(barrier.clone()));
-        let audit = Arc::new(Broker::new(&barrier, &parts.audit, settings.version));
-        let leases = LeaseStore::new(
-            barrier.clone(),
-            parts.clock.clone(),
-            registry.clone(),
-            tokens.clone(),
-            settings.limits(),
-            audit.clone(),
-        );
-        let token_paths = Arc::new(TokenPaths::new(tokens.clone(), policies.clone()));
-        let token = Arc::new(Served::new(token_paths));
-        let (store, api_addr) = (policies.identity().clone(), settings.api_addr.clone());
-        let identity = IdentityPaths::new(store, registry.clone(), api_addr);
-        let identity = Arc::new(Served::new(Arc::new(identity)));
-        let policy_paths = Arc::new(PolicyPaths::new(policies.clone(), tokens.clone()));
-        let keyholders = Arc::new(Keyholders::new(barrier.clone(), tokens.clone(), seal));
-        let cubbyhole = Arc::new(Served::new(Arc::new(Cubbyhole::new(tokens.clone()))));
-        let builtin = Builtin { token, cubbyhole, identity, system: OnceLock::new() };
-        let builtin = Arc::new(builtin);
-        let explain_paths =
-            ExplainPaths::new(policies.clone(), tokens.clone(), registry.clone(), builtin.clone());
-        let clock = parts.clock.clone();
-        let activity = Activity::load(barrier.clone(), registry.clone(), clock).await?;
-        let mut more: Vec<Arc<dyn Engine>> = vec![policy_paths];
+        let stores = Stores::load(&barrier, parts, &settings).await?;
+        let builtin = Arc::new(stores.builtin(settings.api_addr.clone()));
+        let keyholders = Arc::new(Keyholders::new(barrier.clone(), stores.tokens.clone(), seal));
+        let mut more = stores.families(&builtin);
         more.push(keyholders.clone());
-        more.push(Arc::new(PasswordPaths));
-        more.push(Arc::new(explain_paths));
-        more.push(Arc::new(ActivityPaths::new(activity.clone(), policies.identity().clone())));
-        more.push(Arc::new(WrappingPaths::new(tokens.clone())));
-        more.push(audit_paths(&barrier, &audit, parts).await?);
-        let quotas = Arc::new(QuotaStore::load(barrier.clone(), registry.clone()).await?);
-        more.push(Arc::new(QuotaPaths::new(quotas.clone())));
-        let lockout = Lockout::new(barrier.clone(), parts.clock.clone());
-        more.push(Arc::new(LockoutPaths::new(lockout.clone(), registry.clone())));
-        more.push(Arc::new(LeasePaths::new(leases.clone(), registry.clone())));
+        more.push(audit_paths(&barrier, &stores.audit, parts).await?);
         more.extend(parts.system.iter().cloned());
         let (web, running) = (Web::load(&barrier).await?, Running::new());
-        let now = parts.clock.now();
-        let noted = system::note_version(&barrier, settings.version, settings.build_date, now);
-        if let Err(error) = noted.await {
-            // A disk that is full must not keep a server from being opened and read.
-            event::pass_failed("noting the version that serves", &error);
-        }
+        note_version(&barrier, &settings, parts.clock.now()).await;
         let system = Arc::new(System {
             barrier: barrier.clone(),
-            registry: registry.clone(),
-            policies: policies.clone(),
-            leases: leases.clone(),
-            tokens: tokens.clone(),
+            registry: stores.registry.clone(),
+            policies: stores.policies.clone(),
+            leases: stores.leases.clone(),
+            tokens: stores.tokens.clone(),
             settings: settings.clone(),
             builtin: vec![
                 ("auth/token/", builtin.token.clone()),
@@ -164,6 +121,8 @@ impl Kernel {
         });
         let system = Arc::new(Served::new(system));
         builtin.system.set(Arc::downgrade(&system)).ok();
+        let Stores { registry, tokens, policies, audit, leases, quotas, lockout, activity } =
+            stores;
         Ok(Kernel {
             clock: parts.clock.clone(),
             settings,
@@ -210,6 +169,94 @@ impl Kernel {
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Kernel(..)")
+    }
+}
+
+/// What is kept of each subject, over one storage.
+struct Stores {
+    registry: Arc<Registry>,
+    tokens: Arc<TokenStore>,
+    policies: Arc<PolicyStore>,
+    audit: Arc<Broker>,
+    leases: Arc<LeaseStore>,
+    quotas: Arc<QuotaStore>,
+    lockout: Arc<Lockout>,
+    activity: Arc<Activity>,
+}
+
+impl Stores {
+    async fn load(
+        barrier: &Arc<Barrier>,
+        parts: &Parts,
+        settings: &Settings,
+    ) -> Result<Stores, Error> {
+        let (clock, limits) = (&parts.clock, settings.limits());
+        let kinds = Arc::new(Kinds::new(parts.kinds.clone()));
+        let registry = Arc::new(Registry::load(barrier.clone(), kinds).await?);
+        let tokens =
+            TokenStore::with_registry(barrier.clone(), clock.clone(), limits, registry.clone());
+        let audit = Arc::new(Broker::new(barrier, &parts.audit, settings.version));
+        let leases = LeaseStore::new(
+            barrier.clone(),
+            clock.clone(),
+            registry.clone(),
+            tokens.clone(),
+            limits,
+            audit.clone(),
+        );
+        let activity = Activity::load(barrier.clone(), registry.clone(), clock.clone()).await?;
+        Ok(Stores {
+            policies: Arc::new(PolicyStore::new(barrier.clone())),
+            quotas: Arc::new(QuotaStore::load(barrier.clone(), registry.clone()).await?),
+            lockout: Lockout::new(barrier.clone(), clock.clone()),
+            registry,
+            tokens,
+            audit,
+            leases,
+            activity,
+        })
+    }
+
+    /// The engines of the mounts that every namespace has.
+    fn builtin(&self, api_addr: Option<String>) -> Builtin {
+        let token = TokenPaths::new(self.tokens.clone(), self.policies.clone());
+        let identity = self.policies.identity().clone();
+        let identity = IdentityPaths::new(identity, self.registry.clone(), api_addr);
+        Builtin {
+            token: Arc::new(Served::new(Arc::new(token))),
+            cubbyhole: Arc::new(Served::new(Arc::new(Cubbyhole::new(self.tokens.clone())))),
+            identity: Arc::new(Served::new(Arc::new(identity))),
+            system: OnceLock::new(),
+        }
+    }
+
+    /// The families of paths below `sys/` that stand beside their stores.
+    fn families(&self, builtin: &Arc<Builtin>) -> Vec<Arc<dyn Engine>> {
+        let (registry, tokens, policies) = (&self.registry, &self.tokens, &self.policies);
+        let identity = policies.identity().clone();
+        vec![
+            Arc::new(PolicyPaths::new(policies.clone(), tokens.clone())),
+            Arc::new(PasswordPaths),
+            Arc::new(ExplainPaths::new(
+                policies.clone(),
+                tokens.clone(),
+                registry.clone(),
+                builtin.clone(),
+            )),
+            Arc::new(ActivityPaths::new(self.activity.clone(), identity)),
+            Arc::new(WrappingPaths::new(tokens.clone())),
+            Arc::new(QuotaPaths::new(self.quotas.clone())),
+            Arc::new(LockoutPaths::new(self.lockout.clone(), registry.clone())),
+            Arc::new(LeasePaths::new(self.leases.clone(), registry.clone())),
+        ]
+    }
+}
+
+/// A disk that is full must not keep a server from being opened and read.
+async fn note_version(barrier: &Arc<Barrier>, settings: &Settings, now: SystemTime) {
+    let noted = system::note_version(barrier, settings.version, settings.build_date, now);
+    if let Err(error) = noted.await {
+        event::pass_failed("noting the version that serves", &error);
     }
 }
 
