@@ -477,9 +477,13 @@ fn text_fields(schema: &Schema) -> BTreeSet<String> {
     let is_text = |schema: &Value| {
         let kind = schema.get("type");
         let plain = ["format", "enum", "const"].iter().all(|name| schema.get(name).is_none());
-        let text = kind.is_some_and(|kind| {
-            *kind == Value::from("string") || *kind == Value::from(vec!["string", "null"])
-        });
+        let text = match kind {
+            Some(Value::String(kind)) => kind == "string",
+            Some(Value::Array(kinds)) => {
+                kinds.iter().all(|kind| kind == "string" || kind == "null")
+            }
+            _ => false,
+        };
         text && plain
     };
     let fields = properties.into_iter().flatten();

@@ -1,10 +1,6 @@
 //! Audit devices of a whole server: what is in the files, and what happens when they are moved.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_testkit::{Api, Ask, TestServer};
 use rustix::process::Signal;

@@ -1,7 +1,5 @@
 //! Secrets that were put in are searched for everywhere they must not come out.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
-
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use bailee_testkit::{Api, Ask, Options, Sync, TestServer, Watch, files};
 use rustix::process::Signal;

@@ -1,11 +1,6 @@
 //! The command line, as people and scripts meet it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_testkit::{Options, Storage, TestServer, binary, workspace};
 use std::{

@@ -1,7 +1,5 @@
 //! Browsers: which pages may call, and what they are sent.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
-
 use bailee_testkit::{Ask, TestServer};
 use serde_json::json;
 

@@ -1,7 +1,5 @@
 //! Counting clients.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
-
 use bailee_testkit::{Api, TestServer, eventually};
 use serde_json::{Value, json};
 

@@ -1,7 +1,5 @@
 //! Tenants on one server: nothing of one is anything to another.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
-
 use bailee_testkit::{Api, Ask, Options, Storage, TestServer};
 use serde_json::{Value, json};
 

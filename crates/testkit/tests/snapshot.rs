@@ -1,5 +1,7 @@
 //! Snapshots of a whole server: made while writes go on, restored whole or not at all.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
+
 use bailee_testkit::{Ask, Options, TestServer, eventually};
 use bytes::Bytes;
 use serde_json::{Value, json};
