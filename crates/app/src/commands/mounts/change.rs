@@ -138,11 +138,11 @@ impl Made<'_> {
             "seal_wrap": birth.seal_wrap,
             "external_entropy_access": birth.external_entropy_access,
         });
-        if let Some(version) = plugin_version {
-            body["plugin_version"] = version;
+        if let (Some(version), Some(body)) = (plugin_version, body.as_object_mut()) {
+            body.insert("plugin_version".to_owned(), version);
         }
-        if !self.options.is_empty() {
-            body["options"] = self.options.into();
+        if let (false, Some(body)) = (self.options.is_empty(), body.as_object_mut()) {
+            body.insert("options".to_owned(), self.options.into());
         }
         let attempt = match family {
             Family::Secrets => "Error enabling".to_owned(),

@@ -55,14 +55,16 @@ impl Init {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let [] = arguments::exactly::<0>(&self.rest)?;
         let (shares, threshold) = (self.key_shares, self.key_threshold);
-        let mut body = json!({ "secret_shares": shares, "secret_threshold": threshold });
+        let mut body = Map::new();
+        body.insert("secret_shares".to_owned(), shares.into());
+        body.insert("secret_threshold".to_owned(), threshold.into());
         if !self.pgp_keys.is_empty() {
-            body["pgp_keys"] = pgp_keys(&self.pgp_keys)?.into();
+            body.insert("pgp_keys".to_owned(), pgp_keys(&self.pgp_keys)?.into());
         }
         if let Some(file) = &self.root_token_pgp_key {
-            body["root_token_pgp_key"] = pgp_key(file)?.into();
+            body.insert("root_token_pgp_key".to_owned(), pgp_key(file)?.into());
         }
-        let outgoing = Outgoing::new(Method::Put, "sys/init").json(&body);
+        let outgoing = Outgoing::new(Method::Put, "sys/init").json(&body.into());
         let response = context.attempt(outgoing).await?;
         let response = response.map_err(|error| context.failure("Error initializing", &error))?;
         let made = response.json();

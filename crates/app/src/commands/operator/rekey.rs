@@ -112,8 +112,8 @@ impl Rekey {
             "backup": self.backup,
             "require_verification": self.verify,
         });
-        if !self.pgp_keys.is_empty() {
-            body["pgp_keys"] = pgp_keys(&self.pgp_keys)?.into();
+        if let (false, Some(body)) = (self.pgp_keys.is_empty(), body.as_object_mut()) {
+            body.insert("pgp_keys".to_owned(), pgp_keys(&self.pgp_keys)?.into());
         }
         let outgoing = Outgoing::new(Method::Put, self.endpoint("init")).json(&body);
         let started = ask(context, "Error initializing rekey", outgoing).await?;
