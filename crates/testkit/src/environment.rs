@@ -30,6 +30,6 @@ pub(crate) fn cargo() -> String {
 }
 
 /// Where programs are found.
-pub(crate) fn path() -> String {
+pub fn search_path() -> String {
     variable("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned())
 }

@@ -15,7 +15,7 @@ mod watch;
 pub use api::{Answer, Api, Ask};
 pub use build::{binary, workspace};
 pub use delivery::Sync;
-pub use environment::{is_slow, other_client, python};
+pub use environment::{is_slow, other_client, python, search_path};
 pub use ports::free_port;
 pub use server::{Options, Storage, TestServer};
 pub use waiting::{eventually, eventually_some};

@@ -273,7 +273,7 @@ impl TestServer {
                 command
             }
         };
-        command.env_clear().env("PATH", environment::path()).env("HOME", self.folder());
+        command.env_clear().env("PATH", environment::search_path()).env("HOME", self.folder());
         if let Some(endpoint) = &self.options.aws_endpoint {
             command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint);
             command.env("AWS_ENDPOINT_URL_STS", endpoint);

@@ -1,14 +1,9 @@
 //! Clients that nobody here wrote, unchanged, against whole servers. `xtask test --all` builds them
 //! and says where they are.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use bailee_testkit::{Options, Storage, TestServer, binary, other_client, workspace};
+use bailee_testkit::{Options, Storage, TestServer, binary, other_client, search_path, workspace};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -97,9 +92,8 @@ async fn hvac_s_own_suite_fails_only_where_it_is_known_to() {
     let suite = other_client("BAILEE_TEST_HVAC_SUITE");
     let folder = TempDir::with_prefix("bailee-hvac-").unwrap();
     std::os::unix::fs::symlink(binary(), folder.path().join("vault")).unwrap();
-    let path = std::env::var("PATH").unwrap();
     let mut tests = Command::new(suite.join("venv/bin/python"));
-    tests.current_dir(&suite).env("PATH", format!("{}:{path}", folder.path().display()));
+    tests.current_dir(&suite).env("PATH", format!("{}:{}", folder.path().display(), search_path()));
     tests.env_remove("VAULT_ADDR").env_remove("VAULT_TOKEN").env("HOME", folder.path());
     tests.args(["-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "-q", "-rfEs"]);
     tests.arg("--tb=line");
