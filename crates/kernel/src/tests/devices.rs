@@ -116,7 +116,6 @@ async fn while_one_device_works_requests_go_on_and_without_any_they_are_refused(
     *recorder.fails.lock() = true;
     world.write("boxes/box/a", r#"{"value":1}"#).await.unwrap();
     // Its folder becomes a file: the next opening fails.
-    world.core.reopen_audit();
     std::fs::remove_dir_all(folder.path().join("log")).unwrap();
     std::fs::write(folder.path().join("log"), "").unwrap();
     world.core.reopen_audit();
