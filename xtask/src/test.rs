@@ -35,7 +35,7 @@ pub(crate) fn run(options: &[String]) -> Result<()> {
         tools::step("1500 power cuts", &mut tools::cargo(&crash))?;
         let years =
             ["test", "-p", "bailee-kernel", "--features", "slow-tests", "--lib", "in_a_year"];
-        tools::step("500 years of leases, 200 of tokens", &mut tools::cargo(&years))?;
+        tools::step("100 years of leases, 200 of tokens", &mut tools::cargo(&years))?;
     }
     Ok(())
 }
