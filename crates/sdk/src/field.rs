@@ -76,6 +76,10 @@ pub(crate) fn is_refusal(text: &str) -> bool {
     text.starts_with('\'') || text.starts_with(SEVERAL)
 }
 
+/// The input of an endpoint that takes none.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub struct Nothing {}
+
 /// A time span: seconds as a number or text, or Go's form such as `1h30m`, or days as `2d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ttl(pub Duration);

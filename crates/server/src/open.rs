@@ -5,7 +5,7 @@ use crate::{
     input,
     wire::{self, Reply},
 };
-use bailee_kernel::{Core, Initialize};
+use bailee_kernel::{Core, Initialize, WrittenShares};
 use bailee_sdk::Error;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
@@ -190,18 +190,12 @@ async fn initialize(core: &Arc<Core>, fields: &Map<String, Value>) -> Result<Rep
         threshold: number(fields, "InitRequest", "secret_threshold")?,
     };
     let made = core.initialize(request).await?;
-    let hex: Vec<Zeroizing<String>> =
-        made.keys.iter().map(|key| Zeroizing::new(hex::encode(key.as_slice()))).collect();
-    let base64: Vec<Zeroizing<String>> = made
-        .keys
-        .iter()
-        .map(|key| Zeroizing::new(BASE64_STANDARD.encode(key.as_slice())))
-        .collect();
+    let written = WrittenShares::of(&made.keys);
     Ok(wire::json_reply(
         StatusCode::OK,
         &json!({
-            "keys": hex.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
-            "keys_base64": base64.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
+            "keys": written.hex(),
+            "keys_base64": written.base64(),
             "root_token": made.root_token.expose(),
         }),
     ))

@@ -7,7 +7,9 @@ use super::{
 };
 use crate::identity::IdentityStore;
 use bailee_crypto::clock;
-use bailee_sdk::{Body, Code, Engine, Error, Operation, Path, Reply, Request, field::Integer};
+use bailee_sdk::{
+    Body, Code, Engine, Error, Nothing, Operation, Path, Reply, Request, field::Integer,
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,9 +28,6 @@ pub(crate) struct ActivityPaths {
     activity: Arc<Activity>,
     identity: Arc<IdentityStore>,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct Period {

@@ -2,7 +2,7 @@
 
 use super::{AuditStore, store::Wanted};
 use bailee_sdk::{
-    Engine, Error, Operation, Path, Reply, Request,
+    Engine, Error, Nothing, Operation, Path, Reply, Request,
     field::{Flag, KeyValues},
 };
 use schemars::JsonSchema;
@@ -14,9 +14,6 @@ use std::{fmt, sync::Arc};
 pub(crate) struct AuditPaths {
     store: Arc<AuditStore>,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct Enable {

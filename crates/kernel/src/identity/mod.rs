@@ -28,7 +28,7 @@ pub(crate) use resolve::Resolved;
 pub(crate) use store::IdentityStore;
 
 use crate::registry::Registry;
-use bailee_sdk::{Engine, Error, Operation, Path, Request};
+use bailee_sdk::{Engine, Error, Nothing, Operation, Path, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use show::Mounts;
@@ -42,9 +42,6 @@ pub(crate) struct IdentityPaths {
     /// Address of this server for clients: whom tokens name as their issuer.
     api_addr: Option<String>,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct ById {

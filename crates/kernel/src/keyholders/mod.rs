@@ -6,14 +6,16 @@
 mod gathering;
 mod generate_root;
 mod rekey;
+mod written;
 
 pub(crate) use gathering::{SHARE_BYTES_MAX, SHARE_BYTES_MIN};
 pub(crate) use generate_root::root_token;
+pub use written::WrittenShares;
 
 use crate::token::TokenStore;
 use arc_swap::ArcSwap;
 use bailee_barrier::{Barrier, seal::shamir::ShamirSeal};
-use bailee_sdk::{Code, Engine, Error, Operation, Path};
+use bailee_sdk::{Code, Engine, Error, Nothing, Operation, Path};
 use gathering::Gathering;
 use generate_root::NewRoot;
 use rekey::Rekey;
@@ -40,10 +42,6 @@ struct Work {
     /// A commit failed and may have landed: only storage knows how it is sealed.
     unsure: bool,
 }
-
-/// An endpoint without input.
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 /// One more share.
 #[derive(Deserialize, JsonSchema)]

@@ -4,7 +4,10 @@
 //! open the storage, after it the new ones do. With verification the new shares are shown first and
 //! take over when enough of them were given back.
 
-use super::{Gathering, Keyholders, Nothing, Share, Which, Work, gathering, open_path, refuse_pgp};
+use super::{
+    Gathering, Keyholders, Nothing, Share, Which, Work, WrittenShares, gathering, open_path,
+    refuse_pgp,
+};
 use crate::event;
 use bailee_barrier::{
     RootKey,
@@ -15,7 +18,6 @@ use bailee_sdk::{
     Error, Operation, Path, Reply, Request,
     field::{CommaList, Flag, Integer},
 };
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -309,18 +311,12 @@ impl Rekey {
     /// The new shares, for those who made them.
     fn shown(&self) -> Option<Reply> {
         let made = self.made.as_ref()?;
-        let keys: Vec<Zeroizing<String>> =
-            made.keys.iter().map(|key| Zeroizing::new(hex::encode(key.as_slice()))).collect();
-        let base64: Vec<Zeroizing<String>> = made
-            .keys
-            .iter()
-            .map(|key| Zeroizing::new(BASE64_STANDARD.encode(key.as_slice())))
-            .collect();
+        let written = WrittenShares::of(&made.keys);
         let mut shown = json!({
             "nonce": self.old.nonce,
             "complete": true,
-            "keys": keys.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
-            "keys_base64": base64.iter().map(|key| key.as_str()).collect::<Vec<_>>(),
+            "keys": written.hex(),
+            "keys_base64": written.base64(),
             "pgp_fingerprints": null,
             "backup": false,
             "verification_required": self.needs_verification,

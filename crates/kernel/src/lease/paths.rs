@@ -12,7 +12,7 @@ use crate::{
 };
 use bailee_crypto::clock::from_millis;
 use bailee_sdk::{
-    Body, Engine, Error, Operation, Path, Reply, Request,
+    Body, Engine, Error, Nothing, Operation, Path, Reply, Request,
     field::{Flag, Ttl},
 };
 use jiff::Timestamp;
@@ -104,9 +104,6 @@ struct Listed {
     #[schemars(with = "String")]
     limit: Value,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 impl Engine for LeasePaths {
     fn paths(self: Arc<Self>) -> Vec<Path> {

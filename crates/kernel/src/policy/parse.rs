@@ -294,7 +294,7 @@ fn invalid_key(place: &str, item: &Item) -> String {
 }
 
 /// Several problems in the form that clients know.
-fn refuse(problems: &[String]) -> Result<(), String> {
+pub(super) fn refuse(problems: &[String]) -> Result<(), String> {
     if problems.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Password policies: what generated passwords look like. Pure but for the randomness.
 
+use super::parse::refuse;
 use bailee_crypto::random;
 use bailee_notation::hcl::{self, Body, Value};
 use std::collections::BTreeSet;
@@ -155,16 +156,6 @@ fn charset(body: &Body) -> Result<Charset, String> {
         return Err("non-printable character in charset".to_owned());
     }
     Ok(Charset { letters: letters.into_iter().collect(), min })
-}
-
-/// Several problems in the form that clients know.
-fn refuse(problems: &[String]) -> Result<(), String> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let noun = if problems.len() == 1 { "error" } else { "errors" };
-    let lines: String = problems.iter().map(|problem| format!("\t* {problem}\n")).collect();
-    Err(format!("{} {noun} occurred:\n{lines}\n", problems.len()))
 }
 
 #[cfg(test)]

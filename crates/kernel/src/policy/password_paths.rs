@@ -2,7 +2,7 @@
 
 use super::{password::PasswordPolicy, paths::decoded};
 use bailee_barrier::Names;
-use bailee_sdk::{Code, Engine, Error, Operation, Path, Reply, Request};
+use bailee_sdk::{Code, Engine, Error, Nothing, Operation, Path, Reply, Request};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,9 +23,6 @@ pub(crate) struct PasswordPaths;
 struct Stored {
     policy: String,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct Named {

@@ -5,7 +5,9 @@ use crate::{
     identity::Resolved,
     token::{Token, TokenId, TokenStore},
 };
-use bailee_sdk::{Engine, Error, Operation, Path, Reply, Request, Sensitive, field::CommaList};
+use bailee_sdk::{
+    Engine, Error, Nothing, Operation, Path, Reply, Request, Sensitive, field::CommaList,
+};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,9 +22,6 @@ pub(crate) struct PolicyPaths {
     policies: Arc<PolicyStore>,
     tokens: Arc<TokenStore>,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct Named {

@@ -5,7 +5,7 @@ use super::{
     rules::{Config, Rule},
 };
 use bailee_sdk::{
-    Code, Engine, Error, Operation, Path, Reply, Request,
+    Code, Engine, Error, Nothing, Operation, Path, Reply, Request,
     engine::Class,
     field::{CommaList, Flag, Ttl},
 };
@@ -31,9 +31,6 @@ const EXEMPT_MAX: usize = 1000;
 pub(crate) struct QuotaPaths {
     store: Arc<QuotaStore>,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct Configure {

@@ -30,9 +30,7 @@ use crate::{
 pub use about::{Host, LogLevel};
 pub(crate) use about::{note_version, time};
 use bailee_barrier::Barrier;
-use bailee_sdk::{Engine, Path};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use bailee_sdk::{Engine, Nothing, Path};
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -61,10 +59,6 @@ pub(crate) struct System {
     /// The OpenAPI document for those who have no token, once someone asked for it.
     pub(crate) public_document: OnceLock<Vec<u8>>,
 }
-
-/// An endpoint without input.
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 impl Engine for System {
     fn paths(self: Arc<Self>) -> Vec<Path> {

@@ -13,7 +13,7 @@ use crate::{
     policy::{self, PolicyStore},
 };
 use bailee_sdk::{
-    Body, Engine, Error, Operation, Path, Reply, Request, Sensitive,
+    Body, Engine, Error, Nothing, Operation, Path, Reply, Request, Sensitive,
     error::Code,
     field::{Flag, Integer, KeyValues, Ttl},
     request::{Issued, LoginAlias},
@@ -51,9 +51,6 @@ pub(crate) fn complete_input(
         input.insert("token".to_owned(), secret.expose().clone().into());
     }
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[derive(Deserialize, JsonSchema)]
 struct OneToken {

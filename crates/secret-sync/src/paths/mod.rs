@@ -10,7 +10,7 @@ use crate::{
     board::{Board, Key, Urgency},
     store::Store,
 };
-use bailee_sdk::{Code, Engine, Error, Path, Request, path::Operation};
+use bailee_sdk::{Code, Engine, Error, Nothing, Path, Request, path::Operation};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -23,10 +23,6 @@ const NOT_ACTIVATED: &str = "feature not activated: activate secrets-sync first,
 pub(crate) struct Paths {
     sync: Arc<SecretSync>,
 }
-
-/// A call that takes nothing.
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 /// What names a destination.
 #[derive(Deserialize, JsonSchema)]

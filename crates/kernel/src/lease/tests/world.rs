@@ -12,8 +12,8 @@ use bailee_barrier::{
 };
 use bailee_crypto::{Clock, Sensitive, clock::to_millis};
 use bailee_sdk::{
-    Body, Code, Engine, EngineKind, Error, Headers, Json, Lease, LeaseRenewal, Operation, Path,
-    Reply, Request, Term, engine::Class, field::Ttl,
+    Body, Code, Engine, EngineKind, Error, Headers, Json, Lease, LeaseRenewal, Nothing, Operation,
+    Path, Reply, Request, Term, engine::Class, field::Ttl,
 };
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -80,9 +80,6 @@ struct Borrow {
 struct Config {
     word: String,
 }
-
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
 
 #[async_trait]
 impl Engine for Lender {
