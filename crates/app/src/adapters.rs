@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use bailee_crypto::Clock;
 use bailee_kernel::{Answer, Content, Session};
-use bailee_sdk::{Code, Mount, Mounts, Namespace};
+use bailee_sdk::{Code, Mount, Mounts, Namespace, Sensitive};
 use bailee_secret_sync::{
-    LocalSource, Payload,
+    IdentityToken, LocalSource, Payload,
     failure::{Error, Failure},
 };
 use serde::Deserialize;
@@ -53,6 +53,14 @@ impl LocalSource for LocalSecrets {
             }
         }
         Ok(None)
+    }
+
+    async fn identity_token(
+        &self,
+        _namespace: &Namespace,
+        _wanted: &IdentityToken,
+    ) -> Result<Sensitive<String>, Error> {
+        Err(Error::new(Failure::Invalid, "workload identity federation is not supported yet"))
     }
 
     async fn audit(

@@ -1,8 +1,14 @@
 //! The contract of a destination. One value is one configured destination; it sees names and
 //! prepared bytes, never requests, storage or policy.
 
-use crate::{failure::Error, limits::Limits, source::Payload};
+use crate::{
+    failure::Error,
+    limits::Limits,
+    source::Payload,
+    tags::{MARK_TAG, OWNERSHIP_TAG, OwnerMark},
+};
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,8 +18,15 @@ pub trait Destination: Send + Sync + 'static {
     /// Largest value, tags or not, request rate.
     fn limits(&self) -> &Limits;
 
-    /// Whether the credentials are good, without changing anything.
-    async fn check(&self) -> Result<(), Error>;
+    /// How objects are kept beside their value and tags, such as the key that encrypts them and the
+    /// regions they are copied to; one text, in which only this destination reads. An object that was
+    /// delivered under another text is put anew, with [`Extent::Aspects`] where its value is there.
+    fn placement(&self) -> &str {
+        ""
+    }
+
+    /// Whether the credentials are good and what they permit, without changing anything.
+    async fn check(&self) -> Result<Checked, Error>;
 
     /// What is there: names, marks, the destination's own version. Never values. With
     /// [`Names::Ours`] a page of everything that carries our mark, which may lag behind the truth;
@@ -34,7 +47,30 @@ pub trait Destination: Send + Sync + 'static {
     }
 
     /// Removes what the ledger proves to be ours. What is gone already is removed.
-    async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error>;
+    async fn delete(&self, removal: &Removal) -> Result<(), Error>;
+}
+
+/// One object to be removed.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Its name at the destination.
+    pub name: String,
+    /// What was delivered under it; `None` where a delivery was begun and never confirmed: then an
+    /// object that does not carry the mark is left alone.
+    pub delivered: Option<Delivered>,
+    /// The mark by which it is known to be ours.
+    pub mark: OwnerMark,
+    /// How it goes.
+    pub how: Deletion,
+}
+
+/// What a check of a destination found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Facts about who we are there, such as `account` and `arn`; never secret.
+    pub identity: BTreeMap<String, String>,
+    /// Permissions that are not necessary and missing, and what they would add.
+    pub notes: Vec<Note>,
 }
 
 /// One object to be delivered.
@@ -47,12 +83,40 @@ pub struct Delivery {
     /// Stands for this delivery; UUID-shaped. It was used before for this name by the directly
     /// preceding call at most, so a destination that knows it already holds this very value.
     pub token: String,
-    /// Tags it shall carry, the ownership mark included.
+    /// Tags it shall carry, the ownership marks included.
     pub tags: BTreeMap<String, String>,
     /// What was delivered under that name before, if anything.
     pub previous: Option<Delivered>,
-    /// Whether the value is there already and only its tags differ.
-    pub tags_only: bool,
+    /// How much of it is to be written.
+    pub extent: Extent,
+    /// What is done with an object that has that name and is not known to be ours.
+    pub ownership: Ownership,
+    /// The mark by which an object is known to be ours; one of the tags, where there are tags.
+    pub mark: OwnerMark,
+}
+
+/// How much of an object is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The value, and what belongs to it.
+    Value,
+    /// The value is there already: tags and placement only, so that no version is made.
+    Aspects,
+}
+
+/// What is done with an object that has the name we want and is not known to be ours.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Ownership {
+    /// It is overwritten, as Vault does: the last write wins.
+    #[default]
+    Overwrite,
+    /// It is taken over unless it carries the mark of another server.
+    Adopt,
+    /// It is left alone.
+    Refuse,
 }
 
 /// What the destination answered to a delivery.
@@ -97,15 +161,28 @@ pub struct Delivered {
     pub content_mark: String,
     /// Tags the object carries.
     pub tags: BTreeMap<String, String>,
+    /// The placement it has; see [`Destination::placement`].
+    #[serde(default)]
+    pub placement: String,
     /// When, in milliseconds since 1970.
     pub at: u64,
 }
 
 /// How an object is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Deletion {
     /// At once, without a way back.
-    Forced,
+    #[default]
+    Delete,
+    /// So that it can be restored for that many days; at once where the destination knows no such
+    /// thing.
+    Schedule {
+        /// Days.
+        days: u32,
+    },
+    /// It stays, without our marks where they can be taken away.
+    Retain,
 }
 
 /// What a survey is about.
@@ -135,8 +212,46 @@ pub struct Survey {
 pub struct Remote {
     /// The destination's own id of the current version.
     pub version_id: Option<String>,
-    /// Whether it carries our mark.
-    pub marked: bool,
+    /// Its tags; `None` where the destination has none.
+    pub tags: Option<BTreeMap<String, String>>,
     /// Whether it is scheduled for deletion.
     pub deleting: bool,
+}
+
+impl Remote {
+    /// Whether it carries a mark of secrets sync, of whichever server.
+    pub fn marked(&self) -> bool {
+        let carries = |tags: &BTreeMap<String, String>| {
+            tags.contains_key(OWNERSHIP_TAG) || tags.contains_key(MARK_TAG)
+        };
+        self.tags.as_ref().is_some_and(carries)
+    }
+
+    /// Whose it is, as far as its marks tell.
+    pub fn owner(&self, mark: &OwnerMark) -> Owner {
+        let Some(tags) = &self.tags else { return Owner::Nobody };
+        match tags.get(MARK_TAG).map(|text| OwnerMark::parse(text)) {
+            Some(Some(found)) if found == *mark => Owner::Us,
+            Some(Some(found)) if found.code == mark.code => Owner::Twin,
+            Some(_) => Owner::Other,
+            None if tags.contains_key(OWNERSHIP_TAG) => Owner::Vault,
+            None => Owner::Nobody,
+        }
+    }
+}
+
+/// Whose an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Ours.
+    Us,
+    /// Of a server with our keys and another epoch: the one we were restored from, or a copy of us.
+    Twin,
+    /// Of another server of our kind.
+    Other,
+    /// Synced by a server that marks what it owns with Vault's tag alone; our own deliveries before
+    /// there were keyed marks among them.
+    Vault,
+    /// It carries no mark.
+    Nobody,
 }

@@ -33,7 +33,7 @@ mod work;
 
 pub use bailee_cloud::{Proxy, Roots};
 pub use pass::{Running, SyncSession};
-pub use source::{LocalSource, Payload};
+pub use source::{IdentityToken, LocalSource, Payload};
 
 use bailee_sdk::{Clock, Engine};
 use board::Board;
@@ -110,6 +110,7 @@ impl SecretSync {
     /// Starts the work for one unsealed session.
     pub fn start(self: &Arc<Self>, session: SyncSession) -> Running {
         let board: Arc<Board> = Arc::default();
+        *self.registry.surroundings.local.write() = Some(session.local.clone());
         let pass = Pass::new(
             &session,
             self.registry.clone(),

@@ -2,6 +2,8 @@
 
 use bailee_notation::template::Template;
 use bailee_sdk::{Mount, Namespace};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// Values a template may name, in this order.
@@ -17,6 +19,29 @@ const PLACEHOLDERS: [&str; 10] = [
     "SecretPath",
     "SecretBaseName",
 ];
+
+/// What becomes one object at a destination.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Granularity {
+    /// A whole secret, as a JSON object.
+    #[default]
+    SecretPath,
+    /// Each key of a secret.
+    SecretKey,
+}
+
+impl Granularity {
+    /// The word in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Granularity::SecretPath => "secret-path",
+            Granularity::SecretKey => "secret-key",
+        }
+    }
+}
 
 /// Which names a destination takes, and what becomes of other characters.
 #[derive(Clone, Copy, Debug)]

@@ -149,6 +149,7 @@ mod tests {
                         generation: object.generation,
                         content_mark: object.content_mark.clone(),
                         tags: object.tags.clone(),
+                        placement: String::new(),
                         at: 0,
                     }),
                 });
@@ -160,7 +161,7 @@ mod tests {
     fn remote(ledger: &[LedgerEntry]) -> BTreeMap<String, Remote> {
         let remote = |entry: &LedgerEntry| {
             let version_id = entry.delivered.as_ref().map(|delivered| delivered.version_id.clone());
-            (entry.name.clone(), Remote { version_id, marked: true, deleting: false })
+            (entry.name.clone(), Remote { version_id, tags: None, deleting: false })
         };
         ledger.iter().map(remote).collect()
     }

@@ -2,11 +2,11 @@
 //! configuration changes.
 
 use crate::{
-    Settings,
-    destination::{Destination, Note},
+    LocalSource, Settings,
+    destination::{Deletion, Destination, Note, Ownership},
     failure::{Error, Failure},
     limits::Pace,
-    naming::NameRule,
+    naming::{Granularity, NameRule},
     store::Store,
     tags::TagRule,
 };
@@ -14,7 +14,8 @@ use bailee_barrier::Revision;
 use bailee_cloud::{EgressRules, HttpClient, HttpOptions, InvalidRule, aws::AmbientChain};
 use bailee_sdk::{Clock, Namespace, Sensitive};
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,6 +30,8 @@ pub struct DestinationKind {
     pub name: &'static str,
     /// The name template where the user gives none.
     pub template: &'static str,
+    /// What becomes one object where the user does not say.
+    pub granularity: Granularity,
     /// Which names it takes.
     pub names: NameRule,
     /// Which tags it takes, if any.
@@ -46,6 +49,9 @@ pub struct Field {
     pub name: &'static str,
     /// Whether it is never shown again.
     pub secret: bool,
+    /// Whether it says where the destination is, or whose. Fixed while secrets are associated, and a
+    /// change of it needs the secret fields anew, so that credentials never travel to a new address.
+    pub identity: bool,
 }
 
 /// Makes a configured destination.
@@ -59,14 +65,17 @@ pub struct Blueprint {
     pub details: Details,
     /// Where its connections may go.
     pub rules: EgressRules,
-    /// Whether it belongs to the root namespace.
-    pub in_root: bool,
+    /// The namespace it belongs to.
+    pub namespace: Namespace,
+    /// Its type.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
     /// What all destinations share.
     pub surroundings: Arc<Surroundings>,
 }
 
 /// What all destinations of the process share.
-#[derive(Debug)]
 pub struct Surroundings {
     /// The server's configuration.
     pub settings: Settings,
@@ -74,6 +83,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// The credentials of this machine, where the configuration allows their use.
     pub ambient: Option<AmbientChain>,
+    /// This server while it is unsealed: it signs identity tokens for destinations.
+    pub local: RwLock<Option<Arc<dyn LocalSource>>>,
 }
 
 impl Surroundings {
@@ -86,7 +97,13 @@ impl Surroundings {
             };
             AmbientChain::new(options, clock.clone())
         });
-        Surroundings { settings, clock, ambient }
+        Surroundings { settings, clock, ambient, local: RwLock::default() }
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Surroundings")
     }
 }
 
@@ -149,12 +166,42 @@ pub struct StoredDestination {
     pub details: Details,
     /// The user's own name template.
     pub template: Option<String>,
-    /// Tags beside the ownership mark, as the destination takes them.
+    /// What becomes one object; the type's own where the user does not say.
+    #[serde(default)]
+    pub granularity: Option<Granularity>,
+    /// Tags beside the ownership marks, as the destination takes them.
     pub custom_tags: BTreeMap<String, String>,
     /// Where its connections may go.
     pub network: Network,
+    /// What is done about changes that others make at the destination.
+    #[serde(default)]
+    pub drift: Drift,
+    /// What is done with objects that are not known to be ours.
+    #[serde(default)]
+    pub ownership: Ownership,
+    /// How objects are removed.
+    #[serde(default)]
+    pub deletion: Deletion,
+    /// Whether nothing is delivered or removed until it is resumed.
+    #[serde(default)]
+    pub paused: bool,
     /// That it is to be deleted together with its associations.
     pub purge: Option<Purge>,
+}
+
+/// What is done about changes that others make at the destination.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// They are not looked for.
+    Off,
+    /// They are shown.
+    Report,
+    /// They are undone.
+    #[default]
+    Repair,
 }
 
 /// Where connections of a destination may go, as the user wrote it.
@@ -213,7 +260,9 @@ impl StoredDestination {
         Ok(Blueprint {
             details: self.details.clone(),
             rules: self.network.rules()?,
-            in_root: namespace.is_root(),
+            namespace: namespace.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
             surroundings: surroundings.clone(),
         })
     }
@@ -302,6 +351,7 @@ impl Registry {
 
     /// Forgets what was built, credentials included.
     pub(crate) fn clear(&self) {
+        *self.surroundings.local.write() = None;
         self.built.lock().clear();
     }
 

@@ -2,9 +2,12 @@
 
 use crate::failure::Error;
 use async_trait::async_trait;
-use bailee_sdk::{Mounts, Namespace};
+use bailee_sdk::{Mounts, Namespace, Sensitive};
 use serde_json::{Map, Value};
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 use zeroize::Zeroizing;
 
 /// The value of a secret at one version.
@@ -22,6 +25,19 @@ impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({} bytes, version {})", self.bytes.len(), self.version)
     }
+}
+
+/// What an identity token shall say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityToken {
+    /// Who it is about, as `secrets-sync:<namespace>:<type>:<name>`.
+    pub subject: String,
+    /// Whom it is for.
+    pub audience: String,
+    /// Name of the signing key; the default one when absent.
+    pub key: Option<String>,
+    /// How long it holds.
+    pub ttl: Duration,
 }
 
 /// This server as sync sees it.
@@ -42,6 +58,13 @@ pub trait LocalSource: Send + Sync + 'static {
         mount: &bailee_sdk::Mount,
         path: &str,
     ) -> Result<Option<Payload>, Error>;
+
+    /// A signed token that says who a destination is, for clouds that trust this server's issuer.
+    async fn identity_token(
+        &self,
+        namespace: &Namespace,
+        wanted: &IdentityToken,
+    ) -> Result<Sensitive<String>, Error>;
 
     /// Records what the system caller `name` is about to do outside, or has done: `what` is
     /// `deliver`, `delivered`, `remove`, `removed` or `failed`, `path` the full path of the secret.

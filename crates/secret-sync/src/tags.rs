@@ -1,9 +1,39 @@
 //! Tags that delivered objects carry: the mark that says whose they are, and the user's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
+/// Tags of an object that are not the user's.
+pub const OWN_TAGS: usize = 2;
 /// The tag that marks what secrets sync owns; its value is empty.
 pub const OWNERSHIP_TAG: &str = "hashicorp:vault";
+
+/// The tag that says which server owns an object; see [`OwnerMark`].
+pub const MARK_TAG: &str = "bailee:owner";
+
+/// The keyed mark of an object: `<epoch>.<code>`. Nobody without our keys can make the code, which
+/// depends on the destination and the name; the epoch tells servers with the same keys apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnerMark {
+    /// The epoch of the server's storage: another one after a snapshot was restored and taken over.
+    pub epoch: String,
+    /// Keyed digest of destination and name, in hexadecimal.
+    pub code: String,
+}
+
+impl OwnerMark {
+    /// The mark in a tag's value.
+    pub fn parse(text: &str) -> Option<OwnerMark> {
+        let (epoch, code) = text.split_once('.')?;
+        let known = !epoch.is_empty() && !code.is_empty();
+        known.then(|| OwnerMark { epoch: epoch.to_owned(), code: code.to_owned() })
+    }
+}
+
+impl fmt::Display for OwnerMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.code)
+    }
+}
 
 /// What a destination's tags may look like.
 #[derive(Clone, Copy, Debug)]
@@ -20,10 +50,11 @@ pub struct TagRule {
     pub reserved_prefix: &'static str,
 }
 
-/// The tags of an object: the mark and the user's own.
-pub fn marked(custom: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// The tags of an object: the marks and the user's own.
+pub fn marked(custom: &BTreeMap<String, String>, mark: &OwnerMark) -> BTreeMap<String, String> {
     let mut tags = custom.clone();
     tags.insert(OWNERSHIP_TAG.to_owned(), String::new());
+    tags.insert(MARK_TAG.to_owned(), mark.to_string());
     tags
 }
 
@@ -33,11 +64,11 @@ impl TagRule {
         &self,
         custom: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, String> {
-        if custom.len() >= self.tags_max {
+        if custom.len() > self.custom_max() {
             return Err(format!(
                 "custom_tags has {} tags, the destination takes {} beside its own",
                 custom.len(),
-                self.tags_max.saturating_sub(1)
+                self.custom_max()
             ));
         }
         let mut tags = BTreeMap::new();
@@ -58,6 +89,11 @@ impl TagRule {
         Ok(tags)
     }
 
+    /// Most tags that users may add to an object.
+    pub fn custom_max(&self) -> usize {
+        self.tags_max.saturating_sub(OWN_TAGS)
+    }
+
     fn check_key(&self, key: &str, normal: &str) -> Result<(), String> {
         let lower = normal.to_lowercase();
         if normal.is_empty() {
@@ -75,7 +111,7 @@ impl TagRule {
                 self.reserved_prefix
             ));
         }
-        if lower == OWNERSHIP_TAG {
+        if lower == OWNERSHIP_TAG || lower == MARK_TAG {
             return Err(format!("custom_tags: key {key:?} is the mark of secrets sync itself"));
         }
         Ok(())
@@ -99,7 +135,7 @@ mod tests {
     use super::*;
 
     const RULE: TagRule = TagRule {
-        tags_max: 3,
+        tags_max: 4,
         key_characters_max: 10,
         value_characters_max: 5,
         punctuation: "_.:/=+-@",
@@ -135,6 +171,9 @@ mod tests {
 
     #[test]
     fn every_object_carries_the_mark() {
-        assert_eq!(marked(&BTreeMap::new()).get(OWNERSHIP_TAG), Some(&String::new()));
+        let mark = OwnerMark { epoch: "e".to_owned(), code: "c".to_owned() };
+        let tags = marked(&BTreeMap::new(), &mark);
+        assert_eq!(tags.get(OWNERSHIP_TAG), Some(&String::new()));
+        assert_eq!(tags.get(MARK_TAG).and_then(|text| OwnerMark::parse(text)), Some(mark));
     }
 }

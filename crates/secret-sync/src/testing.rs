@@ -2,15 +2,15 @@
 
 use crate::{
     destination::{
-        Cursor, Deletion, Delivered, Delivery, Destination, LedgerEntry, Names, Receipt, Remote,
-        Survey,
+        Checked, Cursor, Deletion, Delivered, Delivery, Destination, Extent, Names, Ownership,
+        Receipt, Remote, Removal, Survey,
     },
     failure::{Error, Failure},
     limits::Limits,
-    naming::NameRule,
+    naming::{Granularity, NameRule},
     registry::DestinationKind,
     source::Payload,
-    tags::{OWNERSHIP_TAG, TagRule, marked},
+    tags::{MARK_TAG, OWNERSHIP_TAG, OwnerMark, TagRule, marked},
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -83,6 +83,7 @@ impl FakeCloud {
         DestinationKind {
             name: "in-mem",
             template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
+            granularity: Granularity::SecretPath,
             names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
             tags: Some(TagRule {
                 tags_max: 50,
@@ -194,7 +195,7 @@ impl Destination for Shared {
         self.0.limits()
     }
 
-    async fn check(&self) -> Result<(), Error> {
+    async fn check(&self) -> Result<Checked, Error> {
         self.0.check().await
     }
 
@@ -206,8 +207,8 @@ impl Destination for Shared {
         self.0.put(delivery).await
     }
 
-    async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error> {
-        self.0.delete(entry, how).await
+    async fn delete(&self, removal: &Removal) -> Result<(), Error> {
+        self.0.delete(removal).await
     }
 }
 
@@ -217,8 +218,8 @@ impl Destination for FakeCloud {
         &self.limits
     }
 
-    async fn check(&self) -> Result<(), Error> {
-        Ok(())
+    async fn check(&self) -> Result<Checked, Error> {
+        Ok(Checked::default())
     }
 
     async fn survey(&self, names: &Names, _after: Option<Cursor>) -> Result<Survey, Error> {
@@ -238,7 +239,7 @@ impl Destination for FakeCloud {
             .map(|(name, object)| {
                 let remote = Remote {
                     version_id: object.versions.last().map(|(id, _)| id.clone()),
-                    marked: object.tags.contains_key(OWNERSHIP_TAG),
+                    tags: Some(object.tags.clone()),
                     deleting: false,
                 };
                 (name.clone(), remote)
@@ -254,7 +255,9 @@ impl Destination for FakeCloud {
                 let object = state.objects.entry(delivery.name.clone()).or_default();
                 object.tags = delivery.tags.clone();
                 let current = object.versions.last().map(|(id, _)| id.clone());
-                if let Some(previous) = delivery.previous.as_ref().filter(|_| delivery.tags_only) {
+                if let Some(previous) =
+                    delivery.previous.as_ref().filter(|_| delivery.extent == Extent::Aspects)
+                {
                     return previous.version_id.clone();
                 }
                 if current.as_ref() != Some(&delivery.token) {
@@ -267,17 +270,22 @@ impl Destination for FakeCloud {
         Ok(Receipt { version_id, ..Receipt::default() })
     }
 
-    async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error> {
-        match how {
-            Deletion::Forced => {
-                self.change(|state| {
-                    if state.objects.remove(&entry.name).is_some() {
-                        state.history.push((entry.name.clone(), None));
-                    }
-                })
-                .await
+    async fn delete(&self, removal: &Removal) -> Result<(), Error> {
+        let Removal { name, how, .. } = removal;
+        self.change(|state| match how {
+            Deletion::Delete | Deletion::Schedule { .. } => {
+                if state.objects.remove(name).is_some() {
+                    state.history.push((name.clone(), None));
+                }
             }
-        }
+            Deletion::Retain => {
+                if let Some(object) = state.objects.get_mut(name) {
+                    object.tags.remove(OWNERSHIP_TAG);
+                    object.tags.remove(MARK_TAG);
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -330,13 +338,18 @@ async fn updates_replace_and_deletions_are_repeatable(
     let name = "contract/gone";
     let first = delivery(name, "{\"v\":3}", 3, None);
     let receipt = destination.put(&first).await.expect("a new object is created");
-    let entry = LedgerEntry { name: name.to_owned(), delivered: Some(delivered(&first, &receipt)) };
+    let removal = Removal {
+        name: name.to_owned(),
+        delivered: Some(delivered(&first, &receipt)),
+        mark: mark(name),
+        how: Deletion::Delete,
+    };
     for _ in 0..2 {
-        destination.delete(&entry, Deletion::Forced).await.expect("what is gone is removed");
+        destination.delete(&removal).await.expect("what is gone is removed");
         assert_eq!(look.value(name).await, None);
     }
     // The ledger may believe in an object that somebody removed.
-    let again = delivery(name, "{\"v\":4}", 4, entry.delivered);
+    let again = delivery(name, "{\"v\":4}", 4, removal.delivered);
     destination.put(&again).await.expect("a lost object is created again");
     assert_eq!(look.value(name).await, Some(b"{\"v\":4}".to_vec()));
 }
@@ -350,11 +363,11 @@ async fn tags_alone_make_no_version(destination: &dyn Destination, look: &dyn Lo
     let receipt = destination.put(&first).await.expect("a new object is created");
     let mut second = delivery(name, "{\"v\":5}", 6, Some(delivered(&first, &receipt)));
     second.tags.insert("team".to_owned(), "blue".to_owned());
-    second.tags_only = true;
+    second.extent = Extent::Aspects;
     let receipt = destination.put(&second).await.expect("tags are added");
     assert_eq!(look.tags(name).await, second.tags);
     let mut third = delivery(name, "{\"v\":5}", 7, Some(delivered(&second, &receipt)));
-    third.tags_only = true;
+    third.extent = Extent::Aspects;
     destination.put(&third).await.expect("tags are removed");
     assert_eq!(look.tags(name).await, third.tags);
     assert_eq!(look.versions(name).await, 1);
@@ -375,7 +388,8 @@ async fn survey_shows_what_is_there(destination: &dyn Destination) {
     let receipt = destination.put(&put).await.expect("a new object is created");
     let names = Names::These(vec![name.to_owned(), "contract/absent".to_owned()]);
     let survey = destination.survey(&names, None).await.expect("surveys are permitted");
-    let remote = Remote { version_id: Some(receipt.version_id), marked: true, deleting: false };
+    let tags = destination.limits().tags.then(|| put.tags.clone());
+    let remote = Remote { version_id: Some(receipt.version_id), tags, deleting: false };
     assert_eq!(survey.objects, BTreeMap::from([(name.to_owned(), remote)]));
     let ours = destination.survey(&Names::Ours, None).await.expect("surveys are permitted");
     assert!(ours.objects.contains_key(name));
@@ -390,10 +404,16 @@ fn delivery(name: &str, text: &str, number: u64, previous: Option<Delivered>) ->
             expires_at: None,
         },
         token: format!("00000000-0000-4000-8000-{number:012}"),
-        tags: marked(&BTreeMap::new()),
+        tags: marked(&BTreeMap::new(), &mark(name)),
         previous,
-        tags_only: false,
+        extent: Extent::Value,
+        ownership: Ownership::Overwrite,
+        mark: mark(name),
     }
+}
+
+fn mark(name: &str) -> OwnerMark {
+    OwnerMark { epoch: "e1".to_owned(), code: hex::encode(name) }
 }
 
 fn delivered(delivery: &Delivery, receipt: &Receipt) -> Delivered {
@@ -403,6 +423,7 @@ fn delivered(delivery: &Delivery, receipt: &Receipt) -> Delivered {
         generation: 1,
         content_mark: String::new(),
         tags: delivery.tags.clone(),
+        placement: String::new(),
         at: 0,
     }
 }

@@ -4,14 +4,16 @@
 use crate::{
     association::{Association, State},
     board::{Board, Job, Key, Manner, PurgeKey, Verdict},
-    destination::{Deletion, Delivered, Delivery, LedgerEntry, Names, Note, Remote},
+    destination::{
+        Deletion, Delivered, Delivery, Extent, LedgerEntry, Names, Note, Ownership, Remote, Removal,
+    },
     event,
     failure::{Error, Failure, Status},
     plan::{Desired, Reason, Step, plan},
     registry::{Configured, Registry},
     source::{LocalSource, Payload},
     store::{Mark, Store},
-    tags::marked,
+    tags::{OwnerMark, marked},
 };
 use bailee_barrier::{Barrier, Revision};
 use bailee_crypto::{
@@ -257,7 +259,7 @@ impl Worker {
             generation: association.generation,
             content_mark: hex::encode(self.barrier.fingerprint(CONTENT_PURPOSE, &payload.bytes)),
             tags: if task.configured.destination.limits().tags {
-                marked(&task.configured.stored.custom_tags)
+                marked(&task.configured.stored.custom_tags, &OwnerMark::default())
             } else {
                 BTreeMap::new()
             },
@@ -311,7 +313,9 @@ impl Worker {
             token: self.token(task.key, desired),
             tags: desired.tags.clone(),
             previous,
-            tags_only: why == Reason::Tags,
+            extent: if why == Reason::Tags { Extent::Aspects } else { Extent::Value },
+            ownership: Ownership::Overwrite,
+            mark: OwnerMark::default(),
         };
         let mut detail = task.detail(&desired.name);
         detail.insert("version".to_owned(), json!(payload.version));
@@ -335,19 +339,25 @@ impl Worker {
             generation: desired.generation,
             content_mark: desired.content_mark.clone(),
             tags,
+            placement: String::new(),
             at: to_millis(self.clock.now()),
         };
         Ok((Change::Confirmed { name: desired.name.clone(), delivered }, receipt.notes))
     }
 
     async fn delete(&self, task: &Task<'_>, name: &str) -> Result<Change, Error> {
-        let entry = task.association.entry(name).cloned();
-        let entry = entry.unwrap_or(LedgerEntry { name: name.to_owned(), delivered: None });
+        let entry = task.association.entry(name);
+        let removal = Removal {
+            name: name.to_owned(),
+            delivered: entry.and_then(|entry| entry.delivered.clone()),
+            mark: OwnerMark::default(),
+            how: Deletion::Delete,
+        };
         let detail = task.detail(name);
         self.audit(task, "remove", &detail).await?;
         task.configured.pace.turn().await;
         let started = Instant::now();
-        let result = task.configured.destination.delete(&entry, Deletion::Forced).await;
+        let result = task.configured.destination.delete(&removal).await;
         self.audit_result(task, "removed", detail, result.as_ref().err()).await;
         result?;
         let kind = &task.association.destination_type;

@@ -3,8 +3,9 @@
 use super::{Named, Nothing, Paths, unsupported_path};
 use crate::{
     board::{Board, Key, Manner, PurgeKey},
+    destination::{Deletion, Ownership},
     naming,
-    registry::{DestinationKind, Details, Purge, StoredDestination},
+    registry::{DestinationKind, Details, Drift, Purge, StoredDestination},
     store::Store,
 };
 use bailee_barrier::Barrier;
@@ -381,8 +382,13 @@ fn written(
         name: input.name.clone(),
         details: Details::default(),
         template: None,
+        granularity: None,
         custom_tags: BTreeMap::new(),
         network: crate::registry::Network::default(),
+        drift: Drift::default(),
+        ownership: Ownership::default(),
+        deletion: Deletion::default(),
+        paused: false,
         purge: None,
     });
     destination.purge = None;
@@ -463,11 +469,11 @@ fn tags(
         };
         // A partial change adds; what is to go is named in `tags_to_remove`.
         tags.extend(rule.normalise(custom).map_err(Error::invalid)?);
-        if tags.len() >= rule.tags_max {
+        if tags.len() > rule.custom_max() {
             return Err(Error::invalid(format!(
                 "custom_tags would be {}, the destination takes {} beside its own",
                 tags.len(),
-                rule.tags_max.saturating_sub(1)
+                rule.custom_max()
             )));
         }
     }

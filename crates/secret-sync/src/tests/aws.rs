@@ -3,9 +3,10 @@
 use super::world::World;
 use crate::{
     LocalSource as _, Settings,
-    destination::{Delivery, Destination},
+    destination::{Delivery, Destination, Extent, Ownership},
     registry::{Blueprint, Details, Surroundings},
     source::Payload,
+    tags::OwnerMark,
     testing::{FakeCloud, Look, check_destination},
 };
 use async_trait::async_trait;
@@ -548,7 +549,9 @@ async fn destination(fake: &FakeAws, key: &Key) -> Arc<dyn Destination> {
     let blueprint = Blueprint {
         details: Details(details.collect()),
         rules: EgressRules { disable_strict_networking: true, ..EgressRules::default() },
-        in_root: true,
+        namespace: bailee_sdk::Namespace::root(),
+        kind: "aws-sm".to_owned(),
+        name: "d1".to_owned(),
         surroundings: Arc::new(Surroundings::new(settings, clock)),
     };
     let kinds = crate::destinations::all();
@@ -565,9 +568,11 @@ fn delivery(text: &str) -> Delivery {
             expires_at: None,
         },
         token: bailee_crypto::random::uuid().to_string(),
-        tags: crate::tags::marked(&BTreeMap::new()),
+        tags: crate::tags::marked(&BTreeMap::new(), &OwnerMark::default()),
         previous: None,
-        tags_only: false,
+        extent: Extent::Value,
+        ownership: Ownership::Overwrite,
+        mark: OwnerMark::default(),
     }
 }
 

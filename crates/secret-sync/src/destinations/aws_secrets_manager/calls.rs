@@ -122,7 +122,7 @@ impl Calls {
         match self.0.describe_secret().secret_id(name).send().await {
             Ok(found) => Ok(Some(Remote {
                 version_id: current(found.version_ids_to_stages()),
-                marked: is_marked(found.tags()),
+                tags: Some(tags(found.tags())),
                 deleting: found.deleted_date().is_some(),
             })),
             Err(error) => match classify(&error) {
@@ -152,7 +152,7 @@ impl Calls {
             let Some(name) = secret.name() else { continue };
             let remote = Remote {
                 version_id: current(secret.secret_versions_to_stages()),
-                marked: is_marked(secret.tags()),
+                tags: Some(tags(secret.tags())),
                 deleting: secret.deleted_date().is_some(),
             };
             objects.insert(name.to_owned(), remote);
@@ -179,8 +179,10 @@ fn current(stages: Option<&HashMap<String, Vec<String>>>) -> Option<String> {
     stages?.iter().find(|(_, labels)| is_current(labels)).map(|(id, _)| id.clone())
 }
 
-fn is_marked(tags: &[Tag]) -> bool {
-    tags.iter().any(|tag| tag.key() == Some(OWNERSHIP_TAG))
+fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
+    let pair =
+        |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+    tags.iter().filter_map(pair).collect()
 }
 
 fn answer<E>(action: &str, error: &SdkError<E, HttpResponse>) -> Result<Answer, Error>

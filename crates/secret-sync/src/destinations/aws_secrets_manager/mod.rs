@@ -7,11 +7,12 @@ mod calls;
 
 use crate::{
     destination::{
-        Cursor, Deletion, Delivery, Destination, LedgerEntry, Names, Note, Receipt, Survey,
+        Checked, Cursor, Deletion, Delivery, Destination, Extent, Names, Note, Receipt, Removal,
+        Survey,
     },
     failure::{Error, Failure},
     limits::Limits,
-    naming::NameRule,
+    naming::{Granularity, NameRule},
     registry::{Blueprint, DestinationKind, Field},
     tags::{OWNERSHIP_TAG, TagRule},
 };
@@ -32,6 +33,7 @@ pub(crate) fn kind() -> DestinationKind {
     DestinationKind {
         name: "aws-sm",
         template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
+        granularity: Granularity::SecretPath,
         names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
         tags: Some(TagRule {
             tags_max: 50,
@@ -41,11 +43,11 @@ pub(crate) fn kind() -> DestinationKind {
             reserved_prefix: "aws:",
         }),
         details: &[
-            Field { name: "access_key_id", secret: true },
-            Field { name: "secret_access_key", secret: true },
-            Field { name: "region", secret: false },
-            Field { name: "role_arn", secret: false },
-            Field { name: "external_id", secret: false },
+            Field { name: "access_key_id", secret: true, identity: false },
+            Field { name: "secret_access_key", secret: true, identity: false },
+            Field { name: "region", secret: false, identity: true },
+            Field { name: "role_arn", secret: false, identity: true },
+            Field { name: "external_id", secret: false, identity: false },
         ],
         build: Arc::new(|blueprint| Box::pin(build(blueprint))),
     }
@@ -60,7 +62,7 @@ async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
     let details = &blueprint.details;
     let settings = &blueprint.surroundings.settings;
     let ambient = match &blueprint.surroundings.ambient {
-        Some(chain) if blueprint.in_root => Ambient::Allowed(chain.clone()),
+        Some(chain) if blueprint.namespace.is_root() => Ambient::Allowed(chain.clone()),
         _ => Ambient::Forbidden,
     };
     let connection = AwsConnection {
@@ -77,7 +79,7 @@ async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
     };
     let config = connect(&connection, &blueprint.http(), &blueprint.surroundings.clock)
         .await
-        .map_err(|error| refused(&error, blueprint.in_root))?;
+        .map_err(|error| refused(&error, blueprint.namespace.is_root()))?;
     let calls = Calls::new(aws_sdk_secretsmanager::Client::new(&config));
     Ok(Arc::new(AwsSecretsManager { calls, limits: limits() }))
 }
@@ -110,10 +112,10 @@ impl Destination for AwsSecretsManager {
         &self.limits
     }
 
-    async fn check(&self) -> Result<(), Error> {
+    async fn check(&self) -> Result<Checked, Error> {
         match self.calls.describe(NO_SECRET).await {
             Err(error) if error.failure != Failure::Forbidden => Err(error),
-            Ok(_) | Err(_) => Ok(()),
+            Ok(_) | Err(_) => Ok(Checked::default()),
         }
     }
 
@@ -169,8 +171,9 @@ impl Destination for AwsSecretsManager {
         Err(Error::new(Failure::Conflict, message).uncertain())
     }
 
-    async fn delete(&self, entry: &LedgerEntry, how: Deletion) -> Result<(), Error> {
-        if entry.delivered.is_none() && self.is_foreign(&entry.name).await? {
+    async fn delete(&self, removal: &Removal) -> Result<(), Error> {
+        let Removal { name, delivered, .. } = removal;
+        if delivered.is_none() && self.is_foreign(name).await? {
             return Err(Error::new(
                 Failure::NotOurs,
                 format!(
@@ -180,8 +183,10 @@ impl Destination for AwsSecretsManager {
                 ),
             ));
         }
-        match how {
-            Deletion::Forced => self.calls.delete(&entry.name).await,
+        match removal.how {
+            Deletion::Delete | Deletion::Schedule { .. } | Deletion::Retain => {
+                self.calls.delete(name).await
+            }
         }
     }
 }
@@ -190,7 +195,7 @@ impl AwsSecretsManager {
     /// Whether what is there lacks our mark, as far as looking is permitted.
     async fn is_foreign(&self, name: &str) -> Result<bool, Error> {
         match self.calls.describe(name).await {
-            Ok(found) => Ok(found.is_some_and(|remote| !remote.marked && !remote.deleting)),
+            Ok(found) => Ok(found.is_some_and(|remote| !remote.marked() && !remote.deleting)),
             Err(error) if error.failure == Failure::Forbidden => Ok(false),
             Err(error) => Err(error),
         }
@@ -198,8 +203,8 @@ impl AwsSecretsManager {
 
     /// Where only the tags differ no version is made; `None` when the value is to be written.
     async fn put_tags_only(&self, delivery: &Delivery) -> Result<Option<Receipt>, Error> {
-        match (&delivery.previous, delivery.tags_only) {
-            (Some(previous), true) => {
+        match (&delivery.previous, delivery.extent) {
+            (Some(previous), Extent::Aspects) => {
                 let version_id = previous.version_id.clone();
                 match self.retag(delivery).await? {
                     Retagged::Done(notes, tags_left) => {
