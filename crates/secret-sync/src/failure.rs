@@ -155,6 +155,8 @@ pub struct Error {
     pub message: String,
     /// The permission that would help, as the destination names it.
     pub missing_permission: Option<String>,
+    /// The destination's own code, such as `AccessDeniedException`.
+    pub provider_code: Option<String>,
     /// How long the destination asks to wait.
     pub retry_after: Option<Duration>,
     /// Whether the call may have had its effect all the same.
@@ -168,6 +170,7 @@ impl Error {
             failure,
             message: message.into(),
             missing_permission: None,
+            provider_code: None,
             retry_after: None,
             uncertain: false,
         }

@@ -247,6 +247,13 @@ fn failed(action: &str, error: CloudError) -> Error {
         Kind::Denied { action: denied, .. } => Some(denied.unwrap_or_else(|| action.to_owned())),
         _ => None,
     };
-    let uncertain = uncertain && error.sent;
-    Error { failure, message, missing_permission, retry_after: error.retry_after, uncertain }
+    Error {
+        failure,
+        message,
+        missing_permission,
+        // A failure without an answer has a class, but no code of the service.
+        provider_code: error.http_status.is_some().then_some(error.code),
+        retry_after: error.retry_after,
+        uncertain: uncertain && error.sent,
+    }
 }
