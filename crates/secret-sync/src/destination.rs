@@ -231,7 +231,7 @@ impl Remote {
     pub fn owner(&self, mark: &OwnerMark) -> Owner {
         let Some(tags) = &self.tags else { return Owner::Nobody };
         match tags.get(MARK_TAG).map(|text| OwnerMark::parse(text)) {
-            Some(Some(found)) if found == *mark => Owner::Us,
+            Some(Some(found)) if mark.covers(&found) => Owner::Us,
             Some(Some(found)) if found.code == mark.code => Owner::Twin,
             Some(_) => Owner::Other,
             None if tags.contains_key(OWNERSHIP_TAG) => Owner::Vault,

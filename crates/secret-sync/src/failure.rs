@@ -24,6 +24,8 @@ pub enum Failure {
     Forbidden,
     /// The object belongs to somebody else.
     NotOurs,
+    /// Another secret of the destination has the name.
+    NameTaken,
     /// The value is larger than the destination takes.
     TooLarge,
     /// The destination's network rules forbid the connection.
@@ -83,6 +85,7 @@ impl Failure {
             | Failure::Unauthenticated
             | Failure::Forbidden
             | Failure::NotOurs
+            | Failure::NameTaken
             | Failure::TooLarge
             | Failure::Refused
             | Failure::Quota
@@ -97,6 +100,7 @@ impl Failure {
             | Failure::Unauthenticated
             | Failure::Forbidden
             | Failure::NotOurs
+            | Failure::NameTaken
             | Failure::TooLarge
             | Failure::Refused
             | Failure::Quota
@@ -109,6 +113,54 @@ impl Failure {
         }
     }
 
+    /// Whether it concerns the destination as a whole: then the other objects are not tried.
+    pub fn is_general(self) -> bool {
+        match self {
+            Failure::Unauthenticated
+            | Failure::Refused
+            | Failure::Throttled
+            | Failure::Unavailable
+            | Failure::Internal => true,
+            Failure::Invalid
+            | Failure::Forbidden
+            | Failure::NotOurs
+            | Failure::NameTaken
+            | Failure::TooLarge
+            | Failure::Quota
+            | Failure::Deleting
+            | Failure::Conflict
+            | Failure::SourceGone
+            | Failure::Unknown => false,
+        }
+    }
+
+    /// What whoever reads the status should do.
+    pub fn next_action(self) -> &'static str {
+        match self {
+            Failure::Invalid => "correct the destination or its name template, then set again",
+            Failure::Unauthenticated => "give the destination credentials that are accepted",
+            Failure::Forbidden => "grant the missing permission to the destination's credentials",
+            Failure::NotOurs => {
+                "remove or rename the object at the destination, or allow its adoption with \
+                 ownership=adopt"
+            }
+            Failure::NameTaken => {
+                "change secret_name_template so that names differ, or remove the association that \
+                 holds the name"
+            }
+            Failure::TooLarge => "make the value smaller, or deliver it by key with secret-key",
+            Failure::Refused => "allow the address or port in the destination's network rules",
+            Failure::Quota => "raise the quota of the account, or remove what is not needed",
+            Failure::Deleting => "wait until the deletion has ended, or permit restoring",
+            Failure::Throttled | Failure::Unavailable | Failure::Conflict => {
+                "none: it is tried again by itself"
+            }
+            Failure::SourceGone => "mount the secrets engine again, or remove the association",
+            Failure::Internal => "look at this server's log; it is tried again by itself",
+            Failure::Unknown => "read the answer; it is tried again by itself",
+        }
+    }
+
     /// A word for the API, logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -116,6 +168,7 @@ impl Failure {
             Failure::Unauthenticated => "unauthenticated",
             Failure::Forbidden => "forbidden",
             Failure::NotOurs => "not_ours",
+            Failure::NameTaken => "name_taken",
             Failure::TooLarge => "too_large",
             Failure::Refused => "refused",
             Failure::Quota => "quota",

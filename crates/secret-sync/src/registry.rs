@@ -28,8 +28,10 @@ use std::{
 pub struct DestinationKind {
     /// The type users name, such as `aws-sm`.
     pub name: &'static str,
-    /// The name template where the user gives none.
+    /// The name template of whole secrets where the user gives none.
     pub template: &'static str,
+    /// The name template of single keys where the user gives none.
+    pub key_template: &'static str,
     /// What becomes one object where the user does not say.
     pub granularity: Granularity,
     /// Which names it takes.
@@ -238,6 +240,21 @@ pub struct Purge {
     pub force: bool,
     /// Why it stopped.
     pub error: Option<String>,
+}
+
+impl DestinationKind {
+    /// The template in force: the destination's own, or the kind's.
+    pub(crate) fn template_of<'a>(&self, stored: &'a StoredDestination) -> &'a str {
+        stored.template.as_deref().unwrap_or(match self.granularity_of(stored) {
+            Granularity::SecretPath => self.template,
+            Granularity::SecretKey => self.key_template,
+        })
+    }
+
+    /// The granularity in force: the destination's own, or the kind's.
+    pub(crate) fn granularity_of(&self, stored: &StoredDestination) -> Granularity {
+        stored.granularity.unwrap_or(self.granularity)
+    }
 }
 
 impl StoredDestination {

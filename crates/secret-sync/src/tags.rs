@@ -18,6 +18,8 @@ pub struct OwnerMark {
     pub epoch: String,
     /// Keyed digest of destination and name, in hexadecimal.
     pub code: String,
+    /// Epochs that were taken over: what carries them is ours too.
+    pub former: Vec<String>,
 }
 
 impl OwnerMark {
@@ -25,7 +27,16 @@ impl OwnerMark {
     pub fn parse(text: &str) -> Option<OwnerMark> {
         let (epoch, code) = text.split_once('.')?;
         let known = !epoch.is_empty() && !code.is_empty();
-        known.then(|| OwnerMark { epoch: epoch.to_owned(), code: code.to_owned() })
+        known.then(|| OwnerMark {
+            epoch: epoch.to_owned(),
+            code: code.to_owned(),
+            former: Vec::new(),
+        })
+    }
+
+    /// Whether an object with the mark `found` is ours.
+    pub fn covers(&self, found: &OwnerMark) -> bool {
+        self.code == found.code && (self.epoch == found.epoch || self.former.contains(&found.epoch))
     }
 }
 
@@ -171,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_object_carries_the_mark() {
-        let mark = OwnerMark { epoch: "e".to_owned(), code: "c".to_owned() };
+        let mark = OwnerMark::parse("e.c").unwrap();
         let tags = marked(&BTreeMap::new(), &mark);
         assert_eq!(tags.get(OWNERSHIP_TAG), Some(&String::new()));
         assert_eq!(tags.get(MARK_TAG).and_then(|text| OwnerMark::parse(text)), Some(mark));

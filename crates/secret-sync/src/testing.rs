@@ -83,6 +83,7 @@ impl FakeCloud {
         DestinationKind {
             name: "in-mem",
             template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
+            key_template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
             granularity: Granularity::SecretPath,
             names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
             tags: Some(TagRule {
@@ -413,7 +414,7 @@ fn delivery(name: &str, text: &str, number: u64, previous: Option<Delivered>) ->
 }
 
 fn mark(name: &str) -> OwnerMark {
-    OwnerMark { epoch: "e1".to_owned(), code: hex::encode(name) }
+    OwnerMark { epoch: "e1".to_owned(), code: hex::encode(name), former: Vec::new() }
 }
 
 fn delivered(delivery: &Delivery, receipt: &Receipt) -> Delivered {

@@ -33,6 +33,7 @@ pub(crate) fn kind() -> DestinationKind {
     DestinationKind {
         name: "aws-sm",
         template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
+        key_template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
         granularity: Granularity::SecretPath,
         names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
         tags: Some(TagRule {
