@@ -32,7 +32,9 @@ use crate::connector::Target;
 use crate::credentials::{AssumedRole, Refreshing};
 use crate::guard::EgressRules;
 use crate::http::{HttpClient, HttpError, HttpOptions};
+use crate::web_identity::FederatedRole;
 
+pub use crate::web_identity::{CallerIdentity, TokenFailure, WebIdentity, caller_identity};
 pub use aws_types::SdkConfig;
 
 /// The longest region name: a label of a host name.
@@ -53,6 +55,8 @@ pub struct AwsConnection {
     pub role_arn: Option<String>,
     /// Sent when the role is taken on.
     pub external_id: Option<String>,
+    /// Signs the tokens with which the role is taken on, instead of keys.
+    pub web_identity: Option<Arc<dyn WebIdentity>>,
     /// The session's name in the account's logs.
     pub session_name: String,
     /// Where the service is, instead of AWS's own address. The egress rules still hold.
@@ -84,14 +88,25 @@ pub async fn connect(
     let endpoint_url = endpoint("endpoint_url", &connection.endpoint_url)?;
     let sts_endpoint_url = endpoint("sts_endpoint_url", &connection.sts_endpoint_url)?;
     let region = region(connection).await?;
-    let base = base_credentials(connection).await?;
-    let credentials = match given(&connection.role_arn) {
-        None => base,
-        Some(role_arn) => {
-            if connection.session_name.is_empty() {
-                return Err(InvalidConnection::SessionName);
-            }
-            let sts = sdk_config(http, clock, &region, base, sts_endpoint_url);
+    let credentials = match (given(&connection.role_arn), &connection.web_identity) {
+        (None, None) => base_credentials(connection).await?,
+        (None, Some(_)) => return Err(InvalidConnection::NoRole),
+        (Some(_), _) if connection.session_name.is_empty() => {
+            return Err(InvalidConnection::SessionName);
+        }
+        (Some(role_arn), Some(identity)) => {
+            let sts = sdk_config(http, clock, &region, None, sts_endpoint_url);
+            let role = FederatedRole {
+                sts: aws_sdk_sts::Client::new(&sts),
+                role_arn: role_arn.to_owned(),
+                session_name: connection.session_name.clone(),
+                identity: identity.clone(),
+            };
+            SharedCredentialsProvider::new(Refreshing::new(role, clock.clone()))
+        }
+        (Some(role_arn), None) => {
+            let base = base_credentials(connection).await?;
+            let sts = sdk_config(http, clock, &region, Some(base), sts_endpoint_url);
             let role = AssumedRole {
                 sts: aws_sdk_sts::Client::new(&sts),
                 role_arn: role_arn.to_owned(),
@@ -101,7 +116,15 @@ pub async fn connect(
             SharedCredentialsProvider::new(Refreshing::new(role, clock.clone()))
         }
     };
-    Ok(sdk_config(http, clock, &region, credentials, endpoint_url))
+    Ok(sdk_config(http, clock, &region, Some(credentials), endpoint_url))
+}
+
+/// The configuration for STS with the same credentials; `endpoint_url` is where it is, instead of
+/// AWS's own address.
+pub fn for_sts(config: &SdkConfig, endpoint_url: Option<&str>) -> SdkConfig {
+    let mut builder = config.to_builder();
+    builder.set_endpoint_url(endpoint_url.filter(|url| !url.is_empty()).map(str::to_owned));
+    builder.build()
 }
 
 /// A field that says something; an empty text is an unset one.
@@ -161,14 +184,13 @@ fn sdk_config(
     http: &HttpClient,
     clock: &Arc<dyn Clock>,
     region: &str,
-    credentials: SharedCredentialsProvider,
+    credentials: Option<SharedCredentialsProvider>,
     endpoint_url: Option<String>,
 ) -> SdkConfig {
     let total = http.limits().total_timeout;
     let mut builder = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(region.to_owned()))
-        .credentials_provider(credentials)
         // The providers keep credentials themselves, with rules of their own.
         .identity_cache(IdentityCache::no_cache())
         .http_client(GuardedSdkClient(http.clone()))
@@ -178,6 +200,7 @@ fn sdk_config(
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(ClockSource(clock.clone()));
+    builder.set_credentials_provider(credentials);
     builder.set_endpoint_url(endpoint_url);
     builder.build()
 }
@@ -293,6 +316,9 @@ pub enum InvalidConnection {
          or allow the credentials of this machine"
     )]
     NoCredentials,
+    /// A token without a role that it is for.
+    #[error("role_arn is not set: an identity token takes on a role")]
+    NoRole,
     /// A role without a name for its session.
     #[error("session_name is not set: a role needs one")]
     SessionName,

@@ -38,6 +38,8 @@ pub enum Kind {
     },
     /// The credentials are absent, expired, or not accepted.
     Credentials,
+    /// This server could not sign the token that stands for it.
+    Token,
     /// What was asked for does not exist.
     NotFound,
     /// What was to be created exists.
@@ -104,7 +106,7 @@ where
 }
 
 impl CloudError {
-    fn unanswered(code: &str, kind: Kind, message: String) -> CloudError {
+    pub(crate) fn unanswered(code: &str, kind: Kind, message: String) -> CloudError {
         CloudError {
             code: code.to_owned(),
             http_status: None,
@@ -257,6 +259,7 @@ static CODES: &[(Kind, &[&str])] = &[
         &[
             "InternalServiceError",
             "InternalFailure",
+            "IDPCommunicationError",
             "InternalError",
             "InternalServer",
             "InternalServerError",
@@ -270,6 +273,8 @@ static CODES: &[(Kind, &[&str])] = &[
         &[
             "UnrecognizedClient",
             "InvalidClientTokenId",
+            "InvalidIdentityToken",
+            "IDPRejectedClaim",
             "InvalidAccessKeyId",
             "ExpiredToken",
             "InvalidToken",
@@ -384,7 +389,10 @@ fn denied(message: &str) -> Kind {
         (!word.is_empty()).then(|| word.to_owned())
     };
     Kind::Denied {
-        action: word_after("to perform: ").filter(|action| action.contains(':')),
+        // STS, of a token: "Not authorized to perform sts:AssumeRoleWithWebIdentity".
+        action: word_after("to perform: ")
+            .or_else(|| word_after("to perform "))
+            .filter(|action| action.contains(':')),
         resource: word_after("on resource: "),
     }
 }
@@ -476,6 +484,9 @@ mod tests {
             (500, "NeverHeardOf", "oops", Kind::ServerFault),
             (400, "UnrecognizedClientException", "invalid token", Kind::Credentials),
             (403, "InvalidClientTokenId", "invalid token", Kind::Credentials),
+            (400, "InvalidIdentityToken", "no provider", Kind::Credentials),
+            (403, "IDPRejectedClaim", "not signed", Kind::Credentials),
+            (400, "IDPCommunicationError", "try later", Kind::ServerFault),
             (400, "ExpiredTokenException", "expired", Kind::Credentials),
             (403, "SignatureDoesNotMatch", "does not match", Kind::Credentials),
             (400, "InvalidSignatureException", "does not match", Kind::Credentials),
@@ -537,6 +548,10 @@ mod tests {
         let action = Some("secretsmanager:CreateSecret".to_owned());
         assert_eq!(error.kind, Kind::Denied { action, resource: Some("app/db".to_owned()) });
         assert!(error.to_string().starts_with("AccessDeniedException: User: arn:aws:iam"));
+        let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
+        let error = classify(&answered(403, Some("AccessDenied"), Some(message), ""));
+        let action = Some("sts:AssumeRoleWithWebIdentity".to_owned());
+        assert_eq!(error.kind, Kind::Denied { action, resource: None });
     }
 
     #[test]

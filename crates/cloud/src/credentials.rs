@@ -149,19 +149,26 @@ impl AssumedRole {
             let what = format!("cannot assume the role {}", self.role_arn);
             CredentialsError::provider_error(classify(&error).within(&what))
         })?;
-        let granted = output
-            .credentials
-            .ok_or_else(|| CredentialsError::unhandled("STS answered without credentials"))?;
-        let expiry = SystemTime::try_from(granted.expiration)
-            .map_err(|_| CredentialsError::unhandled("STS answered with an impossible expiry"))?;
-        Ok(Credentials::new(
-            granted.access_key_id,
-            granted.secret_access_key,
-            Some(granted.session_token),
-            Some(expiry),
-            "AssumedRole",
-        ))
+        granted(output.credentials, "AssumedRole")
     }
+}
+
+/// What STS granted, as the SDK wants it.
+pub(crate) fn granted(
+    answered: Option<aws_sdk_sts::types::Credentials>,
+    provider: &'static str,
+) -> Result<Credentials, CredentialsError> {
+    let granted =
+        answered.ok_or_else(|| CredentialsError::unhandled("STS answered without credentials"))?;
+    let expiry = SystemTime::try_from(granted.expiration)
+        .map_err(|_| CredentialsError::unhandled("STS answered with an impossible expiry"))?;
+    Ok(Credentials::new(
+        granted.access_key_id,
+        granted.secret_access_key,
+        Some(granted.session_token),
+        Some(expiry),
+        provider,
+    ))
 }
 
 impl ProvideCredentials for AssumedRole {

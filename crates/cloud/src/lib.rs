@@ -12,6 +12,7 @@ mod http;
 mod proxy;
 mod registry;
 mod tls;
+mod web_identity;
 
 #[cfg(test)]
 mod testing;

@@ -73,6 +73,8 @@ pub struct Blueprint {
     pub kind: String,
     /// Its name.
     pub name: String,
+    /// The user's own name template.
+    pub template: Option<String>,
     /// What all destinations share.
     pub surroundings: Arc<Surroundings>,
 }
@@ -280,6 +282,7 @@ impl StoredDestination {
             namespace: namespace.clone(),
             kind: self.kind.clone(),
             name: self.name.clone(),
+            template: self.template.clone(),
             surroundings: surroundings.clone(),
         })
     }

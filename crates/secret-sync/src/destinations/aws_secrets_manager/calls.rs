@@ -1,5 +1,9 @@
-//! The calls, and what their errors mean here.
+//! The calls.
 
+use super::{
+    errors::{Answer, answer, deleting, failed, has_replicas, present},
+    placement::Placement,
+};
 use crate::{
     destination::{Cursor, Delivery, Remote, Survey},
     failure::{Error, Failure},
@@ -7,67 +11,172 @@ use crate::{
 };
 use aws_sdk_secretsmanager::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
-    types::{Filter, FilterNameStringType, Tag},
+    types::{
+        Filter, FilterNameStringType, ReplicaRegionType, ReplicationStatusType, StatusType, Tag,
+    },
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bailee_cloud::{CloudError, Kind, classify};
 use std::collections::{BTreeMap, HashMap};
 
 /// Objects on one page of a list.
 const PAGE: i32 = 100;
+/// What the key of a secret is called where it has no other.
+const DEFAULT_KEY_NAME: &str = "aws/secretsmanager";
+
+/// The permission to look at one secret.
+pub(super) const DESCRIBE: &str = "secretsmanager:DescribeSecret";
+/// The permission to list secrets.
+pub(super) const LIST: &str = "secretsmanager:ListSecrets";
 
 /// The service as one account and region.
-pub(super) struct Calls(Client);
+pub(super) struct Calls {
+    client: Client,
+    region: String,
+}
 
-/// What became of a write.
-pub(super) enum Answer {
-    /// The version that was made.
-    Done(String),
-    /// The name, or for an update the token, is in use.
-    Exists,
-    /// There is no such secret.
-    Missing,
-    /// The secret is scheduled for deletion.
-    Deleting,
+/// A secret as the service describes it.
+pub(super) struct Found {
+    pub(super) remote: Remote,
+    pub(super) placement: Placement,
+    /// The region of its primary, where it is a replica of another region.
+    pub(super) replica_of: Option<String>,
+}
+
+/// What became of a deletion.
+pub(super) enum Deleted {
+    /// It is gone, or on its way.
+    Done,
+    /// Its replicas go first.
+    Replicated,
 }
 
 impl Calls {
-    pub(super) fn new(client: Client) -> Calls {
-        Calls(client)
+    pub(super) fn new(client: Client, region: String) -> Calls {
+        Calls { client, region }
     }
 
-    pub(super) async fn create(&self, delivery: &Delivery) -> Result<Answer, Error> {
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) async fn create(
+        &self,
+        delivery: &Delivery,
+        placement: &Placement,
+    ) -> Result<Answer, Error> {
+        const ACTION: &str = "secretsmanager:CreateSecret";
         let call = self
-            .0
+            .client
             .create_secret()
             .name(&delivery.name)
             .client_request_token(&delivery.token)
             .secret_string(text(delivery)?)
-            .set_tags(Some(delivery.tags.iter().map(|(key, value)| tag(key, value)).collect()));
+            .set_tags(Some(delivery.tags.iter().map(|(key, value)| tag(key, value)).collect()))
+            .set_kms_key_id(placement.kms_key_id.clone())
+            .set_add_replica_regions(regions(&placement.replica_regions));
         match call.send().await {
-            Ok(made) => Ok(Answer::Done(version(made.version_id, &delivery.token))),
-            Err(error) => answer("secretsmanager:CreateSecret", &error),
+            Ok(made) => {
+                check_replicas(made.replication_status())?;
+                Ok(Answer::Done(version(made.version_id, &delivery.token)))
+            }
+            Err(error) => answer(ACTION, &error),
         }
     }
 
-    pub(super) async fn update(&self, delivery: &Delivery) -> Result<Answer, Error> {
+    /// Writes the value, under another key where one is given.
+    pub(super) async fn update(
+        &self,
+        delivery: &Delivery,
+        key: Option<&str>,
+    ) -> Result<Answer, Error> {
         let call = self
-            .0
+            .client
             .update_secret()
             .secret_id(&delivery.name)
             .client_request_token(&delivery.token)
-            .secret_string(text(delivery)?);
+            .secret_string(text(delivery)?)
+            .set_kms_key_id(key.map(str::to_owned));
         match call.send().await {
             Ok(made) => Ok(Answer::Done(version(made.version_id, &delivery.token))),
             Err(error) => answer("secretsmanager:UpdateSecret", &error),
         }
     }
 
+    /// Changes the key alone: that makes no version. Whether the secret was there.
+    pub(super) async fn rekey(&self, name: &str, key: &str) -> Result<bool, Error> {
+        let call = self.client.update_secret().secret_id(name).kms_key_id(key);
+        match call.send().await {
+            Ok(_) => Ok(true),
+            Err(error) => present("secretsmanager:UpdateSecret", &error),
+        }
+    }
+
+    /// Whether the secret was there.
+    pub(super) async fn replicate(
+        &self,
+        name: &str,
+        add: &BTreeMap<String, String>,
+    ) -> Result<bool, Error> {
+        let call = self
+            .client
+            .replicate_secret_to_regions()
+            .secret_id(name)
+            .set_add_replica_regions(regions(add));
+        match call.send().await {
+            Ok(done) => {
+                let wanted = done.replication_status().iter();
+                let wanted =
+                    wanted.filter(|one| one.region().is_some_and(|at| add.contains_key(at)));
+                check_replicas(wanted).map(|()| true)
+            }
+            Err(error) => match classify(&error).kind {
+                // A repeated call may find the copies of the first.
+                Kind::InvalidRequest | Kind::Exists if self.is_replicated(name, add).await => {
+                    Ok(true)
+                }
+                _ => present("secretsmanager:ReplicateSecretToRegions", &error),
+            },
+        }
+    }
+
+    /// Whether there are copies in all of these regions, as far as looking is permitted.
+    async fn is_replicated(&self, name: &str, wanted: &BTreeMap<String, String>) -> bool {
+        let Ok(Some(found)) = self.describe(name).await else { return false };
+        wanted.keys().all(|region| found.placement.replica_regions.contains_key(region))
+    }
+
+    /// Removes replicas; what is not there any more is removed. Whether the secret was there.
+    pub(super) async fn unreplicate(&self, name: &str, regions: &[String]) -> Result<bool, Error> {
+        const ACTION: &str = "secretsmanager:RemoveRegionsFromReplication";
+        let call = self
+            .client
+            .remove_regions_from_replication()
+            .secret_id(name)
+            .set_remove_replica_regions(Some(regions.to_vec()));
+        let Err(error) = call.send().await else { return Ok(true) };
+        let cloud = classify(&error);
+        if cloud.code != "InvalidParameterException" {
+            return present(ACTION, &error);
+        }
+        // One of several is not a replica: they go one by one.
+        match regions {
+            [_] => Ok(true),
+            several => {
+                for region in several {
+                    let one = std::slice::from_ref(region);
+                    if !Box::pin(self.unreplicate(name, one)).await? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
     /// Whether the secret is there again; otherwise it has gone altogether.
     pub(super) async fn restore(&self, name: &str) -> Result<bool, Error> {
         const ACTION: &str = "secretsmanager:RestoreSecret";
-        let Err(error) = self.0.restore_secret().secret_id(name).send().await else {
+        let Err(error) = self.client.restore_secret().secret_id(name).send().await else {
             return Ok(true);
         };
         let cloud = classify(&error);
@@ -77,13 +186,14 @@ impl Calls {
             Kind::InvalidRequest => Err(deleting(
                 "the secret is being deleted at the destination; it is written when that is done",
                 None,
+                cloud,
             )),
             Kind::Denied { .. } => {
                 let message = format!(
                     "the name is scheduled for deletion at the destination and restoring it is not \
                      permitted: {cloud}"
                 );
-                Err(deleting(&message, Some(ACTION)))
+                Err(deleting(&message, Some(ACTION), cloud))
             }
             _ => Err(failed(ACTION, cloud)),
         }
@@ -92,7 +202,7 @@ impl Calls {
     /// Whether the secret was there.
     pub(super) async fn tag(&self, name: &str, tags: &BTreeMap<&str, &str>) -> Result<bool, Error> {
         let tags = tags.iter().map(|(key, value)| tag(key, value)).collect();
-        let call = self.0.tag_resource().secret_id(name).set_tags(Some(tags));
+        let call = self.client.tag_resource().secret_id(name).set_tags(Some(tags));
         match call.send().await {
             Ok(_) => Ok(true),
             Err(error) => present("secretsmanager:TagResource", &error),
@@ -101,73 +211,152 @@ impl Calls {
 
     /// Whether the secret was there.
     pub(super) async fn untag(&self, name: &str, keys: &[String]) -> Result<bool, Error> {
-        let call = self.0.untag_resource().secret_id(name).set_tag_keys(Some(keys.to_vec()));
+        let call = self.client.untag_resource().secret_id(name).set_tag_keys(Some(keys.to_vec()));
         match call.send().await {
             Ok(_) => Ok(true),
             Err(error) => present("secretsmanager:UntagResource", &error),
         }
     }
 
-    pub(super) async fn delete(&self, name: &str) -> Result<(), Error> {
-        let call = self.0.delete_secret().secret_id(name).force_delete_without_recovery(true);
-        match call.send().await {
-            Ok(_) => Ok(()),
-            // Nobody can read what is scheduled for deletion: it is gone already.
-            Err(error) => present("secretsmanager:DeleteSecret", &error).map(|_| ()),
+    /// Deletes, with a window in which it can be restored where days are given.
+    pub(super) async fn delete(&self, name: &str, days: Option<u32>) -> Result<Deleted, Error> {
+        let call = self.client.delete_secret().secret_id(name);
+        let call = match days {
+            Some(days) => call.recovery_window_in_days(days.into()),
+            None => call.force_delete_without_recovery(true),
+        };
+        let Err(error) = call.send().await else { return Ok(Deleted::Done) };
+        if has_replicas(&classify(&error)) {
+            return Ok(Deleted::Replicated);
         }
+        // Nobody can read what is scheduled for deletion: it is gone already.
+        present("secretsmanager:DeleteSecret", &error).map(|_| Deleted::Done)
     }
 
-    pub(super) async fn describe(&self, name: &str) -> Result<Option<Remote>, Error> {
-        const ACTION: &str = "secretsmanager:DescribeSecret";
-        match self.0.describe_secret().secret_id(name).send().await {
-            Ok(found) => Ok(Some(Remote {
+    pub(super) async fn describe(&self, name: &str) -> Result<Option<Found>, Error> {
+        let found = match self.client.describe_secret().secret_id(name).send().await {
+            Ok(found) => found,
+            Err(error) => {
+                return match classify(&error) {
+                    CloudError { kind: Kind::NotFound, .. } => Ok(None),
+                    cloud => Err(failed(DESCRIBE, cloud)),
+                };
+            }
+        };
+        let replicas = found.replication_status().iter().filter_map(|replica| {
+            Some((
+                replica.region()?.to_owned(),
+                chosen_key(replica.kms_key_id()).unwrap_or_default(),
+            ))
+        });
+        Ok(Some(Found {
+            placement: Placement {
+                kms_key_id: chosen_key(found.kms_key_id()),
+                replica_regions: replicas.collect(),
+            },
+            replica_of: self.elsewhere(found.primary_region()),
+            remote: Remote {
                 version_id: current(found.version_ids_to_stages()),
                 tags: Some(tags(found.tags())),
                 deleting: found.deleted_date().is_some(),
-            })),
-            Err(error) => match classify(&error) {
-                CloudError { kind: Kind::NotFound, .. } => Ok(None),
-                cloud => Err(failed(ACTION, cloud)),
             },
-        }
+        }))
     }
 
-    /// A page of the secrets that carry our mark.
+    /// A page of the secrets that carry our mark. Replicas are not ours to judge: their primary is.
     pub(super) async fn list(&self, after: Option<Cursor>) -> Result<Survey, Error> {
         let ours =
             Filter::builder().key(FilterNameStringType::TagKey).values(OWNERSHIP_TAG).build();
         let call = self
-            .0
+            .client
             .list_secrets()
             .filters(ours)
             .include_planned_deletion(true)
             .max_results(PAGE)
             .set_next_token(after.map(|cursor| cursor.0));
-        let page = call
-            .send()
-            .await
-            .map_err(|error| failed("secretsmanager:ListSecrets", classify(&error)))?;
+        let page = call.send().await.map_err(|error| failed(LIST, classify(&error)))?;
         let mut objects = BTreeMap::new();
         for secret in page.secret_list() {
             let Some(name) = secret.name() else { continue };
+            let tags = tags(secret.tags());
+            // The filter finds what begins like our mark, too.
+            let marked = tags.contains_key(OWNERSHIP_TAG);
+            if !marked || self.elsewhere(secret.primary_region()).is_some() {
+                continue;
+            }
             let remote = Remote {
                 version_id: current(secret.secret_versions_to_stages()),
-                tags: Some(tags(secret.tags())),
+                tags: Some(tags),
                 deleting: secret.deleted_date().is_some(),
             };
             objects.insert(name.to_owned(), remote);
         }
         Ok(Survey { objects, next: page.next_token().map(|token| Cursor(token.to_owned())) })
     }
+
+    /// Whether secrets may be listed.
+    pub(super) async fn try_list(&self) -> Result<(), Error> {
+        let call = self.client.list_secrets().max_results(1);
+        call.send().await.map(|_| ()).map_err(|error| failed(LIST, classify(&error)))
+    }
+
+    fn elsewhere(&self, primary: Option<&str>) -> Option<String> {
+        primary.filter(|region| *region != self.region).map(str::to_owned)
+    }
 }
 
 fn text(delivery: &Delivery) -> Result<&str, Error> {
-    std::str::from_utf8(&delivery.payload.bytes)
-        .map_err(|_| Error::new(Failure::Invalid, "the value is not text"))
+    let text = std::str::from_utf8(&delivery.payload.bytes)
+        .map_err(|_| Error::new(Failure::Invalid, "the value is not text"))?;
+    if text.is_empty() {
+        return Err(Error::new(
+            Failure::Invalid,
+            "the value is empty, and AWS Secrets Manager takes no empty values: write a value, or \
+             remove the key from the secret",
+        ));
+    }
+    Ok(text)
 }
 
 fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
+}
+
+fn regions(wanted: &BTreeMap<String, String>) -> Option<Vec<ReplicaRegionType>> {
+    let region = |(region, key): (&String, &String)| {
+        let key = Some(key).filter(|key| !key.is_empty()).cloned();
+        ReplicaRegionType::builder().region(region).set_kms_key_id(key).build()
+    };
+    (!wanted.is_empty()).then(|| wanted.iter().map(region).collect())
+}
+
+/// A copy that failed is said, although the secret itself is written.
+fn check_replicas<'a>(
+    replicas: impl IntoIterator<Item = &'a ReplicationStatusType>,
+) -> Result<(), Error> {
+    let failed = |replica: &&ReplicationStatusType| replica.status() == Some(&StatusType::Failed);
+    let told: Vec<String> = replicas
+        .into_iter()
+        .filter(failed)
+        .map(|replica| {
+            let region = replica.region().unwrap_or_default();
+            format!("{region}: {}", replica.status_message().unwrap_or("no reason given"))
+        })
+        .collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the secret is written and not copied to all of replica_regions; {}",
+        told.join("; ")
+    );
+    Err(Error::new(Failure::Invalid, message).uncertain())
+}
+
+/// The key that somebody chose; the account's default one is none.
+fn chosen_key(shown: Option<&str>) -> Option<String> {
+    let chosen = |key: &&str| !key.is_empty() && !key.ends_with(DEFAULT_KEY_NAME);
+    shown.filter(chosen).map(str::to_owned)
 }
 
 fn version(answered: Option<String>, token: &str) -> String {
@@ -183,77 +372,4 @@ fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
     let pair =
         |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
     tags.iter().filter_map(pair).collect()
-}
-
-fn answer<E>(action: &str, error: &SdkError<E, HttpResponse>) -> Result<Answer, Error>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let cloud = classify(error);
-    match cloud.kind {
-        Kind::Exists => Ok(Answer::Exists),
-        Kind::NotFound => Ok(Answer::Missing),
-        Kind::InvalidRequest if is_deleting(&cloud) => Ok(Answer::Deleting),
-        _ => Err(failed(action, cloud)),
-    }
-}
-
-/// `false` when the secret is not there or scheduled for deletion.
-fn present<E>(action: &str, error: &SdkError<E, HttpResponse>) -> Result<bool, Error>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match answer(action, error)? {
-        Answer::Missing | Answer::Deleting => Ok(false),
-        Answer::Done(_) | Answer::Exists => {
-            Err(Error::new(Failure::Unknown, format!("{action}: the service says that it exists")))
-        }
-    }
-}
-
-fn is_deleting(error: &CloudError) -> bool {
-    let message = error.message.to_lowercase();
-    error.code == "InvalidRequestException"
-        && (message.contains("deletion") || message.contains("deleted"))
-}
-
-fn deleting(message: &str, permission: Option<&str>) -> Error {
-    Error {
-        missing_permission: permission.map(str::to_owned),
-        ..Error::new(Failure::Deleting, message)
-    }
-}
-
-fn failed(action: &str, error: CloudError) -> Error {
-    let (failure, uncertain) = match &error.kind {
-        Kind::Refused => (Failure::Refused, false),
-        Kind::Dns => (Failure::Unavailable, false),
-        Kind::Timeout | Kind::Io | Kind::ServerFault => (Failure::Unavailable, true),
-        Kind::Throttled => (Failure::Throttled, false),
-        Kind::Denied { .. } => (Failure::Forbidden, false),
-        Kind::Credentials => (Failure::Unauthenticated, false),
-        Kind::Exists | Kind::Conflict => (Failure::Conflict, false),
-        Kind::NotFound | Kind::InvalidRequest | Kind::Encryption => (Failure::Invalid, false),
-        Kind::LimitExceeded => (Failure::Quota, false),
-        Kind::ClockSkew => (Failure::Internal, false),
-        Kind::Other => (Failure::Unknown, true),
-    };
-    let operation = action.rsplit_once(':').map_or(action, |(_, operation)| operation);
-    let mut message = format!("{operation}: {error}");
-    if let Some(id) = &error.request_id {
-        message.push_str(&format!(" (request id {id})"));
-    }
-    let missing_permission = match error.kind {
-        Kind::Denied { action: denied, .. } => Some(denied.unwrap_or_else(|| action.to_owned())),
-        _ => None,
-    };
-    Error {
-        failure,
-        message,
-        missing_permission,
-        // A failure without an answer has a class, but no code of the service.
-        provider_code: error.http_status.is_some().then_some(error.code),
-        retry_after: error.retry_after,
-        uncertain: uncertain && error.sent,
-    }
 }

@@ -1,0 +1,239 @@
+//! Delivering: create, update or restore, then tags, key and replicas.
+
+use super::{
+    AwsSecretsManager,
+    calls::{DESCRIBE, Found},
+    errors::Answer,
+    placement::{Moves, Placement},
+};
+use crate::{
+    destination::{Delivery, Extent, Note, Owner, Ownership, Receipt},
+    failure::{Error, Failure},
+};
+use std::collections::BTreeMap;
+
+/// Turns a delivery takes between creating, updating and restoring before it gives up for now.
+const TURNS_MAX: usize = 4;
+
+/// What became of the tags and the placement of a secret.
+enum Settled {
+    /// Done; with what lacks a permission, and the tags that are left for that.
+    Done(Vec<Note>, Vec<String>),
+    /// The secret is not there, or is being deleted.
+    Gone,
+}
+
+impl AwsSecretsManager {
+    pub(super) async fn deliver(&self, delivery: &Delivery) -> Result<Receipt, Error> {
+        if let (Some(previous), Extent::Aspects) = (&delivery.previous, delivery.extent) {
+            let moves = self.moves(delivery, None);
+            if let Settled::Done(notes, tags_left) = self.settle(delivery, &moves).await? {
+                let version_id = previous.version_id.clone();
+                return Ok(Receipt { version_id, tags_left, notes });
+            }
+        }
+        self.write(delivery).await
+    }
+
+    async fn write(&self, delivery: &Delivery) -> Result<Receipt, Error> {
+        let mut create = delivery.previous.is_none();
+        let mut restored = false;
+        let mut seen = None;
+        for _ in 0..TURNS_MAX {
+            let moves = self.moves(delivery, seen.as_ref());
+            let answer = if create {
+                self.calls.create(delivery, &self.placement).await
+            } else {
+                self.calls.update(delivery, moves.key.as_deref()).await
+            };
+            // What we restored is there because of us, whether or not the value landed.
+            let answer =
+                answer.map_err(|error| if restored { error.uncertain() } else { error })?;
+            match (answer, create) {
+                // A creation carries tags and placement.
+                (Answer::Done(version_id), true) => {
+                    return Ok(Receipt { version_id, ..Receipt::default() });
+                }
+                (Answer::Done(version_id), false) => {
+                    let moves = Moves { key: None, ..moves };
+                    return self.settled(delivery, version_id, &moves).await;
+                }
+                // The token is used: the preceding call landed though its reply was lost.
+                (Answer::Exists, false) => {
+                    return self.settled(delivery, delivery.token.clone(), &moves).await;
+                }
+                (Answer::Exists, true) => {
+                    seen = self.look(delivery).await?;
+                    // Under other rules only what was seen is written.
+                    create = seen.is_none() && delivery.ownership != Ownership::Overwrite;
+                }
+                (Answer::Missing, _) => create = true,
+                (Answer::Deleting, _) => {
+                    if create {
+                        seen = self.look(delivery).await?;
+                    }
+                    restored = self.calls.restore(&delivery.name).await?;
+                    create = !restored;
+                }
+            }
+        }
+        let message = "the secret keeps appearing and disappearing at the destination";
+        Err(Error::new(Failure::Conflict, message).uncertain())
+    }
+
+    /// What has the name already, if it may be written; `None` where it is not shown.
+    async fn look(&self, delivery: &Delivery) -> Result<Option<Found>, Error> {
+        let found = match self.calls.describe(&delivery.name).await {
+            Ok(found) => found,
+            Err(Error { failure: Failure::Forbidden, provider_code, .. }) => {
+                return match delivery.ownership {
+                    Ownership::Overwrite => Ok(None),
+                    Ownership::Adopt | Ownership::Refuse => Err(Error {
+                        provider_code,
+                        ..Error::forbidden(
+                            DESCRIBE,
+                            "a secret of that name exists, and whose it is cannot be seen: grant \
+                             secretsmanager:DescribeSecret, or set ownership=overwrite",
+                        )
+                    }),
+                };
+            }
+            // A look has no effect.
+            Err(error) => return Err(Error { uncertain: false, ..error }),
+        };
+        if let Some(found) = &found {
+            check_ownership(delivery, found)?;
+        }
+        Ok(found)
+    }
+
+    /// What leads to the placement that this destination wants.
+    fn moves(&self, delivery: &Delivery, seen: Option<&Found>) -> Moves {
+        match (seen, &delivery.previous) {
+            (Some(found), _) if found.remote.owner(&delivery.mark) == Owner::Us => {
+                self.placement.moves_from_shown(&found.placement)
+            }
+            (None, Some(previous)) => {
+                self.placement.moves_from(&Placement::parse(&previous.placement))
+            }
+            (found, _) => self.placement.moves_from_foreign(found.map(|found| &found.placement)),
+        }
+    }
+
+    /// The version is written; what belongs to it follows.
+    async fn settled(
+        &self,
+        delivery: &Delivery,
+        version_id: String,
+        moves: &Moves,
+    ) -> Result<Receipt, Error> {
+        // Whatever fails from here on, the value has landed.
+        match self.settle(delivery, moves).await.map_err(Error::uncertain)? {
+            Settled::Done(notes, tags_left) => Ok(Receipt { version_id, tags_left, notes }),
+            Settled::Gone => {
+                let message = "the secret disappeared from the destination while it was written";
+                Err(Error::new(Failure::Conflict, message).uncertain())
+            }
+        }
+    }
+
+    async fn settle(&self, delivery: &Delivery, moves: &Moves) -> Result<Settled, Error> {
+        let settled = self.retag(delivery).await?;
+        let Settled::Done(..) = settled else { return Ok(settled) };
+        let name = &delivery.name;
+        if let Some(key) = &moves.key
+            && !self.calls.rekey(name, key).await?
+        {
+            return Ok(Settled::Gone);
+        }
+        if !moves.remove.is_empty() && !self.calls.unreplicate(name, &moves.remove).await? {
+            return Ok(Settled::Gone);
+        }
+        if !moves.add.is_empty() && !self.calls.replicate(name, &moves.add).await? {
+            return Ok(Settled::Gone);
+        }
+        Ok(settled)
+    }
+
+    async fn retag(&self, delivery: &Delivery) -> Result<Settled, Error> {
+        let before = delivery.previous.as_ref().map(|previous| &previous.tags);
+        let set: BTreeMap<&str, &str> = delivery
+            .tags
+            .iter()
+            .filter(|(key, value)| before.and_then(|tags| tags.get(*key)) != Some(*value))
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        if !set.is_empty() && !self.calls.tag(&delivery.name, &set).await? {
+            return Ok(Settled::Gone);
+        }
+        let unset: Vec<String> = before
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .filter(|key| !delivery.tags.contains_key(*key))
+            .cloned()
+            .collect();
+        if unset.is_empty() {
+            return Ok(Settled::Done(Vec::new(), Vec::new()));
+        }
+        match self.calls.untag(&delivery.name, &unset).await {
+            Ok(true) => Ok(Settled::Done(Vec::new(), Vec::new())),
+            Ok(false) => Ok(Settled::Gone),
+            Err(Error { failure: Failure::Forbidden, missing_permission, .. }) => {
+                let note = Note {
+                    missing_permission: missing_permission
+                        .unwrap_or_else(|| "secretsmanager:UntagResource".to_owned()),
+                    message: format!("would remove the tags {}", unset.join(", ")),
+                };
+                Ok(Settled::Done(vec![note], unset))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether what has the name may be written.
+fn check_ownership(delivery: &Delivery, found: &Found) -> Result<(), Error> {
+    let refused = |message: String| Err(Error::new(Failure::NotOurs, message));
+    let name = &delivery.name;
+    if let Some(region) = &found.replica_of {
+        return refused(format!(
+            "{name:?} is a copy of a secret in {region} and cannot be written here: remove the copy \
+             there, or choose another secret_name_template"
+        ));
+    }
+    let owner = found.remote.owner(&delivery.mark);
+    let what = match owner {
+        Owner::Us => return Ok(()),
+        Owner::Twin => {
+            return refused(format!(
+                "another server with this server's keys, a copy or one restored from its snapshot, \
+                 owns {name:?}: stop that server and post sys/sync/takeover, or choose another \
+                 secret_name_template"
+            ));
+        }
+        Owner::Other => {
+            "a secret that another server delivers, or this one for another \
+                         destination, has that name"
+        }
+        Owner::Vault => {
+            "a secret with the mark of secrets sync, and not with this server's own, \
+                         has that name"
+        }
+        Owner::Nobody => "a secret that nobody delivered has that name",
+    };
+    match (delivery.ownership, owner) {
+        (Ownership::Overwrite, _) | (Ownership::Adopt, Owner::Vault | Owner::Nobody) => Ok(()),
+        (Ownership::Adopt, _) => refused(format!(
+            "{what}: {name:?} is not taken over; remove it there, choose another \
+             secret_name_template, or set ownership=overwrite"
+        )),
+        (Ownership::Refuse, Owner::Vault | Owner::Nobody) => refused(format!(
+            "{what}: {name:?} is left alone; delete it at the destination, choose another \
+             secret_name_template, or set ownership=adopt to take it over"
+        )),
+        (Ownership::Refuse, _) => refused(format!(
+            "{what}: {name:?} is left alone; remove it there, or choose another \
+             secret_name_template"
+        )),
+    }
+}
