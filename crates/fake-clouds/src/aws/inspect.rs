@@ -404,9 +404,14 @@ impl FakeAws {
 
     /// A key of KMS in `us-east-1`, whose policy leaves permissions to the account. Answers its ARN.
     pub fn create_kms_key(&self) -> String {
+        self.create_kms_key_in(REGION)
+    }
+
+    /// As [`FakeAws::create_kms_key`], in a region.
+    pub fn create_kms_key_in(&self, region: &str) -> String {
         let now = self.shared.clock.now();
         let account = self.account_id().to_owned();
-        self.shared.world.lock().kms.create(&account, REGION, now)
+        self.shared.world.lock().kms.create(&account, region, now)
     }
 
     /// Enables or disables a key of KMS. Answers whether it exists.

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 const NAME: &str = "vault/kv_1234/app/db";
 
 /// The policy that the documentation asks for, without a version of it.
-fn minimal(actions: &[&str]) -> String {
+pub(super) fn policy(actions: &[&str]) -> String {
     json!({
         "Version": "2012-10-17",
         "Statement": actions.iter().map(|action| json!({
@@ -65,13 +65,13 @@ impl Aws {
     }
 
     async fn minimal() -> Aws {
-        Aws::with(&[&minimal(&MINIMAL)]).await
+        Aws::with(&[&policy(&MINIMAL)]).await
     }
 
     /// A server whose user lacks one action of the minimal policy.
     async fn without(action: &str) -> Aws {
         let actions: Vec<&str> = MINIMAL.into_iter().filter(|allowed| *allowed != action).collect();
-        Aws::with(&[&minimal(&actions)]).await
+        Aws::with(&[&policy(&actions)]).await
     }
 
     async fn destination(&self, key: &Key, more: Value) {
@@ -87,7 +87,7 @@ impl Aws {
     }
 
     fn allow(&self, actions: &[&str]) {
-        assert!(self.fake.set_user_policies("sync", &[&minimal(actions)]));
+        assert!(self.fake.set_user_policies("sync", &[&policy(actions)]));
     }
 
     /// Pushes and waits for the outcome.
@@ -236,7 +236,7 @@ async fn a_role_without_the_tag_condition_cannot_overwrite_a_synced_secret() {
 #[tokio::test]
 async fn a_name_scheduled_for_deletion_is_restored_then_written() {
     let restore = [MINIMAL.as_slice(), &["RestoreSecret"]].concat();
-    let aws = Aws::with(&[&minimal(&restore)]).await;
+    let aws = Aws::with(&[&policy(&restore)]).await;
     aws.fake.put_secret(NAME, "old");
     aws.fake.schedule_deletion(NAME, 7);
     aws.write(1).await;
@@ -283,7 +283,7 @@ async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
             { "Effect": "Allow", "Action": "secretsmanager:ListSecrets", "Resource": "*" },
         ],
     });
-    let aws = Aws::with(&[&minimal(&survey), &list.to_string()]).await;
+    let aws = Aws::with(&[&policy(&survey), &list.to_string()]).await;
     aws.write(1).await;
     aws.set().await;
     aws.fake.put_secret(NAME, "tampered");
@@ -334,7 +334,7 @@ async fn a_role_is_taken_on_with_its_external_id() {
             "Condition": { "StringEquals": { "sts:ExternalId": "tenant-7" } },
         }],
     });
-    let role = aws.fake.create_role("deliver", &trust.to_string(), &[&minimal(&MINIMAL)]);
+    let role = aws.fake.create_role("deliver", &trust.to_string(), &[&policy(&MINIMAL)]);
     let key = aws.fake.create_user("bare", &[&assume.to_string()]);
     aws.write(1).await;
     aws.destination(&key, json!({ "role_arn": role, "external_id": "tenant-7" })).await;
@@ -349,7 +349,7 @@ async fn a_role_is_taken_on_with_its_external_id() {
 #[tokio::test]
 async fn tags_that_cannot_be_removed_are_a_note() {
     let aws = Aws::minimal().await;
-    let key = aws.fake.create_user("tagger", &[&minimal(&MINIMAL)]);
+    let key = aws.fake.create_user("tagger", &[&policy(&MINIMAL)]);
     aws.destination(&key, json!({ "custom_tags": { "team": "blue", "app": "x" } })).await;
     aws.write(1).await;
     aws.set().await;
@@ -360,7 +360,7 @@ async fn tags_that_cannot_be_removed_are_a_note() {
     assert_eq!(entry["notes"][0]["missing_permission"], "secretsmanager:UntagResource");
     assert_eq!(aws.fake.secret(NAME).unwrap().tags["team"], "red");
     let untag = [MINIMAL.as_slice(), &["UntagResource"]].concat();
-    assert!(aws.fake.set_user_policies("tagger", &[&minimal(&untag)]));
+    assert!(aws.fake.set_user_policies("tagger", &[&policy(&untag)]));
     let versions = aws.fake.secret(NAME).unwrap().versions.len();
     aws.destination(&key, json!({ "custom_tags": { "team": "red" } })).await;
     while aws.entry().await.to_string().contains("UntagResource") {
@@ -394,7 +394,7 @@ async fn lost_replies_leave_one_version_and_throttling_is_waited_out() {
 #[tokio::test]
 async fn a_foreign_secret_survives_the_removal_of_what_may_never_have_been_delivered() {
     let looking = [MINIMAL.as_slice(), &["DescribeSecret"]].concat();
-    let aws = Aws::with(&[&minimal(&looking)]).await;
+    let aws = Aws::with(&[&policy(&looking)]).await;
     aws.fake.put_secret(NAME, "precious");
     aws.fake.inject(Fault::error(
         "secretsmanager:CreateSecret",
@@ -432,7 +432,7 @@ async fn what_failed_before_anything_was_sent_leaves_nothing_to_remove() {
 
 #[tokio::test]
 async fn other_credentials_look_at_what_is_really_there() {
-    let looking = minimal(&[MINIMAL.as_slice(), &["DescribeSecret", "RestoreSecret"]].concat());
+    let looking = policy(&[MINIMAL.as_slice(), &["DescribeSecret", "RestoreSecret"]].concat());
     let aws = Aws::with(&[&looking]).await;
     aws.write(1).await;
     assert_eq!(aws.set().await["sync_status"], "SYNCED");
@@ -464,7 +464,7 @@ async fn another_account_is_another_destination() {
 #[tokio::test]
 async fn a_guarded_address_is_a_client_error_that_names_the_rule() {
     let aws = Aws::minimal().await;
-    let key = aws.fake.create_user("guarded", &[&minimal(&MINIMAL)]);
+    let key = aws.fake.create_user("guarded", &[&policy(&MINIMAL)]);
     aws.destination(&key, json!({ "allowed_ipv4_addresses": [] })).await;
     aws.write(1).await;
     let entry = aws.set().await;
@@ -537,14 +537,29 @@ impl Look for Looking {
 
 /// A destination of its own, without a server around it.
 async fn destination(fake: &FakeAws, key: &Key) -> Arc<dyn Destination> {
-    let settings = Settings { aws_endpoint_url: Some(fake.endpoint()), ..Settings::default() };
+    destination_of(fake, key, &[]).await.unwrap()
+}
+
+/// The same with these details beside or instead of the usual ones.
+pub(super) async fn destination_of(
+    fake: &FakeAws,
+    key: &Key,
+    more: &[(&str, &str)],
+) -> Result<Arc<dyn Destination>, crate::failure::Error> {
+    let settings = Settings {
+        aws_endpoint_url: Some(fake.endpoint()),
+        aws_sts_endpoint_url: Some(fake.endpoint()),
+        ..Settings::default()
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let details = [
-        ("access_key_id", key.access_key_id.clone()),
-        ("secret_access_key", key.secret_access_key.clone()),
-        ("region", "us-east-1".to_owned()),
-    ];
-    let details = details.into_iter().map(|(name, value)| (name.to_owned(), Sensitive::new(value)));
+    let mut details = BTreeMap::from([
+        ("access_key_id", key.access_key_id.as_str()),
+        ("secret_access_key", key.secret_access_key.as_str()),
+        ("region", "us-east-1"),
+    ]);
+    details.extend(more.iter().copied());
+    let sensitive = |value: &str| Sensitive::new(value.to_owned());
+    let details = details.into_iter().map(|(name, value)| (name.to_owned(), sensitive(value)));
     let blueprint = Blueprint {
         details: Details(details.collect()),
         rules: EgressRules { disable_strict_networking: true, ..EgressRules::default() },
@@ -556,7 +571,7 @@ async fn destination(fake: &FakeAws, key: &Key) -> Arc<dyn Destination> {
     };
     let kinds = crate::destinations::all();
     let kind = kinds.iter().find(|kind| kind.name == "aws-sm").unwrap();
-    (kind.build)(blueprint).await.unwrap()
+    (kind.build)(blueprint).await
 }
 
 fn delivery(text: &str) -> Delivery {

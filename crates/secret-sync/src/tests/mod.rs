@@ -2,6 +2,7 @@
 
 mod api;
 mod aws;
+mod aws_objects;
 mod faults;
 mod isolation;
 mod passes;
