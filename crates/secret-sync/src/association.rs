@@ -1,12 +1,17 @@
 //! An association: that a secret is kept at a destination, and how far that has come.
 
 use crate::{
-    destination::{Delivered, LedgerEntry, Note},
+    destination::{Delivered, Note},
     failure::{Error, Failure, Status},
+    naming::Granularity,
 };
 use bailee_crypto::clock::{from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
+
+/// How often within a day changes of others are undone: who makes them again and again is not fought.
+pub(crate) const REPAIRS_MAX: usize = 5;
+const REPAIRS_WITHIN_MILLIS: u64 = 24 * 60 * 60 * 1000;
 
 /// What is stored of an association. Requests change what is wished for, passes what has come of
 /// it; both under the same lock.
@@ -24,16 +29,81 @@ pub(crate) struct Association {
     pub(crate) destination_type: String,
     /// Name of the destination.
     pub(crate) destination_name: String,
-    /// The name that the secret shall have at the destination.
-    pub(crate) external_name: String,
+    /// The name template that held when it was last set: a later one waits for the next `set`.
+    pub(crate) template: String,
+    /// What became one object then.
+    pub(crate) granularity: Granularity,
     /// Grows with every `set`: what was delivered for an older one is delivered again.
     pub(crate) generation: u64,
     /// Whether it is to be removed.
     pub(crate) removing: bool,
-    /// What is at the destination, as far as we know.
-    pub(crate) ledger: Vec<LedgerEntry>,
+    /// What is at the destination, or begun there, as far as we know: the ledger.
+    pub(crate) objects: Vec<Object>,
+    /// How it stands with the secret as a whole; each object has its own state.
+    pub(crate) state: State,
+}
+
+/// An object at the destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Object {
+    /// The key of the secret, where each key is an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sub_key: Option<String>,
+    /// Its name at the destination.
+    pub(crate) name: String,
+    /// Whether the name is reserved for it, so that a delivery may have begun.
+    pub(crate) begun: bool,
+    /// What is there as far as we know; `None` when no delivery was ever confirmed.
+    pub(crate) delivered: Option<Delivered>,
+    /// Whether it is to go: its key, or its former name, is no longer wanted.
+    #[serde(default)]
+    pub(crate) leaving: bool,
     /// How the last attempt went.
     pub(crate) state: State,
+    /// What others changed at the destination and we have not undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drift: Option<DriftFound>,
+    /// When changes of others were undone lately, in milliseconds since 1970, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) repairs: Vec<u64>,
+}
+
+/// A change that others made at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DriftFound {
+    /// What differs.
+    pub(crate) kind: DriftKind,
+    /// Since when that is known, in milliseconds since 1970.
+    pub(crate) since: u64,
+}
+
+/// What differs at the destination from what we left there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DriftKind {
+    /// The object is not there.
+    Missing,
+    /// It is scheduled for deletion.
+    Deleting,
+    /// It has another version.
+    Changed,
+    /// Tags of ours are missing or changed.
+    Tags,
+    /// It carries the mark of another server.
+    Taken,
+}
+
+impl DriftKind {
+    /// The word in the API and in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            DriftKind::Missing => "missing",
+            DriftKind::Deleting => "deleting",
+            DriftKind::Changed => "changed",
+            DriftKind::Tags => "tags",
+            DriftKind::Taken => "taken",
+        }
+    }
 }
 
 /// How the last attempt went.
@@ -50,11 +120,14 @@ pub(crate) struct State {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Why an association is not delivered.
+/// Why something is not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Problem {
     /// Its class.
     pub(crate) failure: Failure,
+    /// The destination's own code for it.
+    #[serde(default)]
+    pub(crate) provider_code: Option<String>,
     /// What happened.
     pub(crate) message: String,
     /// The permission that would help.
@@ -68,36 +141,80 @@ pub(crate) struct Problem {
 }
 
 impl Association {
-    /// What is known of a name.
-    pub(crate) fn entry(&self, name: &str) -> Option<&LedgerEntry> {
-        self.ledger.iter().find(|entry| entry.name == name)
+    /// What is known of a part of the secret under a name.
+    pub(crate) fn object(&self, sub_key: &Option<String>, name: &str) -> Option<&Object> {
+        self.objects.iter().find(|object| object.is(sub_key, name))
     }
 
-    /// Notes that a delivery under this name begins.
-    pub(crate) fn begin(&mut self, name: &str) {
-        if self.entry(name).is_none() {
-            let name = name.to_owned();
-            self.ledger.push(LedgerEntry { name, delivered: None });
-        }
+    /// The object that has a name at the destination.
+    pub(crate) fn holder_of(&self, name: &str) -> Option<&Object> {
+        self.objects.iter().find(|object| object.begun && object.name == name)
     }
 
-    /// Notes a confirmed delivery.
-    pub(crate) fn confirm(&mut self, name: &str, delivered: Delivered) {
-        self.begin(name);
-        if let Some(entry) = self.ledger.iter_mut().find(|entry| entry.name == name) {
-            entry.delivered = Some(delivered);
+    /// The object of a part under a name, made where it is not known yet.
+    pub(crate) fn object_mut(&mut self, sub_key: &Option<String>, name: &str) -> &mut Object {
+        let index = self.objects.iter().position(|object| object.is(sub_key, name));
+        let index = index.unwrap_or_else(|| {
+            self.objects.push(Object::new(sub_key.clone(), name));
+            self.objects.len() - 1
+        });
+        self.objects.get_mut(index).expect("it was found, or added just now")
+    }
+
+    /// A name goes on under another part of the secret.
+    pub(crate) fn hand_over(&mut self, name: &str, from: &Option<String>, to: &Option<String>) {
+        self.objects.retain(|object| object.begun || !object.is(to, name));
+        if let Some(object) = self.objects.iter_mut().find(|object| object.is(from, name)) {
+            object.sub_key.clone_from(to);
         }
     }
 
     /// Forgets a name under which there certainly is nothing of ours.
-    pub(crate) fn forget(&mut self, name: &str) {
-        self.ledger.retain(|entry| entry.name != name);
+    pub(crate) fn forget(&mut self, sub_key: &Option<String>, name: &str) {
+        self.objects.retain(|object| !object.is(sub_key, name));
     }
 
-    /// When a failed attempt may be repeated; `None` when nothing forbids it now.
-    pub(crate) fn not_before(&self, now: SystemTime) -> Option<SystemTime> {
-        let next = from_millis(self.state.problem.as_ref()?.next_attempt?);
-        (next > now).then_some(next)
+    /// What failed of the secret as a whole, and of each of its objects.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let objects = self.objects.iter().map(|object| &object.state);
+        std::iter::once(&self.state).chain(objects).filter_map(|state| state.problem.as_ref())
+    }
+
+    /// Whether anything is, or may be, at the destination.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.objects.iter().any(|object| object.begun)
+    }
+}
+
+impl Object {
+    fn new(sub_key: Option<String>, name: &str) -> Object {
+        Object {
+            sub_key,
+            name: name.to_owned(),
+            begun: false,
+            delivered: None,
+            leaving: false,
+            state: State::default(),
+            drift: None,
+            repairs: Vec::new(),
+        }
+    }
+
+    fn is(&self, sub_key: &Option<String>, name: &str) -> bool {
+        self.name == name && self.sub_key == *sub_key
+    }
+
+    /// Whether changes of others may still be undone, or somebody keeps making them.
+    pub(crate) fn is_repairable(&self, now: SystemTime) -> bool {
+        let since = to_millis(now).saturating_sub(REPAIRS_WITHIN_MILLIS);
+        self.repairs.iter().filter(|at| **at > since).count() < REPAIRS_MAX
+    }
+
+    /// Notes that a change of others was undone.
+    pub(crate) fn repaired(&mut self, now: SystemTime) {
+        self.repairs.push(to_millis(now));
+        let surplus = self.repairs.len().saturating_sub(REPAIRS_MAX);
+        self.repairs.drain(..surplus);
     }
 }
 
@@ -117,10 +234,11 @@ impl State {
         let before = self.problem.as_ref();
         let problem = Problem {
             failure: error.failure,
+            provider_code: error.provider_code.clone(),
             message: error.message.clone(),
             missing_permission: error.missing_permission.clone(),
             since: before.map_or_else(|| to_millis(now), |problem| problem.since),
-            attempts: before.map_or(0, |problem| problem.attempts).saturating_add(1),
+            attempts: self.attempts().saturating_add(1),
             next_attempt: next_attempt.map(to_millis),
         };
         State {
@@ -129,5 +247,16 @@ impl State {
             problem: Some(problem),
             notes: self.notes.clone(),
         }
+    }
+
+    /// Attempts that failed in a row.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.problem.as_ref().map_or(0, |problem| problem.attempts)
+    }
+
+    /// When a failed attempt may be repeated; `None` when nothing forbids it now.
+    pub(crate) fn not_before(&self, now: SystemTime) -> Option<SystemTime> {
+        let next = from_millis(self.problem.as_ref()?.next_attempt?);
+        (next > now).then_some(next)
     }
 }

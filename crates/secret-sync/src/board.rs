@@ -102,12 +102,15 @@ pub(crate) struct Manner {
     pub(crate) verify: bool,
     /// Whether it is tried at once although the last attempt failed a short time ago.
     pub(crate) hurry: bool,
+    /// Whether changes of others are undone whatever the destination's policy says.
+    pub(crate) repair: bool,
 }
 
 impl Manner {
     fn add(&mut self, other: Manner) {
         self.verify |= other.verify;
         self.hurry |= other.hurry;
+        self.repair |= other.repair;
     }
 }
 
@@ -120,6 +123,13 @@ pub(crate) struct Verdict {
     pub(crate) pause: Option<Instant>,
     /// How that work is to be done: what was asked for and has not happened.
     pub(crate) manner: Manner,
+}
+
+impl Verdict {
+    /// It is worked on again at that time at the latest.
+    pub(crate) fn sooner(&mut self, at: Option<Instant>) {
+        self.again_at = self.again_at.into_iter().chain(at).min();
+    }
 }
 
 type LaneKey = (String, Arc<str>);
@@ -217,7 +227,7 @@ impl Board {
 
     /// The same, with a look at the destination itself.
     pub(crate) fn verify(&self, key: Key) {
-        self.look(key, Manner { verify: true, hurry: false });
+        self.look(key, Manner { verify: true, ..Manner::default() });
     }
 
     /// Wishes for a look at an object in a certain manner.
@@ -530,7 +540,7 @@ mod tests {
         let board = Board::default();
         board.kick(key("d", "a"), Urgency::Change);
         assert_eq!(taken(&board), ["d/a"]);
-        board.look(key("d", "a"), Manner { verify: false, hurry: true });
+        board.look(key("d", "a"), Manner { hurry: true, ..Manner::default() });
         let until = Instant::now() + Duration::from_secs(5);
         let verdict = Verdict { pause: Some(until), ..Verdict::default() };
         board.finish(&key("d", "a"), verdict);

@@ -184,6 +184,19 @@ impl Failure {
 }
 
 impl Status {
+    /// How much it asks for attention: of several, the highest stands for all.
+    pub(crate) fn severity(self) -> u8 {
+        match self {
+            Status::Unsynced => 0,
+            Status::Synced => 1,
+            Status::Pending => 2,
+            Status::Unknown => 3,
+            Status::ExternalServiceError => 4,
+            Status::ClientSideError => 5,
+            Status::InternalVaultError => 6,
+        }
+    }
+
     /// The word in answers.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,10 +4,12 @@ use bailee_notation::template::Template;
 use bailee_sdk::{Mount, Namespace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-/// Values a template may name, in this order.
-const PLACEHOLDERS: [&str; 10] = [
+/// The value that only the names of single keys have.
+const KEY: &str = "SecretKey";
+/// Values a template may name, in this order; the last one with [`Granularity::SecretKey`] only.
+const PLACEHOLDERS: [&str; 11] = [
     "DestinationType",
     "DestinationName",
     "NamespacePath",
@@ -18,6 +20,7 @@ const PLACEHOLDERS: [&str; 10] = [
     "MountAccessor",
     "SecretPath",
     "SecretBaseName",
+    KEY,
 ];
 
 /// What becomes one object at a destination.
@@ -67,6 +70,8 @@ pub struct Subject<'a> {
     pub mount: &'a Mount,
     /// Path of the secret in its mount.
     pub secret: &'a str,
+    /// The key of the secret, where each key is an object.
+    pub key: Option<&'a str>,
 }
 
 /// The name of a secret at the destination; the error says what is wrong with the template or the
@@ -76,8 +81,7 @@ pub fn external_name(
     rule: &NameRule,
     subject: &Subject<'_>,
 ) -> Result<String, String> {
-    let invalid = |error| format!("secret name template is invalid: {error}");
-    let template = Template::parse(template, &PLACEHOLDERS).map_err(invalid)?;
+    let template = parse(template, subject.key.is_some())?;
     let values = subject.values();
     let value = |name: &str| {
         let found = PLACEHOLDERS.iter().zip(&values).find(|(known, _)| **known == name)?;
@@ -99,7 +103,11 @@ pub fn external_name(
 }
 
 /// Whether a template can be used at all, tried on a secret that stands for any.
-pub fn check_template(template: &str, rule: &NameRule) -> Result<(), String> {
+pub fn check_template(
+    template: &str,
+    rule: &NameRule,
+    granularity: Granularity,
+) -> Result<(), String> {
     let namespace = Namespace { id: "abcde".to_owned(), path: "team/".to_owned() };
     let mount = Mount {
         path: "kv/".to_owned(),
@@ -114,8 +122,23 @@ pub fn check_template(template: &str, rule: &NameRule) -> Result<(), String> {
         namespace: &namespace,
         mount: &mount,
         secret: "app/secret",
+        key: (granularity == Granularity::SecretKey).then_some("key"),
     };
     external_name(template, rule, &subject).map(|_| ())
+}
+
+fn parse(template: &str, with_key: bool) -> Result<Template, String> {
+    let known = PLACEHOLDERS.len() - usize::from(!with_key);
+    let allowed = PLACEHOLDERS.get(..known).unwrap_or(&PLACEHOLDERS);
+    let template = Template::parse(template, allowed).map_err(invalid)?;
+    if with_key && !template.references(KEY) {
+        return Err(invalid("external name template should contain reference to the secret key"));
+    }
+    Ok(template)
+}
+
+fn invalid(error: impl fmt::Display) -> String {
+    format!("secret name template is invalid: {error}")
 }
 
 impl Subject<'_> {
@@ -133,6 +156,7 @@ impl Subject<'_> {
             &self.mount.accessor,
             self.secret,
             base_name(self.secret),
+            self.key.unwrap_or_default(),
         ]
         .map(str::to_owned)
     }
@@ -176,8 +200,22 @@ mod tests {
             namespace: &namespace,
             mount: &mount,
             secret,
+            key: None,
         };
         external_name(template, &RULE, &subject)
+    }
+
+    #[test]
+    fn names_of_keys_must_name_the_key() {
+        let check = |template| check_template(template, &RULE, Granularity::SecretKey);
+        assert_eq!(check("{{ .SecretPath }}/{{ .SecretKey | lowercase }}"), Ok(()));
+        assert_eq!(check("{{ $unused := .SecretKey }}{{ .SecretBaseName }}"), Ok(()));
+        let refused = check("{{ .SecretPath }}").unwrap_err();
+        assert_eq!(
+            refused,
+            "secret name template is invalid: external name template should contain reference to \
+             the secret key"
+        );
     }
 
     #[test]
@@ -212,7 +250,10 @@ mod tests {
     #[test]
     fn templates_that_cannot_name_anything_are_refused() {
         for template in ["{{ .SecretKey }}", "{{ .Unknown }}", "{{", "{{ now }}", ""] {
-            assert!(check_template(template, &RULE).is_err(), "{template}");
+            assert!(
+                check_template(template, &RULE, Granularity::SecretPath).is_err(),
+                "{template}"
+            );
         }
         let long = name("{{ .SecretPath }}", &"a".repeat(41)).unwrap_err();
         assert!(long.contains("41 characters"), "{long}");

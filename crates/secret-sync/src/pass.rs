@@ -3,7 +3,9 @@
 
 use crate::{
     board::{Board, Job, Key, Urgency, Verdict},
-    dirty, event,
+    dirty,
+    epoch::Epoch,
+    event,
     failure::Error,
     purge, reconcile,
     registry::Registry,
@@ -128,6 +130,14 @@ impl Pass {
         mut changed: watch::Receiver<()>,
         mut stopped: watch::Receiver<bool>,
     ) {
+        while let Err(error) = Epoch::begin(&self.barrier).await {
+            event::storage_failed("find out which server this is", &error);
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(STORAGE_RETRY) => {}
+            }
+        }
         let mut work = JoinSet::new();
         let mut timers = Timers::new();
         // A change from before the loop is found by the first sweep.

@@ -85,8 +85,7 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
         return leave_behind(pass, key, &id, &stuck).await;
     }
     if let Some((_, association)) = stuck.first() {
-        let problem = association.state.problem.as_ref();
-        purge.error = problem.map(|problem| problem.message.clone());
+        purge.error = association.problems().next().map(|problem| problem.message.clone());
         store.put_destination(&destination).await?;
         store.view.commit().await?;
         event::purge_ended(&key.kind, &key.name, true);
@@ -96,8 +95,7 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
 
 /// Whether a removal failed for good; when the deletion is forced, one failure is enough.
 fn is_stuck(association: &Association, force: bool) -> bool {
-    let problem = association.state.problem.as_ref();
-    problem.is_some_and(|problem| force || !problem.failure.passes())
+    association.problems().any(|problem| force || !problem.failure.passes())
 }
 
 async fn mark(
@@ -116,6 +114,9 @@ async fn mark(
             };
             association.removing = true;
             association.state.problem = None;
+            for object in &mut association.objects {
+                object.state.problem = None;
+            }
             store.update_association(id, secret, &association, read_at);
             store.mark_dirty(id, secret, mark);
         }
@@ -134,13 +135,18 @@ async fn leave_behind(
     id: &str,
     stuck: &[&(String, Association)],
 ) -> Result<(), Error> {
+    let mark = Mark { since: to_millis(pass.clock.now()) };
     for batch in stuck.chunks(BATCH) {
         let store = Store::open(&pass.barrier, &key.namespace);
         for (secret, _) in batch.iter().copied() {
             store.lock_association(id, secret).await;
-            if let Some((association, read_at)) = store.association(id, secret).await? {
-                store.delete_association(id, secret, &association, read_at);
+            let Some((association, read_at)) = store.association(id, secret).await? else {
+                continue;
+            };
+            for object in &association.objects {
+                store.release_name(id, &object.name, secret, mark).await?;
             }
+            store.delete_association(id, secret, read_at);
         }
         store.view.commit().await?;
     }

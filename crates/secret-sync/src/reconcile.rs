@@ -5,9 +5,10 @@ use crate::{
     association::Association,
     board::{Key, Urgency},
     destination::{Names, Note, Remote},
+    epoch::Epoch,
     event,
     pass::Pass,
-    plan::differs,
+    plan::drift,
     registry::Configured,
     store::Store,
 };
@@ -18,7 +19,7 @@ use futures_util::{StreamExt, stream};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// How far a list of a destination may lag behind the truth: younger deliveries are not judged by it.
@@ -94,25 +95,25 @@ async fn suspects(
     // Read after the survey: what was delivered meanwhile is known to be young.
     let associations = Store::open(&pass.barrier, namespace).associations(destination).await?;
     let now = pass.clock.now();
-    let suspicious = |association: &Association| is_suspicious(association, &found, now);
+    let Some(epoch) = Epoch::read(&store.view).await? else { return Ok(Vec::new()) };
+    let mark = |association: &Association, name: &str| {
+        let (kind, destination) = (&association.destination_type, &association.destination_name);
+        epoch.mark(&pass.barrier, namespace, (kind, destination), name)
+    };
+    let suspicious = |association: &Association| {
+        association.objects.iter().any(|object| {
+            object.delivered.as_ref().is_some_and(|delivered| {
+                from_millis(delivered.at) + SURVEY_LAG <= now
+                    && drift(found.get(&object.name), delivered, &mark(association, &object.name))
+                        != object.drift.map(|drift| drift.kind)
+            })
+        })
+    };
     Ok(associations
         .into_iter()
         .filter(|(_, association)| suspicious(association))
         .map(|(secret, _)| secret)
         .collect())
-}
-
-fn is_suspicious(
-    association: &Association,
-    found: &BTreeMap<String, Remote>,
-    now: SystemTime,
-) -> bool {
-    association.ledger.iter().any(|entry| {
-        entry.delivered.as_ref().is_some_and(|delivered| {
-            from_millis(delivered.at) + SURVEY_LAG <= now
-                && differs(found.get(&entry.name), &delivered.version_id)
-        })
-    })
 }
 
 /// Everything that carries our mark; `None` where it cannot be told.

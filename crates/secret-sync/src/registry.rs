@@ -292,6 +292,8 @@ impl StoredDestination {
 pub(crate) struct Configured {
     pub(crate) stored: StoredDestination,
     pub(crate) destination: Arc<dyn Destination>,
+    /// Which names it takes.
+    pub(crate) names: NameRule,
     pub(crate) pace: Pace,
     /// Permissions that are not necessary, and what they would add.
     wishes: Mutex<BTreeMap<String, Note>>,
@@ -351,8 +353,10 @@ impl Registry {
         }
         let destination = self.build(&stored, namespace).await?;
         let pace = Pace::per_second(destination.limits().writes_per_second);
-        let configured =
-            Arc::new(Configured { stored, destination, pace, wishes: Mutex::default() });
+        let unknown = || Error::new(Failure::Invalid, "unknown destination type");
+        let names = self.kind(&stored.kind).ok_or_else(unknown)?.names;
+        let wishes = Mutex::default();
+        let configured = Arc::new(Configured { stored, destination, names, pace, wishes });
         self.built.lock().insert(key, (revision, configured.clone()));
         Ok(Some(configured))
     }

@@ -4,7 +4,8 @@
 //! destination/…                     named tree: <type>/<name>  →  StoredDestination
 //! association/<destination>/<secret>  Association
 //! of-secret/<secret>/<destination>    index: who wants to know of a change
-//! external/<destination>/<name>       index: which secret a name at the destination stands for
+//! external/<destination>/<name>       Claim: which secret, and key, has a name at the destination
+//! waits/<destination>/<name>/<secret> index: secrets that would have that name
 //! dirty/<destination>/<secret>        Mark: the destination may be behind
 //! ```
 //!
@@ -26,6 +27,15 @@ const PAGE: usize = 256;
 pub(crate) struct Mark {
     /// When it was made, in milliseconds since 1970.
     pub(crate) since: u64,
+}
+
+/// Who has a name at a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// The code of the secret.
+    pub(crate) secret: String,
+    /// The key of the secret, where each key is an object.
+    pub(crate) sub_key: Option<String>,
 }
 
 /// What is served for all namespaces; kept in the root one.
@@ -175,11 +185,11 @@ impl Store {
         self.view.put(&key, association);
     }
 
+    /// Removes an association, whose names have been released.
     pub(crate) fn delete_association(
         &self,
         destination: &str,
         secret: &str,
-        association: &Association,
         read_at: Option<Revision>,
     ) {
         let key = association_key(destination, secret);
@@ -188,27 +198,60 @@ impl Store {
         }
         self.view.delete(&key);
         self.view.delete(&format!("of-secret/{secret}/{destination}"));
-        self.release_name(destination, &association.external_name);
-        for entry in &association.ledger {
-            self.release_name(destination, &entry.name);
+    }
+
+    /// Keeps others from claiming or releasing these names until this unit has ended.
+    pub(crate) async fn lock_names(&self, destination: &str, names: &[&str]) {
+        let mut keys: Vec<_> =
+            names.iter().map(|name| self.external_key(destination, name)).collect();
+        // Always in the same order, so that two units never wait for each other.
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            self.view.lock(&key).await;
         }
     }
 
-    /// The secret that a name at the destination stands for.
-    pub(crate) async fn owner_of_name(
+    /// Who has a name at the destination.
+    pub(crate) async fn claim_of_name(
         &self,
         destination: &str,
         name: &str,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Option<Claim>, Error> {
         self.view.get(&self.external_key(destination, name)).await
     }
 
-    pub(crate) fn claim_name(&self, destination: &str, name: &str, secret: &str) {
-        self.view.put(&self.external_key(destination, name), secret);
+    pub(crate) fn claim_name(&self, destination: &str, name: &str, claim: &Claim) {
+        self.view.put(&self.external_key(destination, name), claim);
     }
 
-    pub(crate) fn release_name(&self, destination: &str, name: &str) {
+    /// Notes that a secret would have a name that another one has.
+    pub(crate) fn await_name(&self, destination: &str, name: &str, secret: &str) {
+        let code = self.view.names("external").id(name);
+        self.view.put(&format!("waits/{destination}/{code}/{secret}"), &());
+    }
+
+    /// Frees a name, if it is this secret's. Whoever waits for it becomes dirty: their codes.
+    pub(crate) async fn release_name(
+        &self,
+        destination: &str,
+        name: &str,
+        secret: &str,
+        mark: Mark,
+    ) -> Result<Vec<String>, Error> {
+        let claim = self.claim_of_name(destination, name).await?;
+        if claim.is_none_or(|claim| claim.secret != secret) {
+            return Ok(Vec::new());
+        }
         self.view.delete(&self.external_key(destination, name));
+        let code = self.view.names("external").id(name);
+        let waits = format!("waits/{destination}/{code}/");
+        let waiting = self.children(&waits).await?;
+        for other in &waiting {
+            self.view.delete(&format!("{waits}{other}"));
+            self.mark_dirty(destination, other, mark);
+        }
+        Ok(waiting)
     }
 
     fn external_key(&self, destination: &str, name: &str) -> String {
@@ -314,7 +357,8 @@ impl Store {
     }
 }
 
-fn place(namespace: &Namespace) -> String {
+/// The place of a namespace in storage.
+pub(crate) fn place(namespace: &Namespace) -> String {
     format!("{}sync/", namespace.prefix())
 }
 

@@ -1,16 +1,13 @@
 //! `…/associations`: which secrets are kept at which destinations, and how far that has come.
 
-use super::{
-    AfterCommit, Named, Nothing, Paths,
-    destinations::{purging, time},
-};
+use super::{AfterCommit, Named, Nothing, Paths, destinations::purging, status};
 use crate::{
     SecretSync,
-    association::{Association, Problem, State},
+    association::{Association, State},
     board::Key,
     destination::Note,
     failure::Status,
-    naming::{Subject, external_name},
+    naming::{Granularity, Subject, external_name},
     registry::StoredDestination,
     store::{Mark, Store},
 };
@@ -86,35 +83,62 @@ impl Paths {
         let mount = versioned_mount(&request, &request.input.mount)?;
         may_read(&request, mount, secret_name)?;
         let kind = self.kind(&destination.kind)?;
-        let subject = Subject {
-            destination_type: &destination.kind,
-            destination_name: &destination.name,
-            namespace: &request.namespace,
-            mount,
-            secret: secret_name,
+        let template = kind.template_of(&destination).to_owned();
+        let granularity = kind.granularity_of(&destination);
+        let external = match granularity {
+            Granularity::SecretKey => None,
+            Granularity::SecretPath => {
+                let subject = Subject {
+                    destination_type: &destination.kind,
+                    destination_name: &destination.name,
+                    namespace: &request.namespace,
+                    mount,
+                    secret: secret_name,
+                    key: None,
+                };
+                let name = external_name(&template, &kind.names, &subject);
+                Some(name.map_err(Error::invalid)?)
+            }
         };
-        let template = destination.template.as_deref().unwrap_or(kind.template);
-        let external = external_name(template, &kind.names, &subject).map_err(Error::invalid)?;
         let secret = store.secret_id(&mount.uuid, secret_name);
         store.lock_association(&id, &secret).await;
         let before = store.association(&id, &secret).await?.map(|(found, _)| found);
-        claim(&store, &id, &secret, &external, before.as_ref()).await?;
+        let objects = before.as_ref().map(|before| before.objects.clone()).unwrap_or_default();
+        if objects.iter().filter(|object| object.leaving).count() >= FORMER_NAMES_MAX {
+            return Err(Error::invalid(format!(
+                "the secret has {FORMER_NAMES_MAX} former names at the destination that could not \
+                 be removed yet: its status says why"
+            )));
+        }
         let now = to_millis(request.now);
         let generation =
             before.as_ref().map_or(now, |before| now.max(before.generation.saturating_add(1)));
-        let association = Association {
+        let mut association = Association {
             mount: mount.uuid.clone(),
             mount_path: mount.path.clone(),
             accessor: mount.accessor.clone(),
             secret_name: secret_name.to_owned(),
             destination_type: destination.kind.clone(),
             destination_name: destination.name.clone(),
-            external_name: external,
+            template,
+            granularity,
             generation,
             removing: false,
-            ledger: before.map(|before| before.ledger).unwrap_or_default(),
+            objects,
             state: State { updated_at: now, ..State::default() },
         };
+        if let Some(external) = external {
+            let object = association.object_mut(&None, &external);
+            object.leaving = false;
+            object.state.problem = None;
+        }
+        for object in &mut association.objects {
+            object.state.status = Status::Pending;
+            // Whoever asks again does not wait for the next attempt.
+            if let Some(problem) = &mut object.state.problem {
+                problem.next_attempt = None;
+            }
+        }
         store.put_association(&id, &secret, &association);
         store.mark_dirty(&id, &secret, Mark { since: now });
         Ok(self.settled(&request, &id, Subjected { secret, association, removed: false }))
@@ -141,6 +165,9 @@ impl Paths {
         association.state.status = Status::Pending;
         association.state.updated_at = now;
         association.state.problem = None;
+        for object in &mut association.objects {
+            object.state = State { status: Status::Pending, updated_at: now, ..State::default() };
+        }
         store.update_association(&id, &secret, &association, read_at);
         store.mark_dirty(&id, &secret, Mark { since: now });
         Ok(self.settled(&request, &id, Subjected { secret, association, removed: true }))
@@ -189,7 +216,12 @@ impl Paths {
             let dirty = store.dirty_at(&destination, &secret).await?.is_some();
             let (kind, name) = (&association.destination_type, &association.destination_name);
             let wishes = self.sync.registry.wishes(&request.namespace, &destination);
-            let mut entry = progress(&association, dirty, &wishes);
+            let lines = status::lines(&association, dirty, &wishes);
+            let worst = lines.into_iter().max_by_key(|line| line.status.severity());
+            let mut entry = worst.map(|line| line.fields).unwrap_or_default();
+            for field in ["accessor", "secret_name"] {
+                entry.remove(field);
+            }
             entry.insert("type".to_owned(), json!(kind));
             entry.insert("name".to_owned(), json!(name));
             shown.insert(format!("{kind}/{name}"), Value::Object(entry));
@@ -285,17 +317,22 @@ async fn listed(
     let mut there = false;
     for (secret, association) in store.associations(&id).await? {
         there |= subject.is_some_and(|subject| subject.secret == secret);
-        let is_dirty = dirty.contains(&secret);
-        *counters.entry(status(&association, is_dirty).name()).or_default() += 1;
-        let (key, entry) = shown(&association, is_dirty, wishes);
-        secrets.insert(key, entry);
+        for line in status::lines(&association, dirty.contains(&secret), wishes) {
+            *counters.entry(line.status.name()).or_default() += 1;
+            secrets.insert(line.key, Value::Object(line.fields));
+        }
     }
     if let Some(subject) = subject.filter(|subject| subject.removed && !there) {
         let mut association = subject.association.clone();
         association.state = State::done(Status::Unsynced, now, Vec::new());
-        *counters.entry(Status::Unsynced.name()).or_default() += 1;
-        let (key, entry) = shown(&association, false, wishes);
-        secrets.insert(key, entry);
+        for object in &mut association.objects {
+            object.state = association.state.clone();
+            object.delivered = None;
+        }
+        for line in status::lines(&association, false, wishes) {
+            *counters.entry(line.status.name()).or_default() += 1;
+            secrets.insert(line.key, Value::Object(line.fields));
+        }
     }
     let mut data = Map::from_iter([
         ("associated_secrets".to_owned(), Value::Object(secrets)),
@@ -306,49 +343,6 @@ async fn listed(
         data.insert("sync_operation_counters".to_owned(), json!(counters));
     }
     Ok(Value::Object(data))
-}
-
-fn shown(association: &Association, dirty: bool, wishes: &[Note]) -> (String, Value) {
-    let mut entry = progress(association, dirty, wishes);
-    entry.insert("accessor".to_owned(), json!(association.accessor));
-    entry.insert("secret_name".to_owned(), json!(association.secret_name));
-    entry.insert("external_name".to_owned(), json!(association.external_name));
-    (format!("{}/{}", association.accessor, association.secret_name), Value::Object(entry))
-}
-
-fn progress(association: &Association, dirty: bool, wishes: &[Note]) -> Map<String, Value> {
-    let state = &association.state;
-    let mut entry = Map::from_iter([
-        ("sync_status".to_owned(), json!(status(association, dirty).name())),
-        ("updated_at".to_owned(), json!(time(state.updated_at))),
-    ]);
-    if let Some(problem) = &state.problem {
-        entry.insert("error".to_owned(), error(problem));
-    }
-    let notes: Vec<&Note> = state.notes.iter().chain(wishes).collect();
-    if !notes.is_empty() {
-        entry.insert("notes".to_owned(), json!(notes));
-    }
-    entry
-}
-
-/// A success is outdated as soon as something waits.
-fn status(association: &Association, dirty: bool) -> Status {
-    match association.state.status {
-        Status::Synced | Status::Unsynced if dirty => Status::Pending,
-        status => status,
-    }
-}
-
-fn error(problem: &Problem) -> Value {
-    json!({
-        "code": problem.failure.name(),
-        "message": problem.message,
-        "missing_permission": problem.missing_permission,
-        "since": time(problem.since),
-        "attempts": problem.attempts,
-        "next_attempt": problem.next_attempt.map(time),
-    })
 }
 
 fn secret_name(name: &str) -> Result<&str, Error> {
@@ -397,36 +391,6 @@ fn may_read(request: &Request<Associate>, mount: &Mount, secret: &str) -> Result
         Code::PermissionDenied,
         format!("permission denied to read the content of the secret {secret} in mount {mount}"),
     ))
-}
-
-/// Makes the name at the destination this secret's own; two secrets would overwrite each other.
-async fn claim(
-    store: &Store,
-    id: &str,
-    secret: &str,
-    name: &str,
-    before: Option<&Association>,
-) -> Result<(), Error> {
-    let owner = store.owner_of_name(id, name).await?;
-    if owner.is_some_and(|owner| owner != secret) {
-        return Err(Error::invalid(format!(
-            "another secret of this destination has the name {name:?} there already: change \
-             secret_name_template so that names differ"
-        )));
-    }
-    if before.is_some_and(|before| before.ledger.len() >= FORMER_NAMES_MAX) {
-        return Err(Error::invalid(format!(
-            "the secret has {FORMER_NAMES_MAX} former names at the destination that could not be \
-             removed yet: its status says why"
-        )));
-    }
-    if let Some(before) = before.filter(|before| before.external_name != name)
-        && before.entry(&before.external_name).is_none()
-    {
-        store.release_name(id, &before.external_name);
-    }
-    store.claim_name(id, name, secret);
-    Ok(())
 }
 
 /// The code of an associated secret; also of one whose mount has gone.

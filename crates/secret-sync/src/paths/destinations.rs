@@ -1,6 +1,6 @@
 //! `sys/sync/destinations`: where secrets go.
 
-use super::{Named, Nothing, Paths, unsupported_path};
+use super::{Named, Nothing, Paths, status::time, unsupported_path};
 use crate::{
     board::{Board, Key, Manner, PurgeKey},
     destination::{Deletion, Ownership},
@@ -9,12 +9,11 @@ use crate::{
     store::Store,
 };
 use bailee_barrier::Barrier;
-use bailee_crypto::clock::{from_millis, to_millis};
+use bailee_crypto::clock::to_millis;
 use bailee_sdk::{
     Body, Error, Namespace, Reply, Request, Sensitive,
     field::{CommaList, Flag, KeyValues},
 };
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -206,7 +205,7 @@ impl Paths {
         let verify = before.as_ref().is_some_and(|before| before.details != destination.details);
         let elsewhere = before.as_ref().is_some_and(|before| before.network != destination.network);
         // What failed over the old ones need not wait as long as they made it.
-        let manner = Manner { verify, hurry: verify || elsewhere };
+        let manner = Manner { verify, hurry: verify || elsewhere, repair: verify };
         let build = self.sync.registry.build(&destination, &request.namespace).await;
         build.map_err(|error| Error::invalid(error.message))?;
         store.put_destination(&destination).await?;
@@ -289,9 +288,9 @@ impl Paths {
                 details.insert(field.name.to_owned(), json!(shown));
             }
         }
-        let template = destination.template.as_deref().unwrap_or(kind.template);
+        let template = kind.template_of(destination);
         let mut options = Map::from_iter([
-            ("granularity_level".to_owned(), json!(GRANULARITY)),
+            ("granularity_level".to_owned(), json!(kind.granularity_of(destination).name())),
             ("secret_name_template".to_owned(), json!(template)),
             ("custom_tags".to_owned(), json!(destination.custom_tags)),
         ]);
@@ -331,11 +330,6 @@ impl Paths {
         }
         Value::Object(shown)
     }
-}
-
-/// A time as answers show it.
-pub(super) fn time(millis: u64) -> String {
-    Timestamp::try_from(from_millis(millis)).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
 /// Writes are refused while a destination is being deleted.
@@ -395,8 +389,9 @@ fn written(
     if let Some(template) = &input.secret_name_template {
         destination.template = Some(template.clone()).filter(|template| !template.is_empty());
     }
-    let template = destination.template.as_deref().unwrap_or(kind.template);
-    naming::check_template(template, &kind.names).map_err(Error::invalid)?;
+    let granularity = kind.granularity_of(&destination);
+    let template = kind.template_of(&destination);
+    naming::check_template(template, &kind.names, granularity).map_err(Error::invalid)?;
     destination.custom_tags = tags(kind, &input, destination.custom_tags)?;
     let network = &mut destination.network;
     if let Some(Flag(disabled)) = input.disable_strict_networking {

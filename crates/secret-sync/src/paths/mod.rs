@@ -4,6 +4,8 @@ mod activation;
 mod associations;
 mod config;
 mod destinations;
+pub(crate) mod status;
+mod takeover;
 
 use crate::{
     SecretSync,
@@ -57,6 +59,12 @@ impl Engine for Paths {
                 .on(Update, &self, "Configure secrets sync", Paths::write_config)
                 .on(Patch, &self, "Configure secrets sync in part", Paths::write_config)
                 .on(Delete, &self, "Configure secrets sync as at first", Paths::reset_config),
+            on("sync/takeover").root_only().sudo().on(
+                Update,
+                &self,
+                "Deliver from here what the server delivered that this one was restored from",
+                Paths::take_over,
+            ),
             on("sync/destinations").on(
                 List,
                 &self,

@@ -195,14 +195,23 @@ async fn wrong_associations_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_secrets_cannot_have_one_name() {
+async fn a_taken_name_is_refused_with_its_holder_until_it_is_free() {
     let world = World::new().await;
+    for secret in ["app/a b", "app/a*b"] {
+        world.write(secret, json!({ "of": secret })).await.unwrap();
+    }
     world.set("app/a b").await.unwrap();
-    let error = world.set("app/a*b").await.unwrap_err();
-    assert_eq!(error.code, Code::InvalidRequest);
-    assert!(error.to_string().contains("secret_name_template"));
+    let entry = world.set("app/a*b").await.unwrap();
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR");
+    assert_eq!(entry["error"]["class"], "name_taken");
+    let message = entry["error"]["message"].as_str().unwrap();
+    assert!(message.contains("secret kv/app/a b has the name"), "{message}");
+    let held = world.cloud.text("vault/kv_1234/app/a-b");
+    assert_eq!(held.unwrap(), r#"{"of":"app/a b"}"#, "the holder's value stays");
     world.remove("app/a b").await.unwrap();
-    world.set("app/a*b").await.unwrap();
+    world.settle().await;
+    assert_eq!(world.entry("app/a*b").await["sync_status"], "SYNCED");
+    assert_eq!(world.cloud.text("vault/kv_1234/app/a-b").unwrap(), r#"{"of":"app/a*b"}"#);
 }
 
 #[tokio::test(start_paused = true)]

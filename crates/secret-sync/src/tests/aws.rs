@@ -187,7 +187,7 @@ async fn a_missing_statement_is_named_by_the_status() {
         let permission = format!("secretsmanager:{missing}");
         assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
         assert_eq!(entry["error"]["missing_permission"], permission, "{entry}");
-        assert_eq!(entry["error"]["code"], "forbidden");
+        assert_eq!(entry["error"]["class"], "forbidden");
         assert_eq!(aws.remove().await["sync_status"], "UNSYNCED", "nothing was delivered");
         aws.world.stop().await;
     }
@@ -292,7 +292,7 @@ async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
     let store = crate::store::Store::open(&aws.world.barrier, &aws.world.namespace);
     let id = store.destination_id("aws-sm", "d1");
     let (secret, mut association) = store.associations(&id).await.unwrap().remove(0);
-    association.ledger[0].delivered.as_mut().unwrap().at = 0;
+    association.objects[0].delivered.as_mut().unwrap().at = 0;
     store.update_association(&id, &secret, &association, None);
     store.view.commit().await.unwrap();
     aws.world.start();
@@ -406,7 +406,7 @@ async fn a_foreign_secret_survives_the_removal_of_what_may_never_have_been_deliv
     assert_eq!(aws.set().await["sync_status"], "EXTERNAL_SERVICE_ERROR");
     let entry = aws.remove().await;
     assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
-    assert_eq!(entry["error"]["code"], "not_ours");
+    assert_eq!(entry["error"]["class"], "not_ours");
     assert_eq!(aws.value().as_deref(), Some("precious"));
     // Whoever sets it again wants it to be ours.
     aws.fake.clear_faults();
@@ -469,7 +469,7 @@ async fn a_guarded_address_is_a_client_error_that_names_the_rule() {
     aws.write(1).await;
     let entry = aws.set().await;
     assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
-    assert_eq!(entry["error"]["code"], "refused");
+    assert_eq!(entry["error"]["class"], "refused");
     let message = entry["error"]["message"].as_str().unwrap();
     assert!(message.contains("prohibited IP address: 127.0.0.1"), "{message}");
 }
@@ -483,7 +483,7 @@ async fn wrong_keys_are_a_client_error() {
     aws.write(1).await;
     let entry = aws.set().await;
     assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
-    assert_eq!(entry["error"]["code"], "unauthenticated");
+    assert_eq!(entry["error"]["class"], "unauthenticated");
     assert!(!entry.to_string().contains("canary"));
 }
 

@@ -324,6 +324,11 @@ impl World {
         payload.map(|payload| String::from_utf8(payload.bytes.to_vec()).unwrap())
     }
 
+    /// Lets the work that is ready come to its end.
+    pub(super) async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+
     pub(super) fn unmount(&self) {
         *self.local.mounts.lock() = Mounts::default();
     }

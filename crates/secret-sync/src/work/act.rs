@@ -1,0 +1,311 @@
+//! Acting on a plan: names are reserved and intents noted in one batch, then come the calls, each
+//! recorded before and after.
+
+use super::{Report, Task, Worker, outcome::Landed};
+use crate::{
+    association::{Association, Object},
+    destination::{Delivered, Delivery, Extent, Names, Note, Owner, Receipt, Remote, Removal},
+    event,
+    failure::{Error, Failure},
+    plan::{Desired, Reason},
+    source::Payload,
+    store::{Claim, Store},
+};
+use bailee_crypto::{clock::to_millis, random};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
+
+/// A delivery that was begun and is not recorded as done.
+pub(super) struct Begun {
+    content_mark: String,
+    source_version: u64,
+    generation: u64,
+    token: String,
+}
+
+impl Worker {
+    /// What the destination holds under our names, where it may be asked.
+    pub(super) async fn survey(&self, task: &Task<'_>) -> Option<BTreeMap<String, Remote>> {
+        let ledger = task.association.objects.iter().filter(|object| object.begun);
+        let names = ledger.map(|object| object.name.clone()).collect();
+        match task.configured.destination.survey(&Names::These(names), None).await {
+            Ok(survey) => Some(survey.objects),
+            Err(error) => {
+                if let Some(permission) = error.missing_permission {
+                    task.configured.wish(Note {
+                        missing_permission: permission,
+                        message: "would let reconciliation confirm and repair changes that others \
+                                  made at the destination"
+                            .to_owned(),
+                    });
+                }
+                None
+            }
+        }
+    }
+
+    /// Reserves names and notes the intent before the first effect under them: if we fall silent
+    /// now, they are still known to be ours to remove. Names that others have are returned with the
+    /// reason.
+    pub(super) async fn begin(
+        &self,
+        task: &Task<'_>,
+        wanted: &[&Desired],
+    ) -> Result<BTreeMap<String, Error>, Error> {
+        let known = |desired: &&&Desired| {
+            let object = task.association.object(&desired.sub_key, &desired.name);
+            object.is_none_or(|object| !object.begun)
+        };
+        let fresh: Vec<&Desired> = wanted.iter().filter(known).copied().collect();
+        let mut refused = BTreeMap::new();
+        if fresh.is_empty() {
+            return Ok(refused);
+        }
+        let (destination, secret) = (&task.key.destination, &task.key.secret);
+        let store = Store::open(&self.barrier, &task.key.namespace);
+        store.lock_association(destination, secret).await;
+        let names: Vec<&str> = fresh.iter().map(|desired| desired.name.as_str()).collect();
+        store.lock_names(destination, &names).await;
+        let changed = || Error::new(Failure::Internal, "the association changed meanwhile");
+        let found = store.association(destination, secret).await?;
+        let (mut association, read_at) = found.ok_or_else(changed)?;
+        if association.generation != task.association.generation {
+            return Err(changed().after(std::time::Duration::ZERO));
+        }
+        let all: BTreeSet<(&Option<String>, &str)> =
+            wanted.iter().map(|desired| (&desired.sub_key, desired.name.as_str())).collect();
+        for desired in fresh {
+            let Desired { name, sub_key, .. } = desired;
+            match store.claim_of_name(destination, name).await? {
+                Some(claim) if claim.secret != **secret => {
+                    store.await_name(destination, name, secret);
+                    let holder = holder(&store, destination, &claim).await?;
+                    refused.insert(name.clone(), taken(name, &holder));
+                    continue;
+                }
+                Some(claim) if all.contains(&(&claim.sub_key, name.as_str())) => {}
+                Some(claim) if claim.sub_key != *sub_key => {
+                    // The same name for another part of the secret: it goes on under the new part.
+                    association.hand_over(name, &claim.sub_key, sub_key);
+                }
+                Some(_) | None => {}
+            }
+            let claim = Claim { secret: secret.to_string(), sub_key: sub_key.clone() };
+            store.claim_name(destination, name, &claim);
+            association.object_mut(sub_key, name).begun = true;
+        }
+        store.update_association(destination, secret, &association, read_at);
+        store.view.commit().await?;
+        Ok(refused)
+    }
+
+    /// Delivers one object.
+    pub(super) async fn put(
+        &self,
+        task: &Task<'_>,
+        desired: &Desired,
+        payload: &Payload,
+        why: Reason,
+    ) -> Report {
+        let result = self.deliver(task, desired, payload, why).await;
+        Report { sub_key: desired.sub_key.clone(), name: desired.name.clone(), result }
+    }
+
+    async fn deliver(
+        &self,
+        task: &Task<'_>,
+        desired: &Desired,
+        payload: &Payload,
+        why: Reason,
+    ) -> Result<Landed, Error> {
+        let max = task.configured.destination.limits().payload_bytes_max;
+        let bytes = payload.bytes.len();
+        if bytes > max {
+            let message = format!(
+                "the value is {bytes} bytes, {} takes at most {max} bytes",
+                task.association.destination_type
+            );
+            return Err(Error::new(Failure::TooLarge, message));
+        }
+        let delivery = self.delivery(task, desired, payload, why);
+        let mut detail = task.detail(&desired.name);
+        detail.insert("version".to_owned(), json!(payload.version));
+        self.audit(task, "deliver", &detail).await?;
+        task.configured.pace.turn().await;
+        let started = Instant::now();
+        let result = task.configured.destination.put(&delivery).await;
+        self.audit_result(task, "delivered", detail, result.as_ref().err()).await;
+        let receipt = result?;
+        let kind = &task.association.destination_type;
+        let name = &task.association.destination_name;
+        event::delivered(kind, name, task.key, started.elapsed(), why.name());
+        let notes = receipt.notes.clone();
+        let delivered = self.delivered(desired, &delivery, receipt);
+        Ok(Landed::Confirmed { delivered, notes, repaired: matches!(why, Reason::Drift(_)) })
+    }
+
+    fn delivery(
+        &self,
+        task: &Task<'_>,
+        desired: &Desired,
+        payload: &Payload,
+        why: Reason,
+    ) -> Delivery {
+        let object = task.association.holder_of(&desired.name);
+        Delivery {
+            name: desired.name.clone(),
+            payload: payload.clone(),
+            token: self.token(task, desired),
+            tags: desired.tags.clone(),
+            previous: object.and_then(|object| object.delivered.clone()),
+            extent: if why.is_aspect() { Extent::Aspects } else { Extent::Value },
+            ownership: task.configured.stored.ownership,
+            mark: desired.mark.clone(),
+        }
+    }
+
+    fn delivered(&self, desired: &Desired, delivery: &Delivery, receipt: Receipt) -> Delivered {
+        let mut tags = desired.tags.clone();
+        for left in &receipt.tags_left {
+            let value = delivery.previous.as_ref().and_then(|previous| previous.tags.get(left));
+            tags.insert(left.clone(), value.cloned().unwrap_or_default());
+        }
+        Delivered {
+            version_id: receipt.version_id,
+            source_version: desired.source_version,
+            generation: desired.generation,
+            content_mark: desired.content_mark.clone(),
+            tags,
+            placement: desired.placement.clone(),
+            at: to_millis(self.clock.now()),
+        }
+    }
+
+    /// Removes one object.
+    pub(super) async fn delete(&self, task: &Task<'_>, object: &Object) -> Report {
+        let result = self.remove(task, object).await.map(|()| Landed::Gone);
+        Report { sub_key: object.sub_key.clone(), name: object.name.clone(), result }
+    }
+
+    async fn remove(&self, task: &Task<'_>, object: &Object) -> Result<(), Error> {
+        let removal = Removal {
+            name: object.name.clone(),
+            delivered: object.delivered.clone(),
+            mark: task.mark(&self.barrier, &object.name),
+            how: task.configured.stored.deletion,
+        };
+        let detail = task.detail(&object.name);
+        self.audit(task, "remove", &detail).await?;
+        task.configured.pace.turn().await;
+        let started = Instant::now();
+        let result = task.configured.destination.delete(&removal).await;
+        self.audit_result(task, "removed", detail, result.as_ref().err()).await;
+        result?;
+        let kind = &task.association.destination_type;
+        let destination = &task.association.destination_name;
+        event::removed(kind, destination, task.key, started.elapsed());
+        Ok(())
+    }
+
+    /// Whether what was just delivered is really there, before what it replaces goes; where looking
+    /// is not permitted the destination's own answer has to do.
+    pub(super) async fn confirmed(&self, task: &Task<'_>, name: &str) -> Result<(), Error> {
+        let names = Names::These(vec![name.to_owned()]);
+        match task.configured.destination.survey(&names, None).await {
+            Ok(survey) if survey.objects.get(name).is_none_or(|remote| remote.deleting) => {
+                let message = "the new name does not show at the destination yet: the former one \
+                               stays until it does";
+                Err(Error::new(Failure::Conflict, message))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.missing_permission.is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A token for a delivery: the same while it is tried again, and never one that anything else
+    /// was sent with in between.
+    fn token(&self, task: &Task<'_>, desired: &Desired) -> String {
+        let mut begun = self.begun.lock();
+        let begun = begun.entry(task.key.clone()).or_default();
+        if let Some(begun) = begun.get(&desired.name).filter(|begun| begun.is(desired)) {
+            return begun.token.clone();
+        }
+        let token = random::uuid().to_string();
+        begun.insert(
+            desired.name.clone(),
+            Begun {
+                content_mark: desired.content_mark.clone(),
+                source_version: desired.source_version,
+                generation: desired.generation,
+                token: token.clone(),
+            },
+        );
+        token
+    }
+
+    async fn audit(
+        &self,
+        task: &Task<'_>,
+        what: &str,
+        detail: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        self.local.audit(&task.caller, &task.key.namespace, what, &task.path, detail).await
+    }
+
+    async fn audit_result(
+        &self,
+        task: &Task<'_>,
+        what: &str,
+        mut detail: Map<String, Value>,
+        error: Option<&Error>,
+    ) {
+        if let Some(error) = error {
+            detail.insert("failure".to_owned(), json!(error.failure.name()));
+        }
+        let what = if error.is_some() { "failed" } else { what };
+        if self.audit(task, what, &detail).await.is_err() {
+            event::audit_failed(task.key);
+        }
+    }
+}
+
+impl Begun {
+    fn is(&self, desired: &Desired) -> bool {
+        self.content_mark == desired.content_mark
+            && self.source_version == desired.source_version
+            && self.generation == desired.generation
+    }
+}
+
+/// The path of the secret that has a name, and its key.
+async fn holder(store: &Store, destination: &str, claim: &Claim) -> Result<String, Error> {
+    let Some((Association { mount_path, secret_name, .. }, _)) =
+        store.association(destination, &claim.secret).await?
+    else {
+        return Ok("another secret".to_owned());
+    };
+    Ok(match &claim.sub_key {
+        None => format!("secret {mount_path}{secret_name}"),
+        Some(key) => format!("key {key:?} of secret {mount_path}{secret_name}"),
+    })
+}
+
+fn taken(name: &str, holder: &str) -> Error {
+    Error::new(Failure::NameTaken, format!("{holder} has the name {name:?} at this destination"))
+}
+
+/// Why an object is left alone.
+pub(super) fn not_ours(name: &str, owner: Owner) -> Error {
+    let whose = match owner {
+        Owner::Twin => {
+            "is owned by another server with this server's keys: a copy of it, or one restored from \
+             its snapshot"
+        }
+        Owner::Other => "is owned by another server: it carries that one's mark",
+        Owner::Vault => "is synced by another server: it carries the tag hashicorp:vault",
+        Owner::Us | Owner::Nobody => "was made by somebody else: it carries no mark",
+    };
+    Error::new(Failure::NotOurs, format!("the object {name:?} at the destination {whose}"))
+}
