@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bailee_crypto::Clock;
-use bailee_kernel::{Answer, Content, Session};
+use bailee_kernel::{Answer, Content, Session, Workload};
 use bailee_sdk::{Code, Mount, Mounts, Namespace, Sensitive};
 use bailee_secret_sync::{
     IdentityToken, LocalSource, Payload,
@@ -57,10 +57,22 @@ impl LocalSource for LocalSecrets {
 
     async fn identity_token(
         &self,
-        _namespace: &Namespace,
-        _wanted: &IdentityToken,
+        namespace: &Namespace,
+        wanted: &IdentityToken,
     ) -> Result<Sensitive<String>, Error> {
-        Err(Error::new(Failure::Invalid, "workload identity federation is not supported yet"))
+        let workload = Workload {
+            subject: &wanted.subject,
+            audience: &wanted.audience,
+            key: wanted.key.as_deref(),
+            ttl: wanted.ttl,
+        };
+        match self.session.identity_token(namespace, &workload).await {
+            Ok(token) => Ok(token),
+            Err(error) if error.code == Code::InvalidRequest => {
+                Err(Error::new(Failure::Invalid, error.to_string()))
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     async fn audit(

@@ -41,6 +41,7 @@ mod tests;
 
 pub use audit::AuditDevice;
 pub use call::{Answer, Call, Content, Leased, Wrapped};
+pub use identity::Workload;
 pub use keyholders::WrittenShares;
 pub use quota::{Allowance, Limited};
 pub use session::Session;

@@ -4,11 +4,12 @@ use crate::{
     Answer,
     audit::{self, Trace},
     handle::{self, Admitted, Asker},
+    identity::{self, Workload},
     kernel::Kernel,
 };
 use bailee_barrier::Barrier;
 use bailee_crypto::random;
-use bailee_sdk::{Error, Mounts, Namespace, Operation};
+use bailee_sdk::{Error, Mounts, Namespace, Operation, Sensitive};
 use serde_json::{Map, Value};
 use std::{fmt, sync::Arc};
 use tokio::sync::watch;
@@ -85,6 +86,19 @@ impl Session {
         let call = handle::system_call(id, &namespace.path, path, Map::new());
         let trace = audit::system_trace(name, namespace, &call, self.kernel.clock.now());
         self.kernel.audit.effect(&trace, &call, what, detail).await
+    }
+
+    /// A token that says who a workload of this server is, for services that trust the issuer
+    /// `identity/oidc/secrets-sync` of the namespace.
+    pub async fn identity_token(
+        &self,
+        namespace: &Namespace,
+        workload: &Workload<'_>,
+    ) -> Result<Sensitive<String>, Error> {
+        let Kernel { policies, settings, clock, .. } = &*self.kernel;
+        let api_addr = settings.api_addr.as_deref();
+        identity::sign_workload(policies.identity(), namespace, api_addr, workload, clock.now())
+            .await
     }
 
     async fn admit(

@@ -20,6 +20,7 @@ mod input;
 mod inspect;
 mod kms;
 mod knobs;
+mod oidc;
 mod random;
 mod secrets_manager;
 mod server;
@@ -116,6 +117,7 @@ impl FakeAws {
             },
             iam: iam::store::Store::default(),
             kms: kms::Store::default(),
+            oidc: oidc::Providers::default(),
             secrets: secrets_manager::store::Store::default(),
         };
         let administrator = add_administrator(&mut world, &options, clock.now());

@@ -9,6 +9,7 @@ use super::iam::policy::Policy;
 use super::iam::store::{Owner, SessionKind};
 use super::input::Input;
 use super::kms;
+use super::oidc;
 use super::secrets_manager;
 use super::wire::{Failure, Service};
 
@@ -19,6 +20,7 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) iam: iam::store::Store,
     pub(crate) kms: kms::Store,
+    pub(crate) oidc: oidc::Providers,
     pub(crate) secrets: secrets_manager::store::Store,
 }
 

@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bailee_fake_clouds::FakeAws;
 use bailee_fake_clouds::aws::Key;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, Reply};
 
@@ -227,10 +227,20 @@ async fn a_web_identity_is_matched_with_the_trust_policy() {
         "Action":"sts:AssumeRoleWithWebIdentity",
         "Condition":{"StringEquals":{"issuer.example:sub":"system:serviceaccount:a:b"}}}]}"#;
     aws.create_role("sync", trust, &[ALLOW_ALL]);
-    let jwt = |subject: &str| {
-        let claims =
-            json!({ "iss": "https://issuer.example", "sub": subject, "aud": "sts.amazonaws.com" });
-        format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    let signer = Signer::new("k1");
+    aws.create_oidc_provider("https://issuer.example", &["sts.amazonaws.com"], signer.keys());
+    let now = i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    let claims = json!({
+        "iss": "https://issuer.example",
+        "sub": "system:serviceaccount:a:b",
+        "aud": "sts.amazonaws.com",
+        "iat": now,
+        "exp": now + 60,
+    });
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        claims
     };
     let unsigned = Client::new(&aws);
     let ask = async |token: &str| {
@@ -238,12 +248,63 @@ async fn a_web_identity_is_matched_with_the_trust_policy() {
             [("RoleArn", ROLE), ("RoleSessionName", "s1"), ("WebIdentityToken", token)];
         unsigned.sts("AssumeRoleWithWebIdentity", &parameters).await
     };
-    let reply = ask(&jwt("system:serviceaccount:a:b")).await;
+    let good = signer.sign(&claims);
+    let reply = ask(&good).await;
     assert_eq!(reply.element("SubjectFromWebIdentityToken"), "system:serviceaccount:a:b");
     Client::with_key(&aws, credentials(&reply)).secrets("ListSecrets", json!({})).await.ok();
-    ask(&jwt("system:serviceaccount:a:other")).await.refused_with(403, "AccessDenied");
-    ask("not a token").await.refused("InvalidIdentityToken");
-    assert!(!format!("{:?}", aws.calls()).contains("e30."));
+    let other = signer.sign(&with("sub", json!("system:serviceaccount:a:other")));
+    ask(&other).await.refused_with(403, "AccessDenied");
+    for (claims, code) in [
+        (with("aud", json!("else")), "InvalidIdentityToken"),
+        (with("iss", json!("https://else.example")), "InvalidIdentityToken"),
+        (with("iss", json!("http://issuer.example")), "InvalidIdentityToken"),
+        (with("iat", json!(now + 3600)), "InvalidIdentityToken"),
+        (with("exp", json!(null)), "InvalidIdentityToken"),
+        (with("exp", json!(now - 1)), "ExpiredTokenException"),
+    ] {
+        ask(&signer.sign(&claims)).await.refused(code);
+    }
+    // Another key under the same name, a changed claim, no signature.
+    let forged = Signer::new("k1").sign(&claims);
+    let (head, tail) = (good.split('.').next().unwrap(), good.rsplit('.').next().unwrap());
+    let claimed = URL_SAFE_NO_PAD.encode(with("sub", json!("root")).to_string());
+    let changed = format!("{head}.{claimed}.{tail}");
+    let none = format!("{}.{claimed}.", URL_SAFE_NO_PAD.encode("{\"alg\":\"none\"}"));
+    for token in ["not a token", &forged, &changed, &none] {
+        ask(token).await.refused("InvalidIdentityToken");
+    }
+    let shown = format!("{:?}", aws.calls());
+    assert!(!shown.contains(good.split('.').nth(1).unwrap()));
+}
+
+/// Somebody who signs tokens.
+struct Signer(&'static str, aws_lc_rs::signature::EcdsaKeyPair);
+
+impl Signer {
+    fn new(name: &'static str) -> Signer {
+        let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+        Signer(name, aws_lc_rs::signature::EcdsaKeyPair::generate(algorithm).unwrap())
+    }
+
+    fn keys(&self) -> Value {
+        use aws_lc_rs::signature::KeyPair as _;
+        let point = self.1.public_key().as_ref();
+        let (x, y) = (&point[1..33], &point[33..]);
+        let [x, y] = [x, y].map(|number| URL_SAFE_NO_PAD.encode(number));
+        json!({ "keys": [
+            { "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": self.0, "x": x, "y": y },
+        ] })
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = json!({ "alg": "ES256", "kid": self.0 });
+        let parts =
+            [header.to_string(), claims.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let signed = parts.join(".");
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let signature = self.1.sign(&random, signed.as_bytes()).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,8 @@ mod show;
 mod store;
 
 pub(crate) use login::{LoggedIn, User};
-pub(crate) use oidc::rotation_pass;
+pub use oidc::Workload;
+pub(crate) use oidc::{rotation_pass, sign_workload};
 pub(crate) use record::check_metadata;
 pub(crate) use resolve::Resolved;
 pub(crate) use store::IdentityStore;

@@ -1,9 +1,10 @@
 use super::world::{World, call, data, refused};
+use crate::Workload;
 use bailee_crypto::{
     Clock, SystemClock,
     signing::{Algorithm, VerifyingKey},
 };
-use bailee_sdk::{Code, Operation};
+use bailee_sdk::{Code, Namespace, Operation};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -239,4 +240,83 @@ async fn keys_and_roles_are_refused_with_the_reason() {
         call(Operation::Read, "identity/oidc/.well-known/openid-configuration", "{}", None);
     let shown = raw(&data(&world.core.handle(nobody).await.unwrap()));
     assert_eq!(shown["jwks_uri"], "https://us.test:8200/v1/identity/oidc/.well-known/keys");
+}
+
+/// A token of a destination in the root namespace.
+async fn workload(world: &World, key: Option<&str>, ttl: u64) -> Result<String, String> {
+    let session = world.core.sessions().borrow().clone().unwrap();
+    let workload = Workload {
+        subject: "secrets-sync:root:aws-sm:prod",
+        audience: "sts.amazonaws.com",
+        key,
+        ttl: Duration::from_secs(ttl),
+    };
+    match session.identity_token(&Namespace::root(), &workload).await {
+        Ok(token) => Ok(token.expose().clone()),
+        Err(error) => {
+            assert_eq!(error.code, Code::InvalidRequest);
+            Err(error.to_string())
+        }
+    }
+}
+
+async fn workload_issuer(world: &World) -> Value {
+    let path = "identity/oidc/secrets-sync/.well-known/openid-configuration";
+    let nobody = call(Operation::Read, path, "{}", None);
+    raw(&data(&world.core.handle(nobody).await.unwrap()))
+}
+
+#[tokio::test]
+async fn a_token_of_a_destination_names_an_issuer_of_its_own() {
+    let (world, _, _) = world().await;
+    let shown = workload_issuer(&world).await;
+    let issuer = "https://us.test:8200/v1/identity/oidc/secrets-sync";
+    assert_eq!(shown["issuer"], issuer);
+    assert_eq!(shown["jwks_uri"], format!("{issuer}/.well-known/keys"));
+    let keys = call(Operation::Read, "identity/oidc/secrets-sync/.well-known/keys", "{}", None);
+    let token = workload(&world, None, 900).await.unwrap();
+    let (header, claims) = verified(&world, &token).await;
+    let keys = raw(&data(&world.core.handle(keys).await.unwrap()));
+    let listed = keys["keys"].as_array().unwrap().iter().any(|key| key["kid"] == header["kid"]);
+    assert!(listed, "{keys}");
+    let now = bailee_crypto::clock::to_millis(SystemClock.now()) / 1000;
+    let issued = claims["iat"].as_u64().unwrap();
+    assert!(issued <= now && now - issued < 60, "{claims}");
+    assert_eq!(
+        claims,
+        json!({
+            "iss": issuer,
+            "sub": "secrets-sync:root:aws-sm:prod",
+            "aud": "sts.amazonaws.com",
+            "iat": issued,
+            "exp": issued + 900,
+        })
+    );
+    // The default key was made with the first token, and signs the next.
+    assert_eq!(header["alg"], "RS256");
+    let key = world.read("identity/oidc/key/default").await.unwrap();
+    assert_eq!(key["allowed_client_ids"], json!(["*"]));
+    let (second, _) = verified(&world, &workload(&world, None, 900).await.unwrap()).await;
+    assert_eq!(second["kid"], header["kid"]);
+}
+
+#[tokio::test]
+async fn a_named_key_signs_for_the_audiences_it_lists() {
+    let (world, _, _) = world().await;
+    let told = workload(&world, Some("cloud"), 900).await.unwrap_err();
+    assert!(told.contains("there is no key \"cloud\""), "{told}");
+    let path = "identity/oidc/key/cloud";
+    let key =
+        json!({"allowed_client_ids": ["else"], "algorithm": "ES256", "verification_ttl": 1800});
+    write(&world, path, key).await;
+    let told = workload(&world, Some("cloud"), 900).await.unwrap_err();
+    assert!(told.contains("allowed_client_ids"), "{told}");
+    write(&world, path, json!({"allowed_client_ids": "else,sts.amazonaws.com"})).await;
+    let (header, _) = verified(&world, &workload(&world, Some("cloud"), 900).await.unwrap()).await;
+    assert_eq!(header["alg"], "ES256");
+    let told = workload(&world, Some("cloud"), 3600).await.unwrap_err();
+    assert!(told.contains("verification_ttl"), "{told}");
+    write(&world, "identity/oidc/config", json!({"issuer": ""})).await;
+    let told = workload(&world, Some("cloud"), 900).await.unwrap_err();
+    assert!(told.contains("api_addr"), "{told}");
 }

@@ -21,13 +21,7 @@ impl IdentityPaths {
     ) -> Result<Reply, Error> {
         let config = config::load(&self.place(&request)).await?;
         let issuer = self.issuer(&config, &request.namespace);
-        Ok(raw(&json!({
-            "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
-            "issuer": issuer,
-            "jwks_uri": format!("{issuer}/.well-known/keys"),
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-        })))
+        Ok(shown_issuer(&issuer))
     }
 
     pub(super) async fn oidc_public_keys(
@@ -40,6 +34,17 @@ impl IdentityPaths {
         let shown: Vec<Value> = published.filter_map(|(id, key)| shown(&id, &key)).collect();
         Ok(raw(&json!({ "keys": shown })))
     }
+}
+
+/// What verifiers must know of an issuer.
+pub(super) fn shown_issuer(issuer: &str) -> Reply {
+    raw(&json!({
+        "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/.well-known/keys"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+    }))
 }
 
 fn raw(value: &Value) -> Reply {

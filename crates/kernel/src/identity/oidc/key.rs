@@ -247,6 +247,17 @@ async fn new_key(name: Option<String>) -> Result<Key, Error> {
     })
 }
 
+/// A key for whatever audience, as one is made that nobody asked for.
+pub(super) async fn workload_default(now: u64) -> Result<Key, Error> {
+    Ok(Key {
+        rotation_period: millis(DAY),
+        verification_ttl: millis(DAY),
+        allowed_client_ids: vec!["*".to_owned()],
+        rotates: now.saturating_add(millis(DAY)),
+        ..new_key(None).await?
+    })
+}
+
 /// The key with another algorithm from now on; what was signed until now stays verifiable.
 async fn with_algorithm(
     mut key: Key,

@@ -10,8 +10,11 @@ mod key;
 mod role;
 mod template;
 mod token;
+mod workload;
 
 pub(crate) use key::rotation_pass;
+pub use workload::Workload;
+pub(crate) use workload::sign as sign_workload;
 
 use super::{IdentityPaths, store::Place};
 use bailee_barrier::Names;
@@ -33,6 +36,17 @@ struct Config {
     issuer: String,
 }
 
+impl Config {
+    /// What tokens of a namespace name as their issuer; without an address where none is known.
+    fn issuer(&self, api_addr: Option<&str>, namespace: &Namespace) -> String {
+        let base = match self.issuer.as_str() {
+            "" => api_addr.unwrap_or_default().trim_end_matches('/'),
+            issuer => issuer,
+        };
+        format!("{base}/v1/{}identity/oidc", namespace.path)
+    }
+}
+
 impl Place {
     async fn lock_oidc(&self) {
         self.view().lock(LOCK).await;
@@ -52,11 +66,7 @@ impl Place {
 impl IdentityPaths {
     /// What tokens of this namespace name as their issuer.
     fn issuer(&self, config: &Config, namespace: &Namespace) -> String {
-        let base = match config.issuer.as_str() {
-            "" => self.api_addr.as_deref().unwrap_or_default().trim_end_matches('/'),
-            issuer => issuer,
-        };
-        format!("{base}/v1/{}identity/oidc", namespace.path)
+        config.issuer(self.api_addr.as_deref(), namespace)
     }
 
     pub(super) fn oidc_paths(self: &Arc<Self>) -> Vec<Path> {
@@ -92,6 +102,18 @@ impl IdentityPaths {
                 Operation::Read,
                 self,
                 "Show the public keys that verify tokens.",
+                Self::oidc_public_keys,
+            ),
+            Path::new("oidc/secrets-sync/.well-known/openid-configuration").unauthenticated().on(
+                Operation::Read,
+                self,
+                "Tell where and how tokens of secrets sync are verified.",
+                Self::workload_discovery,
+            ),
+            Path::new("oidc/secrets-sync/.well-known/keys").unauthenticated().on(
+                Operation::Read,
+                self,
+                "Show the public keys that verify tokens of secrets sync.",
                 Self::oidc_public_keys,
             ),
         ]);

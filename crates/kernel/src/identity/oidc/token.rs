@@ -3,7 +3,7 @@
 use super::{
     super::{ByName, IdentityPaths},
     config,
-    key::key_of,
+    key::{Key, key_of},
     role::{Role, decoded},
     template,
 };
@@ -40,15 +40,7 @@ impl IdentityPaths {
         let subject = known.facts.entity_id.clone().ok_or_else(none)?;
         let issuer = self.issuer(&config::load(&place).await?, &request.namespace);
         let claims = claims(&request, &role, &known.facts, &issuer, &subject)?;
-        let header = json!({ "alg": key.algorithm, "kid": key.signing.id });
-        let signed = format!("{}.{}", encoded(&header), encoded(&Value::Object(claims)));
-        let signer = key.signer()?;
-        let token = tokio::task::spawn_blocking(move || {
-            let signature = signer.sign(signed.as_bytes())?;
-            let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
-            Ok::<_, bailee_crypto::signing::Unusable>(format!("{signed}.{signature}"))
-        });
-        let token = token.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        let token = signed(&key, &Value::Object(claims)).await?;
         let reply = json!({ "client_id": role.client_id, "token": token, "ttl": role.ttl / 1000 });
         let reply = Reply::data(&reply);
         if issuer.starts_with('/') {
@@ -59,6 +51,19 @@ impl IdentityPaths {
         }
         Ok(reply)
     }
+}
+
+/// The claims, signed by a key, in the form of RFC 7519.
+pub(super) async fn signed(key: &Key, claims: &Value) -> Result<String, Error> {
+    let header = json!({ "alg": key.algorithm, "kid": key.signing.id });
+    let signed = format!("{}.{}", encoded(&header), encoded(claims));
+    let signer = key.signer()?;
+    let token = tokio::task::spawn_blocking(move || {
+        let signature = signer.sign(signed.as_bytes())?;
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
+        Ok::<_, bailee_crypto::signing::Unusable>(format!("{signed}.{signature}"))
+    });
+    token.await.map_err(Error::internal)?.map_err(Error::internal)
 }
 
 fn claims(
