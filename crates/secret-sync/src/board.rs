@@ -195,6 +195,14 @@ struct Lane {
     checks: VecDeque<Key>,
     running: usize,
     paused_until: Option<Instant>,
+    /// Objects that are worth being worked on at once, as far as that is known.
+    width: Option<usize>,
+}
+
+impl Lane {
+    fn has_room(&self) -> bool {
+        self.running < self.width.map_or(LANE_RUNNING_MAX, |width| width.min(LANE_RUNNING_MAX))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,6 +286,14 @@ impl Board {
         state.take(now)
     }
 
+    /// Says how an object's destination may be called from now on.
+    pub(crate) fn pace(&self, key: &Key, width: usize, rests_until: Option<Instant>) {
+        if let Some(lane) = self.state.lock().lanes.get_mut(&key.lane()) {
+            lane.width = Some(width);
+            lane.paused_until = rests_until;
+        }
+    }
+
     /// A piece of work has ended.
     pub(crate) fn finish(&self, key: &Key, verdict: Verdict) {
         self.state.lock().finish(key, verdict);
@@ -292,7 +308,7 @@ impl Board {
         let free = state.running < RUNNING_MAX;
         let waiting = |lane: &&Lane| {
             let any = !lane.changes.is_empty() || !lane.checks.is_empty();
-            any && free && lane.running < LANE_RUNNING_MAX
+            any && free && lane.has_room()
         };
         let resumed = state.lanes.values().filter(waiting).filter_map(|lane| lane.paused_until);
         due.into_iter().chain(resumed).min()
@@ -386,7 +402,7 @@ impl State {
 
     fn pop(&mut self, lane: &LaneKey, now: Instant) -> Option<Key> {
         let lane = self.lanes.get_mut(lane)?;
-        if lane.running >= LANE_RUNNING_MAX || lane.paused_until.is_some_and(|until| until > now) {
+        if !lane.has_room() || lane.paused_until.is_some_and(|until| until > now) {
             return None;
         }
         lane.paused_until = None;

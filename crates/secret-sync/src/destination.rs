@@ -25,6 +25,12 @@ pub trait Destination: Send + Sync + 'static {
         ""
     }
 
+    /// What its calls are counted by at the provider, such as an account and a region. Destinations
+    /// that name the same share one budget; without a name each has its own.
+    fn budget_key(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the credentials are good and what they permit, without changing anything.
     async fn check(&self) -> Result<Checked, Error>;
 

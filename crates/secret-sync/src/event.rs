@@ -1,7 +1,8 @@
 //! Each event: one log line and its metrics. Secrets are named by codes only.
 
-use crate::{board::Key, failure::Error};
+use crate::{board::Key, budget::InForce, failure::Error};
 use std::time::Duration;
+use tokio::time::Instant;
 
 pub(crate) fn delivered(kind: &str, destination: &str, key: &Key, took: Duration, why: &str) {
     tracing::info!(
@@ -14,8 +15,6 @@ pub(crate) fn delivered(kind: &str, destination: &str, key: &Key, took: Duration
         "secret delivered"
     );
     count(kind, "delivered");
-    metrics::histogram!("vault_secrets_sync_call_seconds", "type" => kind.to_owned())
-        .record(took.as_secs_f64());
 }
 
 pub(crate) fn removed(kind: &str, destination: &str, key: &Key, took: Duration) {
@@ -28,8 +27,16 @@ pub(crate) fn removed(kind: &str, destination: &str, key: &Key, took: Duration) 
         "secret removed from destination"
     );
     count(kind, "removed");
-    metrics::histogram!("vault_secrets_sync_call_seconds", "type" => kind.to_owned())
-        .record(took.as_secs_f64());
+}
+
+/// One call of a destination has ended.
+pub(crate) fn called(kind: &str, call: &'static str, took: Duration, error: Option<&Error>) {
+    let outcome = error.map_or("ok", |error| error.failure.name());
+    let labels = [("type", kind.to_owned()), ("call", call.to_owned())];
+    metrics::histogram!("vault_secrets_sync_call_seconds", &labels).record(took.as_secs_f64());
+    let [kind, call] = labels;
+    metrics::counter!("vault_secrets_sync_calls", &[kind, call, ("outcome", outcome.to_owned())])
+        .increment(1);
 }
 
 /// The message is not logged: it holds the name at the destination. The status shows it.
@@ -79,6 +86,23 @@ pub(crate) fn survey_failed(kind: &str, destination: &str, error: &Error) {
 pub(crate) fn depth(objects: usize) {
     #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
     metrics::gauge!("vault_secrets_sync_queue_depth").set(objects as f64);
+}
+
+/// What calls of a destination may use now.
+pub(crate) fn budget(kind: &str, destination: &str, namespace: &str, budget: InForce) {
+    let labels = [
+        ("type", kind.to_owned()),
+        ("namespace", namespace.to_owned()),
+        ("destination", destination.to_owned()),
+    ];
+    metrics::gauge!("vault_secrets_sync_budget_writes_per_second", &labels)
+        .set(budget.writes_per_second);
+    #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
+    metrics::gauge!("vault_secrets_sync_budget_concurrency", &labels)
+        .set(budget.concurrency as f64);
+    let rests = budget.rests_until.map(|until| until.saturating_duration_since(Instant::now()));
+    metrics::gauge!("vault_secrets_sync_budget_rest_seconds", &labels)
+        .set(rests.unwrap_or_default().as_secs_f64());
 }
 
 pub(crate) fn purge_ended(kind: &str, destination: &str, failed: bool) {

@@ -9,6 +9,8 @@
 
 mod association;
 mod board;
+mod budget;
+mod calls;
 pub mod destination;
 pub mod destinations;
 mod dirty;

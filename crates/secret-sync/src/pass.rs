@@ -3,6 +3,7 @@
 
 use crate::{
     board::{Board, Job, Key, Urgency, Verdict},
+    budget::Budget,
     dirty,
     epoch::Epoch,
     event,
@@ -216,7 +217,27 @@ impl Pass {
     async fn work(&self, job: Job) {
         self.know(&job.key.namespace);
         let mut ending = Ending { board: &self.board, key: &job.key, verdict: Verdict::default() };
+        if let Some(budget) = self.budget(&job.key) {
+            if job.manner.hurry {
+                budget.hurry();
+            }
+            if let Some(until) = budget.rests_until() {
+                // The destination was heard of through another one that shares the budget.
+                self.board.pace(&job.key, budget.width(), Some(until));
+                ending.verdict = Verdict { again_at: Some(until), pause: None, manner: job.manner };
+                return;
+            }
+        }
         ending.verdict = self.worker.work(&job).await;
+        if let Some(budget) = self.budget(&job.key) {
+            // One object's own backoff holds up no other.
+            ending.verdict.pause = None;
+            self.board.pace(&job.key, budget.width(), budget.rests_until());
+        }
+    }
+
+    fn budget(&self, key: &Key) -> Option<Arc<Budget>> {
+        self.registry.budget_in_use(&key.namespace, &key.destination)
     }
 
     /// A namespace younger than the last sweep has its first association.
@@ -247,6 +268,10 @@ impl Pass {
             outcome = outcome.and(marks).and(purges);
         }
         event::depth(self.board.depth());
+        for (namespace, configured) in self.registry.in_use() {
+            let stored = &configured.stored;
+            event::budget(&stored.kind, &stored.name, &namespace, configured.budget.in_force());
+        }
         Ok(outcome?)
     }
 

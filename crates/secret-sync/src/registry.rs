@@ -3,9 +3,10 @@
 
 use crate::{
     LocalSource, Settings,
+    budget::Budget,
+    calls::Budgeted,
     destination::{Deletion, Destination, Note, Ownership},
     failure::{Error, Failure},
-    limits::Pace,
     naming::{Granularity, NameRule},
     store::Store,
     tags::TagRule,
@@ -20,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 /// A kind of destination: what users write as its type, and how one is made.
@@ -294,7 +295,8 @@ pub(crate) struct Configured {
     pub(crate) destination: Arc<dyn Destination>,
     /// Which names it takes.
     pub(crate) names: NameRule,
-    pub(crate) pace: Pace,
+    /// How fast it may be called.
+    pub(crate) budget: Arc<Budget>,
     /// Permissions that are not necessary, and what they would add.
     wishes: Mutex<BTreeMap<String, Note>>,
 }
@@ -322,11 +324,13 @@ pub(crate) struct Registry {
     kinds: Vec<DestinationKind>,
     pub(crate) surroundings: Arc<Surroundings>,
     built: Mutex<Built>,
+    /// Budgets that several destinations may share, by type and what the destination names.
+    budgets: Mutex<HashMap<(String, String), Weak<Budget>>>,
 }
 
 impl Registry {
     pub(crate) fn new(kinds: Vec<DestinationKind>, surroundings: Surroundings) -> Registry {
-        Registry { kinds, surroundings: Arc::new(surroundings), built: Mutex::default() }
+        Registry { kinds, surroundings: Arc::new(surroundings), built: Mutex::default(), budgets: Mutex::default() }
     }
 
     pub(crate) fn kind(&self, name: &str) -> Option<&DestinationKind> {
@@ -352,13 +356,41 @@ impl Registry {
             return Ok(Some(configured.clone()));
         }
         let destination = self.build(&stored, namespace).await?;
-        let pace = Pace::per_second(destination.limits().writes_per_second);
+        let budget = self.budget(kind, destination.as_ref());
+        let destination = Arc::new(Budgeted::new(destination, kind, budget.clone()));
         let unknown = || Error::new(Failure::Invalid, "unknown destination type");
         let names = self.kind(&stored.kind).ok_or_else(unknown)?.names;
         let wishes = Mutex::default();
-        let configured = Arc::new(Configured { stored, destination, names, pace, wishes });
+        let configured = Arc::new(Configured { stored, destination, names, budget, wishes });
         self.built.lock().insert(key, (revision, configured.clone()));
         Ok(Some(configured))
+    }
+
+    /// The budget that the destination shares with others of its account, or one of its own.
+    pub(crate) fn budget(&self, kind: &str, destination: &dyn Destination) -> Arc<Budget> {
+        let fresh = || Arc::new(Budget::new(destination.limits()));
+        let Some(key) = destination.budget_key() else { return fresh() };
+        let mut budgets = self.budgets.lock();
+        budgets.retain(|_, budget| budget.strong_count() > 0);
+        let key = (kind.to_owned(), key);
+        let shared = budgets.get(&key).and_then(Weak::upgrade).unwrap_or_else(fresh);
+        budgets.insert(key, Arc::downgrade(&shared));
+        shared
+    }
+
+    /// The budget of a destination that is in use.
+    pub(crate) fn budget_in_use(&self, namespace: &Namespace, id: &str) -> Option<Arc<Budget>> {
+        let key = (namespace.id.clone(), id.to_owned());
+        self.built.lock().get(&key).map(|(_, configured)| configured.budget.clone())
+    }
+
+    /// The destinations in use, with the ids of their namespaces.
+    pub(crate) fn in_use(&self) -> Vec<(String, Arc<Configured>)> {
+        let built = self.built.lock();
+        let of = |(key, (_, configured)): (&(String, String), &(_, Arc<Configured>))| {
+            (key.0.clone(), configured.clone())
+        };
+        built.iter().map(of).collect()
     }
 
     /// Permissions that a destination would use beside those it has, as far as it tried.

@@ -71,8 +71,7 @@ pub enum Fault {
 
 impl Default for FakeCloud {
     fn default() -> FakeCloud {
-        let limits = Limits { payload_bytes_max: 65_536, tags: true, writes_per_second: 50 };
-        FakeCloud { limits, state: Mutex::default() }
+        FakeCloud { limits: Limits::default(), state: Mutex::default() }
     }
 }
 

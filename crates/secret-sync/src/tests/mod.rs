@@ -3,7 +3,9 @@
 mod api;
 mod aws;
 mod aws_objects;
+mod budgets;
 mod faults;
 mod isolation;
+mod many;
 mod passes;
 mod world;

@@ -132,7 +132,6 @@ impl Worker {
         let mut detail = task.detail(&desired.name);
         detail.insert("version".to_owned(), json!(payload.version));
         self.audit(task, "deliver", &detail).await?;
-        task.configured.pace.turn().await;
         let started = Instant::now();
         let result = task.configured.destination.put(&delivery).await;
         self.audit_result(task, "delivered", detail, result.as_ref().err()).await;
@@ -197,7 +196,6 @@ impl Worker {
         };
         let detail = task.detail(&object.name);
         self.audit(task, "remove", &detail).await?;
-        task.configured.pace.turn().await;
         let started = Instant::now();
         let result = task.configured.destination.delete(&removal).await;
         self.audit_result(task, "removed", detail, result.as_ref().err()).await;

@@ -14,6 +14,7 @@ mod errors;
 mod federation;
 mod placement;
 mod put;
+mod quota;
 mod remove;
 
 use crate::{
@@ -60,7 +61,15 @@ pub(crate) fn kind() -> DestinationKind {
 
 /// The bounds of the service.
 fn limits() -> Limits {
-    Limits { payload_bytes_max: 65_536, tags: true, writes_per_second: 50 }
+    Limits {
+        payload_bytes_max: 65_536,
+        tags: true,
+        writes_per_second: 50,
+        lists_per_second: 100,
+        concurrency: 16,
+        // Versions younger than a day are not pruned, and there may be about a hundred.
+        versions_per_day: Some(100),
+    }
 }
 
 async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
@@ -73,10 +82,12 @@ async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     // Where the machine says the region, it is known only now.
     details.check_placement(&region)?;
+    let budget_key = format!("{region}/{}", quota::caller_account(&connection));
     let calls = Calls::new(aws_sdk_secretsmanager::Client::new(&config), region);
     Ok(Arc::new(AwsSecretsManager {
         calls,
         limits: limits(),
+        budget_key,
         placement_text: details.placement.text(),
         placement: details.placement,
         sts: for_sts(&config, settings.aws_sts_endpoint_url.as_deref()),
@@ -134,6 +145,7 @@ fn refused(error: &InvalidConnection, in_root: bool) -> Error {
 struct AwsSecretsManager {
     calls: Calls,
     limits: Limits,
+    budget_key: String,
     placement: Placement,
     placement_text: String,
     sts: SdkConfig,
@@ -146,6 +158,10 @@ struct AwsSecretsManager {
 impl Destination for AwsSecretsManager {
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn budget_key(&self) -> Option<String> {
+        Some(self.budget_key.clone())
     }
 
     fn placement(&self) -> &str {
