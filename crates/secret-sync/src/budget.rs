@@ -185,11 +185,11 @@ impl State {
                 let until = asked.map(|wait| now + wait.min(ASKED_MAX));
                 self.asked_until = self.asked_until.max(until);
             }
-            Some(Failure::Unavailable) => self.window.narrow(started, now),
+            Some(Failure::Unavailable) => self.window.narrow(call, started, now),
             // Whatever else it says, it answers.
-            Some(_) => self.window.answered(),
+            Some(_) => self.window.answered(call),
             None => {
-                self.window.answered();
+                self.window.answered(call);
                 if let Some(rate) = self.rate(call) {
                     rate.grow();
                 }
@@ -278,21 +278,32 @@ struct Window {
     /// Failures in a row of a window that cannot become smaller.
     failures: u32,
     failed_at: Option<Instant>,
+    /// The kind of call that failed.
+    failing: Option<Call>,
     probe_at: Option<Instant>,
 }
 
 impl Window {
     fn new(limit: usize) -> Window {
         let limit = limit.max(1);
-        Window { limit, size: limit, running: 0, failures: 0, failed_at: None, probe_at: None }
+        Window {
+            limit,
+            size: limit,
+            running: 0,
+            failures: 0,
+            failed_at: None,
+            failing: None,
+            probe_at: None,
+        }
     }
 
     /// Half as many. Calls that began before the last such step tell nothing new.
-    fn narrow(&mut self, started: Instant, now: Instant) {
+    fn narrow(&mut self, call: Call, started: Instant, now: Instant) {
         if self.failed_at.is_some_and(|at| started <= at) {
             return;
         }
         self.failed_at = Some(now);
+        self.failing = Some(call);
         self.size = (self.size / 2).max(1);
         if self.size > 1 {
             return;
@@ -302,7 +313,12 @@ impl Window {
         self.probe_at = Some(now + wait);
     }
 
-    fn answered(&mut self) {
+    fn answered(&mut self, call: Call) {
+        // That it can be read says nothing about a provider that fails to write.
+        if self.failing == Some(Call::Write) && call != Call::Write {
+            return;
+        }
+        self.failing = None;
         self.size = (self.size + 1).min(self.limit);
         self.failures = 0;
         self.probe_at = None;

@@ -47,6 +47,7 @@ async fn ten_thousand_first_creates_take_what_the_quota_allows() {
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_is_down_is_probed_and_its_objects_arrive_when_it_is_back() {
     let world = World::new().await;
+    world.cloud.set_latency(Duration::from_millis(20));
     waiting(&world, 200).await;
     let down = Fault::Refuse(Error::new(Failure::Unavailable, "down"));
     world.cloud.fail(vec![down; 10_000]);
