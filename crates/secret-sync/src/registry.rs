@@ -330,7 +330,12 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(kinds: Vec<DestinationKind>, surroundings: Surroundings) -> Registry {
-        Registry { kinds, surroundings: Arc::new(surroundings), built: Mutex::default(), budgets: Mutex::default() }
+        Registry {
+            kinds,
+            surroundings: Arc::new(surroundings),
+            built: Mutex::default(),
+            budgets: Mutex::default(),
+        }
     }
 
     pub(crate) fn kind(&self, name: &str) -> Option<&DestinationKind> {

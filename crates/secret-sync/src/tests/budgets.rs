@@ -105,9 +105,8 @@ impl Destination for OfAccount {
 fn destinations_of_one_account_share_its_budget() {
     let surroundings = Surroundings::new(Default::default(), Arc::new(TestClock::default()));
     let registry = Registry::new(Vec::new(), surroundings);
-    let budget = |kind, key| -> Arc<Budget> {
-        registry.budget(kind, &OfAccount(key, Limits::default()))
-    };
+    let budget =
+        |kind, key| -> Arc<Budget> { registry.budget(kind, &OfAccount(key, Limits::default())) };
     let first = budget("aws-sm", Some("eu-west-1/1"));
     assert!(Arc::ptr_eq(&first, &budget("aws-sm", Some("eu-west-1/1"))));
     assert!(!Arc::ptr_eq(&first, &budget("aws-sm", Some("eu-west-1/2"))));
