@@ -339,7 +339,8 @@ impl Registry {
     }
 
     pub(crate) fn kind(&self, name: &str) -> Option<&DestinationKind> {
-        self.kinds.iter().find(|kind| kind.name == name)
+        // A later one stands for an earlier one of the same name.
+        self.kinds.iter().rev().find(|kind| kind.name == name)
     }
 
     /// The destination as it is configured now; `None` when it does not exist.

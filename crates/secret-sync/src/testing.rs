@@ -395,6 +395,12 @@ async fn survey_shows_what_is_there(destination: &dyn Destination) {
     assert!(ours.objects.contains_key(name));
 }
 
+/// A first delivery under that name.
+#[cfg(test)]
+pub(crate) fn sample(name: &str) -> Delivery {
+    delivery(name, "{\"v\":1}", 1, None)
+}
+
 fn delivery(name: &str, text: &str, number: u64, previous: Option<Delivered>) -> Delivery {
     Delivery {
         name: name.to_owned(),

@@ -21,6 +21,9 @@ pub(super) struct Begun {
     content_mark: String,
     source_version: u64,
     generation: u64,
+    /// A creation that landed is not repeated: what went with it must be the same as well.
+    tags: BTreeMap<String, String>,
+    placement: String,
     token: String,
 }
 
@@ -237,6 +240,8 @@ impl Worker {
                 content_mark: desired.content_mark.clone(),
                 source_version: desired.source_version,
                 generation: desired.generation,
+                tags: desired.tags.clone(),
+                placement: desired.placement.clone(),
                 token: token.clone(),
             },
         );
@@ -274,6 +279,8 @@ impl Begun {
         self.content_mark == desired.content_mark
             && self.source_version == desired.source_version
             && self.generation == desired.generation
+            && self.tags == desired.tags
+            && self.placement == desired.placement
     }
 }
 

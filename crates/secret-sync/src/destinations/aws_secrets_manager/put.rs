@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     destination::{Delivery, Extent, Note, Owner, Ownership, Receipt},
+    destinations::ownership::may_write,
     failure::{Error, Failure},
 };
 use std::collections::BTreeMap;
@@ -102,7 +103,17 @@ impl AwsSecretsManager {
             Err(error) => return Err(Error { uncertain: false, ..error }),
         };
         if let Some(found) = &found {
-            check_ownership(delivery, found)?;
+            if let Some(region) = &found.replica_of {
+                return Err(Error::new(
+                    Failure::NotOurs,
+                    format!(
+                        "{:?} is a copy of a secret in {region} and cannot be written here: remove \
+                         the copy there, or choose another secret_name_template",
+                        delivery.name
+                    ),
+                ));
+            }
+            may_write(delivery, found.remote.owner(&delivery.mark))?;
         }
         Ok(found)
     }
@@ -188,52 +199,5 @@ impl AwsSecretsManager {
             }
             Err(error) => Err(error),
         }
-    }
-}
-
-/// Whether what has the name may be written.
-fn check_ownership(delivery: &Delivery, found: &Found) -> Result<(), Error> {
-    let refused = |message: String| Err(Error::new(Failure::NotOurs, message));
-    let name = &delivery.name;
-    if let Some(region) = &found.replica_of {
-        return refused(format!(
-            "{name:?} is a copy of a secret in {region} and cannot be written here: remove the copy \
-             there, or choose another secret_name_template"
-        ));
-    }
-    let owner = found.remote.owner(&delivery.mark);
-    let what = match owner {
-        Owner::Us => return Ok(()),
-        Owner::Twin => {
-            return refused(format!(
-                "another server with this server's keys, a copy or one restored from its snapshot, \
-                 owns {name:?}: stop that server and post sys/sync/takeover, or choose another \
-                 secret_name_template"
-            ));
-        }
-        Owner::Other => {
-            "a secret that another server delivers, or this one for another \
-                         destination, has that name"
-        }
-        Owner::Vault => {
-            "a secret with the mark of secrets sync, and not with this server's own, \
-                         has that name"
-        }
-        Owner::Nobody => "a secret that nobody delivered has that name",
-    };
-    match (delivery.ownership, owner) {
-        (Ownership::Overwrite, _) | (Ownership::Adopt, Owner::Vault | Owner::Nobody) => Ok(()),
-        (Ownership::Adopt, _) => refused(format!(
-            "{what}: {name:?} is not taken over; remove it there, choose another \
-             secret_name_template, or set ownership=overwrite"
-        )),
-        (Ownership::Refuse, Owner::Vault | Owner::Nobody) => refused(format!(
-            "{what}: {name:?} is left alone; delete it at the destination, choose another \
-             secret_name_template, or set ownership=adopt to take it over"
-        )),
-        (Ownership::Refuse, _) => refused(format!(
-            "{what}: {name:?} is left alone; remove it there, or choose another \
-             secret_name_template"
-        )),
     }
 }
