@@ -9,7 +9,8 @@ use std::{
 };
 
 /// Python packages of tests and demo. Pinned: a fake that changes is a test that changes.
-const PYTHON_PACKAGES: &[&str] = &["moto[server]==5.2.5", "boto3", "hvac==2.4.0"];
+const PYTHON_PACKAGES: &[&str] =
+    &["moto[server]==5.2.5", "roto-aws==0.10.1", "microburst==0.10.0", "boto3", "hvac==2.4.0"];
 const DENY_VERSION: &str = "0.20.2";
 
 /// Prints for the person at the terminal.

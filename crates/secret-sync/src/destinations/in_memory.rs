@@ -55,11 +55,22 @@ pub(crate) fn kind() -> DestinationKind {
             kept.retain(|_, objects| objects.strong_count() > 0);
             let objects = kept.get(&key).and_then(Weak::upgrade).unwrap_or_default();
             kept.insert(key, Arc::downgrade(&objects));
-            let limits =
-                Limits { payload_bytes_max: 1 << 20, tags: true, writes_per_second: 10_000 };
-            let destination: Arc<dyn Destination> = Arc::new(InMemory { objects, limits });
+            let destination: Arc<dyn Destination> =
+                Arc::new(InMemory { objects, limits: limits() });
             Box::pin(async move { Ok(destination) })
         }),
+    }
+}
+
+/// Memory takes what comes.
+fn limits() -> Limits {
+    Limits {
+        payload_bytes_max: 1 << 20,
+        tags: true,
+        writes_per_second: 10_000,
+        lists_per_second: 10_000,
+        concurrency: 16,
+        versions_per_day: None,
     }
 }
 
@@ -224,8 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_keeps_the_destination_contract() {
-        let limits = Limits { payload_bytes_max: 1 << 20, tags: true, writes_per_second: 10_000 };
-        let memory = InMemory { objects: Arc::default(), limits };
+        let memory = InMemory { objects: Arc::default(), limits: limits() };
         check_destination(&memory, &memory).await;
     }
 
