@@ -443,14 +443,22 @@ mod tests {
 
     /// What STS answers to AssumeRole, good for an hour of the test's clock.
     fn assumed(key: &str) -> Response<Body> {
+        granted("AssumeRole", key)
+    }
+
+    fn federation(key: &str) -> Response<Body> {
+        granted("AssumeRoleWithWebIdentity", key)
+    }
+
+    fn granted(operation: &str, key: &str) -> Response<Body> {
         reply(
             200,
             format!(
-                "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-                 <AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId>\
+                "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+                 <{operation}Result><Credentials><AccessKeyId>{key}</AccessKeyId>\
                  <SecretAccessKey>s</SecretAccessKey><SessionToken>session-{key}</SessionToken>\
-                 <Expiration>2026-01-02T04:04:05Z</Expiration></Credentials></AssumeRoleResult>\
-                 </AssumeRoleResponse>"
+                 <Expiration>2026-01-02T04:04:05Z</Expiration></Credentials></{operation}Result>\
+                 </{operation}Response>"
             ),
         )
     }
@@ -567,6 +575,79 @@ mod tests {
         assert_eq!(sts.seen().len(), 2);
     }
 
+    /// Gives numbered tokens, or fails.
+    #[derive(Debug)]
+    struct Tokens(std::sync::atomic::AtomicUsize, Option<TokenFailure>);
+
+    #[async_trait::async_trait]
+    impl WebIdentity for Tokens {
+        async fn token(&self) -> Result<Sensitive<String>, TokenFailure> {
+            let number = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let token = Sensitive::new(format!("token-{number}"));
+            self.1.clone().map_or(Ok(token), Err)
+        }
+    }
+
+    fn nobody() -> Arc<dyn WebIdentity> {
+        Arc::new(Tokens(Default::default(), None))
+    }
+
+    fn federated(
+        sts: &Server,
+        service: &Server,
+        failure: Option<TokenFailure>,
+    ) -> (AwsConnection, Arc<Tokens>) {
+        let tokens = Arc::new(Tokens(Default::default(), failure));
+        let identity: Arc<dyn WebIdentity> = tokens.clone();
+        let connection = AwsConnection {
+            access_key_id: None,
+            secret_access_key: None,
+            external_id: None,
+            web_identity: Some(identity),
+            ..assuming(sts, service)
+        };
+        (connection, tokens)
+    }
+
+    #[tokio::test]
+    async fn a_token_takes_on_a_role_unsigned_and_is_asked_anew_for_the_next_session() {
+        let sts = Server::start(|_| Some(federation("ASIAROLE"))).await;
+        let service = secrets_manager().await;
+        let clock = TurnedClock::new();
+        let shared: Arc<dyn Clock> = clock.clone();
+        let (connection, tokens) = federated(&sts, &service, None);
+        let config = connect(&connection, &client(&[&sts, &service]), &shared).await.unwrap();
+        for _ in 0..3 {
+            describe(&config).await.unwrap();
+        }
+        let asked = sts.seen();
+        assert_eq!(asked.len(), 1);
+        for part in ["Action=AssumeRoleWithWebIdentity", "WebIdentityToken=token-0"] {
+            assert!(asked[0].body.contains(part), "{}", asked[0].body);
+        }
+        assert_eq!(asked[0].header("authorization"), "");
+        assert!(service.seen()[0].header("authorization").contains("Credential=ASIAROLE/"));
+        clock.turn(Duration::from_secs(56 * 60));
+        describe(&config).await.unwrap();
+        assert!(sts.seen()[1].body.contains("WebIdentityToken=token-1"));
+        assert_eq!(tokens.0.load(std::sync::atomic::Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_signed_is_told_as_what_it_is() {
+        let (sts, service) = (secrets_manager().await, secrets_manager().await);
+        let clock: Arc<dyn Clock> = TurnedClock::new();
+        for (passes, kind) in [(true, Kind::Token), (false, Kind::InvalidRequest)] {
+            let failure = TokenFailure { message: "the key is missing".to_owned(), passes };
+            let (connection, _) = federated(&sts, &service, Some(failure));
+            let config = connect(&connection, &client(&[&sts, &service]), &clock).await.unwrap();
+            let error = describe(&config).await.unwrap_err();
+            assert_eq!((error.kind, error.sent), (kind, false));
+            assert!(error.message.ends_with("identity token: the key is missing"));
+        }
+        assert!(sts.seen().is_empty() && service.seen().is_empty());
+    }
+
     #[tokio::test]
     async fn a_role_that_may_not_be_assumed_is_told_as_the_missing_permission() {
         let sts = Server::start(|_| Some(denied())).await;
@@ -622,6 +703,7 @@ mod tests {
                 AwsConnection { access_key_id: None, secret_access_key: None, ..keys() },
                 InvalidConnection::NoCredentials,
             ),
+            (AwsConnection { web_identity: Some(nobody()), ..keys() }, InvalidConnection::NoRole),
             (
                 AwsConnection { role_arn: role, session_name: String::new(), ..keys() },
                 InvalidConnection::SessionName,

@@ -546,28 +546,45 @@ pub(super) async fn destination_of(
     key: &Key,
     more: &[(&str, &str)],
 ) -> Result<Arc<dyn Destination>, crate::failure::Error> {
-    let settings = Settings {
-        aws_endpoint_url: Some(fake.endpoint()),
-        aws_sts_endpoint_url: Some(fake.endpoint()),
-        ..Settings::default()
-    };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut details = BTreeMap::from([
         ("access_key_id", key.access_key_id.as_str()),
         ("secret_access_key", key.secret_access_key.as_str()),
         ("region", "us-east-1"),
     ]);
     details.extend(more.iter().copied());
-    let sensitive = |value: &str| Sensitive::new(value.to_owned());
-    let details = details.into_iter().map(|(name, value)| (name.to_owned(), sensitive(value)));
+    let details: Vec<(&str, &str)> = details.into_iter().collect();
+    let namespace = bailee_sdk::Namespace::root();
+    destination_with(fake, Given { details: &details, namespace, local: None }).await
+}
+
+/// What a destination of its own is made of.
+pub(super) struct Given<'a> {
+    pub(super) details: &'a [(&'a str, &'a str)],
+    pub(super) namespace: bailee_sdk::Namespace,
+    pub(super) local: Option<Arc<dyn crate::LocalSource>>,
+}
+
+pub(super) async fn destination_with(
+    fake: &FakeAws,
+    given: Given<'_>,
+) -> Result<Arc<dyn Destination>, crate::failure::Error> {
+    let settings = Settings {
+        aws_endpoint_url: Some(fake.endpoint()),
+        aws_sts_endpoint_url: Some(fake.endpoint()),
+        ..Settings::default()
+    };
+    let sensitive =
+        |(name, value): &(&str, &str)| ((*name).to_owned(), Sensitive::new((*value).to_owned()));
+    let surroundings = Surroundings::new(settings, Arc::new(SystemClock));
+    *surroundings.local.write() = given.local;
     let blueprint = Blueprint {
-        details: Details(details.collect()),
+        details: Details(given.details.iter().map(sensitive).collect()),
         rules: EgressRules { disable_strict_networking: true, ..EgressRules::default() },
-        namespace: bailee_sdk::Namespace::root(),
+        namespace: given.namespace,
         kind: "aws-sm".to_owned(),
         name: "d1".to_owned(),
         template: None,
-        surroundings: Arc::new(Surroundings::new(settings, clock)),
+        surroundings: Arc::new(surroundings),
     };
     let kinds = crate::destinations::all();
     let kind = kinds.iter().find(|kind| kind.name == "aws-sm").unwrap();

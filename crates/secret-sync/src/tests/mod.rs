@@ -5,6 +5,7 @@ mod aws;
 mod aws_objects;
 mod budgets;
 mod faults;
+mod federation;
 mod isolation;
 mod many;
 mod passes;
