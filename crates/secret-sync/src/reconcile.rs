@@ -9,7 +9,7 @@ use crate::{
     event,
     pass::Pass,
     plan::drift,
-    registry::Configured,
+    registry::{Configured, Drift},
     store::Store,
 };
 use bailee_crypto::clock::from_millis;
@@ -100,12 +100,15 @@ async fn suspects(
         let (kind, destination) = (&association.destination_type, &association.destination_name);
         epoch.mark(&pass.barrier, namespace, (kind, destination), name)
     };
+    let repair = configured.stored.drift == Drift::Repair;
     let suspicious = |association: &Association| {
         association.objects.iter().any(|object| {
             object.delivered.as_ref().is_some_and(|delivered| {
+                let mark = mark(association, &object.name);
+                let seen = drift(found.get(&object.name), delivered, &mark);
+                let known = seen == object.drift.map(|drift| drift.kind);
                 from_millis(delivered.at) + SURVEY_LAG <= now
-                    && drift(found.get(&object.name), delivered, &mark(association, &object.name))
-                        != object.drift.map(|drift| drift.kind)
+                    && (!known || (repair && seen.is_some()))
             })
         })
     };

@@ -2,7 +2,7 @@
 
 use crate::{
     LocalSource, Payload, Running, SecretSync, Settings, SyncSession, failure::Error as SyncError,
-    testing::FakeCloud,
+    registry::StoredDestination, store::Store, testing::FakeCloud,
 };
 use async_trait::async_trait;
 use bailee_barrier::{Barrier, RootKey};
@@ -322,6 +322,21 @@ impl World {
         let mount = self.local.mounts.lock().at("kv").unwrap().clone();
         let payload = self.local.read("test", &self.namespace, &mount, path).await.unwrap();
         payload.map(|payload| String::from_utf8(payload.bytes.to_vec()).unwrap())
+    }
+
+    /// Changes the destination `in-mem/d1` as it is stored.
+    pub(super) async fn configure(&self, change: impl FnOnce(&mut StoredDestination)) {
+        let store = Store::open(&self.barrier, &self.namespace);
+        let (mut stored, _) = store.destination("in-mem", "d1").await.unwrap().unwrap();
+        change(&mut stored);
+        store.put_destination(&stored).await.unwrap();
+        store.view.commit().await.unwrap();
+    }
+
+    /// All associations of a secret's destination `in-mem/d1`, as they are shown now.
+    pub(super) async fn lines(&self) -> Map<String, Value> {
+        let data = self.get("sync/destinations/in-mem/d1/associations").await.unwrap();
+        data["associated_secrets"].as_object().unwrap().clone()
     }
 
     /// Lets the work that is ready come to its end.

@@ -1,0 +1,146 @@
+//! Keys that become objects of their own, names that change, and what others do to them.
+
+use super::world::{NAME, World};
+use crate::{
+    failure::{Error, Failure},
+    naming::Granularity,
+    registry::Drift,
+    testing::Fault,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+async fn by_key() -> World {
+    let world = World::new().await;
+    world
+        .configure(|stored| {
+            stored.granularity = Some(Granularity::SecretKey);
+            stored.template = Some("{{ .SecretBaseName }}/{{ .SecretKey }}".to_owned());
+        })
+        .await;
+    world
+}
+
+fn statuses(lines: &serde_json::Map<String, Value>) -> Vec<(&str, &str)> {
+    let status = |line: &Value| line["sync_status"].as_str().map(str::to_owned).unwrap();
+    lines.iter().map(|(key, line)| (key.as_str(), status(line).leak() as &str)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_key_is_an_object_and_goes_with_its_key() {
+    let world = by_key().await;
+    world.write("app/db", json!({ "user": "u", "port": 5432 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    let lines = world.lines().await;
+    assert_eq!(
+        statuses(&lines),
+        [("kv_1234/app/db/port", "SYNCED"), ("kv_1234/app/db/user", "SYNCED")]
+    );
+    assert_eq!(lines["kv_1234/app/db/user"]["sub_key"], "user");
+    assert_eq!(lines["kv_1234/app/db/user"]["external_name"], "db/user");
+    assert_eq!(world.cloud.text("db/user").unwrap(), "u");
+    assert_eq!(world.cloud.text("db/port").unwrap(), "5432");
+    world.write("app/db", json!({ "user": "u", "password": "p" })).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cloud.names(), ["db/password", "db/user"]);
+    world.remove("app/db").await.unwrap();
+    assert_eq!(world.cloud.names(), Vec::<String>::new());
+    assert!(world.lines().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_that_cannot_be_delivered_holds_up_no_other() {
+    let world = by_key().await;
+    let large = "x".repeat(70_000);
+    world.write("app/db", json!({ "a b": "1", "a-b": "2", "c": large, "d": "4" })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    let lines = world.lines().await;
+    assert_eq!(
+        statuses(&lines),
+        [
+            ("kv_1234/app/db/a b", "SYNCED"),
+            ("kv_1234/app/db/a-b", "CLIENT_SIDE_ERROR"),
+            ("kv_1234/app/db/c", "CLIENT_SIDE_ERROR"),
+            ("kv_1234/app/db/d", "SYNCED"),
+        ]
+    );
+    let taken = &lines["kv_1234/app/db/a-b"]["error"];
+    assert_eq!(taken["class"], "name_taken");
+    assert!(taken["message"].as_str().unwrap().contains("key \"a b\" of the same secret"));
+    assert_eq!(lines["kv_1234/app/db/c"]["error"]["class"], "too_large");
+    world.write("app/db", json!({ "a-b": "2", "c": "3" })).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cloud.text("db/a-b").unwrap(), "2", "the name went over to the other key");
+    assert_eq!(world.cloud.names(), ["db/a-b", "db/c"]);
+    let lines = world.lines().await;
+    assert_eq!(
+        statuses(&lines),
+        [("kv_1234/app/db/a-b", "SYNCED"), ("kv_1234/app/db/c", "SYNCED")]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_template_waits_for_the_next_set_and_the_old_name_for_the_new_one() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.configure(|stored| stored.template = Some("new/{{ .SecretBaseName }}".to_owned())).await;
+    world.write("app/db", json!({ "v": 2 })).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cloud.names(), [NAME], "only new associations get the new name");
+    let refusal = Error::new(Failure::Forbidden, "no creation here");
+    world.cloud.fail([Fault::Refuse(refusal)]);
+    let entry = world.set("app/db").await.unwrap();
+    assert_eq!(entry["sync_status"], "CLIENT_SIDE_ERROR", "{entry}");
+    assert_eq!(world.cloud.names(), [NAME], "the old name stays until the new one is there");
+    let entry = world.set("app/db").await.unwrap();
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    assert_eq!(world.cloud.names(), ["new/db"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_name_that_cannot_go_is_shown_beside_the_new_one() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.configure(|stored| stored.template = Some("new/{{ .SecretBaseName }}".to_owned())).await;
+    let refusal = Error::forbidden("x:Delete", "no removal here");
+    world.cloud.fail([Fault::None, Fault::Refuse(refusal)]);
+    let entry = world.set("app/db").await.unwrap();
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    assert_eq!(entry["external_name"], "new/db");
+    assert_eq!(entry["former_names"][0]["external_name"], NAME);
+    assert_eq!(entry["former_names"][0]["error"]["missing_permission"], "x:Delete");
+    world.set("app/db").await.unwrap();
+    assert_eq!(world.cloud.names(), ["new/db"]);
+    assert!(world.entry("app/db").await.get("former_names").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_reported_or_repaired_and_never_fought_for() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.configure(|stored| stored.drift = Drift::Report).await;
+    world.cloud.lose(NAME);
+    tokio::time::sleep(DAY).await;
+    let entry = world.entry("app/db").await;
+    assert_eq!(entry["drift"]["kind"], "missing", "{entry}");
+    assert_eq!(world.cloud.names(), Vec::<String>::new());
+    world.configure(|stored| stored.drift = Drift::Repair).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let entry = world.entry("app/db").await;
+    assert!(entry.get("drift").is_none(), "{entry}");
+    assert_eq!(world.cloud.names(), [NAME]);
+    let before = world.cloud.attempts();
+    for _ in 0..40 {
+        world.cloud.lose(NAME);
+        tokio::time::sleep(Duration::from_secs(1200)).await;
+    }
+    let repairs = world.cloud.attempts() - before;
+    assert!(repairs <= 6, "{repairs} repairs within half a day");
+    let entry = world.entry("app/db").await;
+    assert_eq!(entry["drift"]["kind"], "missing", "{entry}");
+}
