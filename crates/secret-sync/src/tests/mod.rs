@@ -9,8 +9,6 @@ mod federation;
 mod isolation;
 mod many;
 mod epochs;
-mod faults;
-mod isolation;
 mod objects;
 mod passes;
 mod world;
