@@ -3,6 +3,7 @@
 use crate::{
     destination::{Delivered, Note},
     failure::{Error, Failure, Status},
+    limits::WriteBudget,
     naming::Granularity,
 };
 use bailee_crypto::clock::{from_millis, to_millis};
@@ -63,6 +64,12 @@ pub(crate) struct Object {
     /// What others changed at the destination and we have not undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) drift: Option<DriftFound>,
+    /// How far its writes have used up what the destination allows within a day.
+    #[serde(default, skip_serializing_if = "WriteBudget::is_unused")]
+    pub(crate) writes: WriteBudget,
+    /// Until when the next write waits for that, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waits_until: Option<u64>,
     /// When changes of others were undone lately, in milliseconds since 1970, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) repairs: Vec<u64>,
@@ -196,6 +203,8 @@ impl Object {
             leaving: false,
             state: State::default(),
             drift: None,
+            writes: WriteBudget::default(),
+            waits_until: None,
             repairs: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 
 /// Writes of one object that go through in a row before they are spread over the day.
-const WRITE_BURST: u32 = 20;
+const WRITE_BURST: u32 = 50;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Bounds of a destination.
@@ -90,16 +90,16 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_goes_through_and_then_one_write_each_eighteen_minutes() {
+    fn a_burst_goes_through_and_then_one_write_each_half_hour() {
         let (mut budget, limits) = (WriteBudget::default(), limits());
         assert!(budget.is_unused());
         for _ in 0..WRITE_BURST {
             assert_eq!(budget.take(&limits, at(0)), Ok(()));
         }
-        assert_eq!(budget.take(&limits, at(0)), Err(at(1_080)));
-        assert_eq!(budget.take(&limits, at(1_079)), Err(at(1_080)));
-        assert_eq!(budget.take(&limits, at(1_080)), Ok(()));
-        assert_eq!(budget.take(&limits, at(1_080)), Err(at(2_160)));
+        assert_eq!(budget.take(&limits, at(0)), Err(at(1_728)));
+        assert_eq!(budget.take(&limits, at(1_727)), Err(at(1_728)));
+        assert_eq!(budget.take(&limits, at(1_728)), Ok(()));
+        assert_eq!(budget.take(&limits, at(1_728)), Err(at(3_456)));
         // A quiet day gives the whole burst back.
         for _ in 0..WRITE_BURST {
             assert_eq!(budget.take(&limits, at(90_000)), Ok(()));
@@ -113,14 +113,14 @@ mod tests {
         let stored = serde_json::to_string(&budget).unwrap();
         assert!(stored.parse::<u64>().is_ok(), "{stored}");
         let mut restored: WriteBudget = serde_json::from_str(&stored).unwrap();
-        assert_eq!(restored.take(&limits, at(10)), Err(at(1_080)));
+        assert_eq!(restored.take(&limits, at(10)), Err(at(1_728)));
     }
 
     #[test]
     fn a_clock_that_was_put_back_blocks_no_longer_than_a_burst() {
         let (mut budget, limits) = (WriteBudget::default(), limits());
         while budget.take(&limits, at(10_000_000)).is_ok() {}
-        assert_eq!(budget.take(&limits, at(0)), Err(at(1_080)));
+        assert_eq!(budget.take(&limits, at(0)), Err(at(1_728)));
     }
 
     #[test]

@@ -108,6 +108,12 @@ impl Reason {
         }
     }
 
+    /// Whether it waits where the destination allows no more versions of an object within a day: a
+    /// newer value may come meanwhile. What somebody asked for is written all the same.
+    pub(crate) fn may_wait(self) -> bool {
+        matches!(self, Reason::Content | Reason::Drift(_)) && !self.is_aspect()
+    }
+
     /// Whether the value is there already.
     pub(crate) fn is_aspect(self) -> bool {
         match self {
@@ -268,6 +274,8 @@ mod tests {
             leaving: false,
             state: State::default(),
             drift: None,
+            writes: Default::default(),
+            waits_until: None,
             repairs: Vec::new(),
         }
     }

@@ -76,6 +76,11 @@ impl Default for FakeCloud {
 }
 
 impl FakeCloud {
+    /// A destination with these bounds.
+    pub fn with_limits(limits: Limits) -> FakeCloud {
+        FakeCloud { limits, ..FakeCloud::default() }
+    }
+
     /// A kind, `in-mem`, whose every destination is this one.
     pub fn kind(self: &Arc<FakeCloud>) -> DestinationKind {
         let cloud = self.clone();

@@ -78,6 +78,11 @@ fn describe(object: &Object, fields: &mut Map<String, Value>) {
         fields.insert("source_version".to_owned(), json!(delivered.source_version));
         fields.insert("delivered_at".to_owned(), json!(time(delivered.at)));
     }
+    if let Some(until) = object.waits_until {
+        let message = "the destination keeps a bounded number of versions within a day: the newest \
+                       value is written when the next one is allowed";
+        fields.insert("waiting".to_owned(), json!({ "until": time(until), "message": message }));
+    }
     if let Some(DriftFound { kind, since }) = object.drift {
         let drift = json!({ "kind": kind.name(), "since": time(since) });
         fields.insert("drift".to_owned(), drift);

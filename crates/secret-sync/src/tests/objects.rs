@@ -3,12 +3,15 @@
 use super::world::{NAME, World};
 use crate::{
     failure::{Error, Failure},
+    limits::Limits,
     naming::Granularity,
     registry::Drift,
-    testing::Fault,
+    testing::{FakeCloud, Fault},
 };
+use bailee_sdk::testing::TestClock;
+use bailee_storage::memory::Memory;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -116,6 +119,32 @@ async fn a_former_name_that_cannot_go_is_shown_beside_the_new_one() {
     world.set("app/db").await.unwrap();
     assert_eq!(world.cloud.names(), ["new/db"]);
     assert!(world.entry("app/db").await.get("former_names").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hot_secret_stays_within_the_versions_of_a_day_and_ends_at_its_newest_value() {
+    let limits = Limits { versions_per_day: Some(100), ..Limits::default() };
+    let cloud = Arc::new(FakeCloud::with_limits(limits));
+    let clock = Arc::new(TestClock::default());
+    let world = World::on(Arc::new(Memory::default()), cloud, clock).await;
+    world.ready().await;
+    world.set("hot").await.unwrap();
+    let mut newest = 0;
+    for _ in 0..12 * 60 {
+        newest += 1;
+        world.write("hot", json!({ "v": newest })).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    let entry = world.entry("hot").await;
+    assert_eq!(entry["sync_status"], "PENDING", "{entry}");
+    assert!(entry["waiting"]["until"].is_string(), "{entry}");
+    tokio::time::sleep(DAY / 2).await;
+    let versions = world.cloud.history().len();
+    assert!((60..=100).contains(&versions), "{versions} versions within a day");
+    assert_eq!(world.cloud.text("vault/kv_1234/hot").unwrap(), format!("{{\"v\":{newest}}}"));
+    let entry = world.entry("hot").await;
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    assert!(entry.get("waiting").is_none(), "{entry}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -142,9 +142,15 @@ impl Worker {
         let kind = &task.association.destination_type;
         let name = &task.association.destination_name;
         event::delivered(kind, name, task.key, started.elapsed(), why.name());
+        let mut writes = task.writes(&desired.name);
+        if !why.is_aspect() {
+            // What did not have to wait is counted all the same.
+            writes.take(task.configured.destination.limits(), self.clock.now()).ok();
+        }
         let notes = receipt.notes.clone();
         let delivered = self.delivered(desired, &delivery, receipt);
-        Ok(Landed::Confirmed { delivered, notes, repaired: matches!(why, Reason::Drift(_)) })
+        let repaired = matches!(why, Reason::Drift(_));
+        Ok(Landed::Confirmed { delivered, notes, repaired, writes })
     }
 
     fn delivery(

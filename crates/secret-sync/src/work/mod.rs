@@ -13,8 +13,9 @@ use crate::{
     epoch::Epoch,
     event,
     failure::{Error, Failure},
+    limits::WriteBudget,
     naming::NameRule,
-    plan::{Desired, Plan, Rules, Step, plan},
+    plan::{Desired, Plan, Reason, Rules, Step, plan},
     registry::{Configured, Drift, Registry},
     source::{LocalSource, Payload},
     store::{Mark, Store},
@@ -264,6 +265,7 @@ impl Worker {
                     let value = values.get(name.as_str()).copied();
                     if let Some((desired, payload)) = value
                         && self.is_due(task, &desired.sub_key, name, manner, outcome)
+                        && self.is_allowed(task, desired, *why, outcome)
                     {
                         puts.push((desired, payload, *why));
                     }
@@ -305,10 +307,27 @@ impl Worker {
         false
     }
 
+    /// Whether the destination allows another version of the object now; otherwise when it will.
+    fn is_allowed(
+        &self,
+        task: &Task<'_>,
+        desired: &Desired,
+        why: Reason,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let limits = task.configured.destination.limits();
+        let taken = task.writes(&desired.name).take(limits, self.clock.now());
+        let Some(until) = taken.err().filter(|_| why.may_wait()) else { return true };
+        outcome.later = outcome.later.into_iter().chain([until]).min();
+        let (sub_key, name) = (desired.sub_key.clone(), desired.name.clone());
+        outcome.reports.push(Report { sub_key, name, result: Ok(Landed::Waits { until }) });
+        false
+    }
+
     async fn put_all(
         &self,
         task: &Task<'_>,
-        mut puts: Vec<(&Desired, &Payload, crate::plan::Reason)>,
+        mut puts: Vec<(&Desired, &Payload, Reason)>,
         outcome: &mut Outcome,
     ) {
         let wanted: Vec<&Desired> = puts.iter().map(|(desired, ..)| *desired).collect();
@@ -388,7 +407,7 @@ impl Worker {
             match &heir.result {
                 Ok(Landed::Confirmed { .. }) => self.confirmed(task, &heir.name).await?,
                 Ok(Landed::Kept | Landed::Gone) => {}
-                Err(_) => return Ok(false),
+                Ok(Landed::Waits { .. }) | Err(_) => return Ok(false),
             }
         }
         Ok(true)
@@ -440,6 +459,11 @@ impl Task<'_> {
             ("destination_name".to_owned(), json!(association.destination_name)),
             ("external_name".to_owned(), json!(external_name)),
         ])
+    }
+
+    /// What an object has used up of the versions that the destination allows within a day.
+    fn writes(&self, name: &str) -> WriteBudget {
+        self.association.holder_of(name).map(|object| object.writes).unwrap_or_default()
     }
 
     fn mark(&self, barrier: &Barrier, name: &str) -> OwnerMark {

@@ -7,6 +7,7 @@ use crate::{
     destination::{Delivered, Note},
     event,
     failure::{Error, Failure, Status},
+    limits::WriteBudget,
     plan::Plan,
     store::{Mark, Store},
 };
@@ -51,7 +52,9 @@ pub(super) struct Report {
 /// A success.
 pub(super) enum Landed {
     /// It was delivered.
-    Confirmed { delivered: Delivered, notes: Vec<Note>, repaired: bool },
+    Confirmed { delivered: Delivered, notes: Vec<Note>, repaired: bool, writes: WriteBudget },
+    /// It is written when the destination allows the next version of it.
+    Waits { until: SystemTime },
     /// It is there already.
     Kept,
     /// It is there no more.
@@ -252,11 +255,18 @@ impl Object {
             Landed::Confirmed { notes, repaired, .. } => {
                 self.state = State::done(Status::Synced, now, notes.clone());
                 self.drift = None;
+                self.waits_until = None;
                 if *repaired {
                     self.repaired(now);
                 }
             }
+            Landed::Waits { until } => {
+                self.waits_until = Some(to_millis(*until));
+                let updated_at = to_millis(now);
+                self.state = State { status: Status::Pending, updated_at, ..State::default() };
+            }
             Landed::Kept => {
+                self.waits_until = None;
                 if self.state.status != Status::Synced || self.state.problem.is_some() {
                     self.state = State::done(Status::Synced, now, self.state.notes.clone());
                 }
@@ -271,16 +281,17 @@ fn apply_facts(seen: &Association, current: &mut Association, reports: &[Report]
     let mut freed = Vec::new();
     for Report { sub_key, name, result } in reports {
         match result {
-            Ok(Landed::Confirmed { delivered, .. }) => {
+            Ok(Landed::Confirmed { delivered, writes, .. }) => {
                 let object = current.object_mut(sub_key, name);
                 object.begun = true;
+                object.writes = *writes;
                 object.delivered = Some(delivered.clone());
             }
             Ok(Landed::Gone) => {
                 current.forget(sub_key, name);
                 freed.push(name.clone());
             }
-            Ok(Landed::Kept) => {}
+            Ok(Landed::Kept | Landed::Waits { .. }) => {}
             // A first attempt that certainly failed left nothing to remove.
             Err(error) if !error.uncertain => {
                 let first = seen.holder_of(name).is_none_or(|object| !object.begun);
