@@ -6,7 +6,7 @@ use crate::{
     destination::{Delivery, Destination, Extent, Ownership},
     registry::{Blueprint, Details, Surroundings},
     source::Payload,
-    tags::OwnerMark,
+    tags::{MARK_TAG, OwnerMark},
     testing::{FakeCloud, Look, check_destination},
 };
 use async_trait::async_trait;
@@ -274,8 +274,9 @@ async fn a_deletion_of_ours_that_is_not_done_yet_is_waited_out() {
     aws.until(text(1)).await;
 }
 
-#[tokio::test]
-async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
+/// A server that may survey, with a secret delivered so long ago that lists are believed about it;
+/// `change` is what others do meanwhile.
+async fn surveyed_after(change: impl FnOnce(&FakeAws)) -> Aws {
     let survey = [MINIMAL.as_slice(), &["DescribeSecret"]].concat();
     let list = json!({
         "Version": "2012-10-17",
@@ -286,9 +287,8 @@ async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
     let aws = Aws::with(&[&policy(&survey), &list.to_string()]).await;
     aws.write(1).await;
     aws.set().await;
-    aws.fake.put_secret(NAME, "tampered");
+    change(&aws.fake);
     aws.world.stop().await;
-    // The list is believed about deliveries of some age.
     let store = crate::store::Store::open(&aws.world.barrier, &aws.world.namespace);
     let id = store.destination_id("aws-sm", "d1");
     let (secret, mut association) = store.associations(&id).await.unwrap().remove(0);
@@ -296,7 +296,30 @@ async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
     store.update_association(&id, &secret, &association, None);
     store.view.commit().await.unwrap();
     aws.world.start();
+    aws
+}
+
+#[tokio::test]
+async fn a_survey_shows_what_others_changed_and_it_is_repaired() {
+    let aws = surveyed_after(|fake| {
+        fake.put_secret(NAME, "tampered");
+    })
+    .await;
     aws.until(text(1)).await;
+}
+
+#[tokio::test]
+async fn tags_that_others_took_away_come_back_without_a_new_version() {
+    let aws = surveyed_after(|fake| {
+        assert!(fake.set_secret_tag(NAME, MARK_TAG, None));
+    })
+    .await;
+    let version = aws.fake.secret(NAME).unwrap().current_version().map(str::to_owned);
+    while !aws.fake.secret(NAME).unwrap().tags.contains_key(MARK_TAG) {
+        tokio::task::yield_now().await;
+    }
+    let after = aws.fake.secret(NAME).unwrap().current_version().map(str::to_owned);
+    assert_eq!(after, version);
 }
 
 #[tokio::test]

@@ -161,12 +161,17 @@ impl Worker {
         why: Reason,
     ) -> Delivery {
         let object = task.association.holder_of(&desired.name);
+        let mut previous = object.and_then(|object| object.delivered.clone());
+        if let (Some(previous), Reason::Drift(_)) = (&mut previous, why) {
+            // Others were at it: which of our tags are left is not known.
+            previous.tags.clear();
+        }
         Delivery {
             name: desired.name.clone(),
             payload: payload.clone(),
             token: self.token(task, desired),
             tags: desired.tags.clone(),
-            previous: object.and_then(|object| object.delivered.clone()),
+            previous,
             extent: if why.is_aspect() { Extent::Aspects } else { Extent::Value },
             ownership: task.configured.stored.ownership,
             mark: desired.mark.clone(),
