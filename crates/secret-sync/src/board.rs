@@ -4,15 +4,14 @@
 //! that arrives meanwhile is remembered once. Objects of one destination share a lane, so a slow
 //! destination holds up nobody else.
 
-use bailee_sdk::Namespace;
+mod key;
+
+pub(crate) use key::{Key, LaneKey, PurgeKey};
+
 use parking_lot::Mutex;
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    fmt,
-    hash::{Hash, Hasher},
     ops::Bound,
-    sync::Arc,
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -23,61 +22,12 @@ use tokio::{
 const LANE_RUNNING_MAX: usize = 16;
 /// Objects that are worked on at once in all.
 const RUNNING_MAX: usize = 128;
-
-/// An association: a secret at a destination, by their codes.
-#[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) namespace: Arc<Namespace>,
-    pub(crate) destination: Arc<str>,
-    pub(crate) secret: Arc<str>,
-}
-
-impl Key {
-    pub(crate) fn new(namespace: &Arc<Namespace>, destination: &str, secret: &str) -> Key {
-        Key { namespace: namespace.clone(), destination: destination.into(), secret: secret.into() }
-    }
-
-    fn parts(&self) -> (&str, &str, &str) {
-        (&self.namespace.id, &self.destination, &self.secret)
-    }
-
-    fn lane(&self) -> LaneKey {
-        (self.namespace.id.clone(), self.destination.clone())
-    }
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Key {
-    fn cmp(&self, other: &Key) -> Ordering {
-        self.parts().cmp(&other.parts())
-    }
-}
-
-impl fmt::Display for Key {
-    /// Codes only: it goes into logs and audit lines.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.destination, self.secret)
-    }
-}
+/// Objects that are held in memory in all; what does not fit waits in storage, where it is marked.
+const SLOTS_MAX: usize = 100_000;
+/// Objects that each destination may hold, however many there are.
+const LANE_SLOTS_MIN: usize = 128;
+/// Looks at objects of one destination that wait.
+const CHECKS_MAX: usize = 1_024;
 
 /// How soon an object is worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,60 +82,52 @@ impl Verdict {
     }
 }
 
-type LaneKey = (String, Arc<str>);
-
 /// All wishes.
 #[derive(Default)]
 pub(crate) struct Board {
     state: Mutex<State>,
     wake: Notify,
+    /// There may be room for more.
+    room: Notify,
 }
 
-#[derive(Default)]
 struct State {
     slots: HashMap<Key, Slot>,
     lanes: BTreeMap<LaneKey, Lane>,
+    /// Lanes with work that may be taken, unless they rest.
+    ready: BTreeSet<LaneKey>,
     /// The lane served last.
     served: Option<LaneKey>,
     due: BTreeMap<(Instant, u64), Key>,
     due_count: u64,
     running: usize,
+    /// Objects that are held at most; what does not fit waits in storage.
+    slots_max: usize,
+    /// Something without a mark in storage was due then and did not fit.
+    forgotten: Option<Instant>,
     /// Destinations whose deletion is to be carried on: namespace, type, name.
     purges: BTreeSet<PurgeKey>,
+    /// Destinations whose every association is to be worked on.
+    asked: BTreeSet<LaneKey>,
     sweep: bool,
 }
 
-/// A destination that is being deleted with its associations.
-#[derive(Clone, Debug)]
-pub(crate) struct PurgeKey {
-    pub(crate) namespace: Arc<Namespace>,
-    pub(crate) kind: String,
-    pub(crate) name: String,
-}
-
-impl PurgeKey {
-    fn parts(&self) -> (&str, &str, &str) {
-        (&self.namespace.id, &self.kind, &self.name)
-    }
-}
-
-impl PartialEq for PurgeKey {
-    fn eq(&self, other: &PurgeKey) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for PurgeKey {}
-
-impl PartialOrd for PurgeKey {
-    fn partial_cmp(&self, other: &PurgeKey) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for PurgeKey {
-    fn cmp(&self, other: &PurgeKey) -> Ordering {
-        self.parts().cmp(&other.parts())
+impl Default for State {
+    fn default() -> State {
+        State {
+            slots: HashMap::new(),
+            lanes: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            served: None,
+            due: BTreeMap::new(),
+            due_count: 0,
+            running: 0,
+            slots_max: SLOTS_MAX,
+            forgotten: None,
+            purges: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            sweep: false,
+        }
     }
 }
 
@@ -194,14 +136,38 @@ struct Lane {
     changes: VecDeque<Key>,
     checks: VecDeque<Key>,
     running: usize,
+    /// Objects that are ready, running or due later.
+    held: usize,
     paused_until: Option<Instant>,
     /// Objects that are worth being worked on at once, as far as that is known.
     width: Option<usize>,
+    /// More waits in storage than fitted.
+    more: bool,
+    /// Where the next look for it begins.
+    cursor: String,
+    /// Somebody looks for it now.
+    refilling: bool,
+    /// Its destination was told to rest: nothing is taken up until it is resumed.
+    rests: bool,
 }
 
 impl Lane {
     fn has_room(&self) -> bool {
         self.running < self.width.map_or(LANE_RUNNING_MAX, |width| width.min(LANE_RUNNING_MAX))
+    }
+
+    fn has_work(&self) -> bool {
+        !self.changes.is_empty() || !self.checks.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.held == 0
+            && self.running == 0
+            && !self.has_work()
+            && self.paused_until.is_none()
+            && !self.more
+            && !self.refilling
+            && !self.rests
     }
 }
 
@@ -216,6 +182,8 @@ enum Phase {
 #[derive(Default)]
 struct Slot {
     phase: Phase,
+    /// The queue it is in.
+    queued: Option<Urgency>,
     /// Wished for while running.
     again: bool,
     manner: Manner,
@@ -226,25 +194,54 @@ struct Slot {
     later_waiters: Vec<oneshot::Sender<()>>,
 }
 
+/// Marks of a destination that are to be looked for in storage.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refill {
+    pub(crate) lane: LaneKey,
+    /// Where to begin.
+    pub(crate) after: String,
+}
+
 impl Board {
-    /// Wishes that an object be worked on.
+    /// Wishes that an object be worked on. What does not fit waits in storage, where it is marked.
     pub(crate) fn kick(&self, key: Key, urgency: Urgency) {
-        self.state.lock().wish(key, urgency, Manner::default(), None);
+        self.state.lock().offer(key, urgency, Manner::default());
         self.wake.notify_one();
     }
 
-    /// The same, with a look at the destination itself.
-    pub(crate) fn verify(&self, key: Key) {
-        self.look(key, Manner { verify: true, ..Manner::default() });
+    /// Wishes for work on what was found marked in storage, unless it is known; whether it fitted.
+    pub(crate) fn take_up(&self, key: Key) -> bool {
+        let taken = {
+            let mut state = self.state.lock();
+            let waits = state.slots.get(&key).is_some_and(|slot| slot.phase != Phase::Running);
+            waits || state.offer(key, Urgency::Change, Manner::default())
+        };
+        self.wake.notify_one();
+        taken
     }
 
-    /// Wishes for a look at an object in a certain manner.
+    /// Wishes for a look at an object that is marked nowhere, as soon as there is room for it.
+    pub(crate) async fn check(&self, key: Key, manner: Manner) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // From here on no room is missed.
+            room.as_mut().enable();
+            if self.state.lock().offer_check(&key, manner) {
+                break;
+            }
+            room.await;
+        }
+        self.wake.notify_one();
+    }
+
+    /// Wishes for a look at an object in a certain manner, because a request asks for it.
     pub(crate) fn look(&self, key: Key, manner: Manner) {
         self.state.lock().wish(key, Urgency::Check, manner, None);
         self.wake.notify_one();
     }
 
-    /// The same; the answer comes when work that began after this call has ended.
+    /// Wishes for work; the answer comes when work that began after this call has ended.
     pub(crate) fn kick_and_tell(&self, key: Key) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.state.lock().wish(key, Urgency::Change, Manner::default(), Some(sender));
@@ -274,6 +271,66 @@ impl Board {
         std::mem::take(&mut self.state.lock().purges)
     }
 
+    /// When something that did not fit was due, if anything.
+    pub(crate) fn take_forgotten(&self) -> Option<Instant> {
+        self.state.lock().forgotten.take()
+    }
+
+    /// Bounds the objects that are held; what does not fit waits in storage.
+    pub(crate) fn set_capacity(&self, objects: i64) {
+        let objects = usize::try_from(objects).unwrap_or(1).clamp(1, SLOTS_MAX);
+        self.state.lock().slots_max = objects;
+    }
+
+    /// Destinations of which more waits in storage and for which there is room again. Each is
+    /// answered by [`Board::refilled`].
+    pub(crate) fn take_refills(&self) -> Vec<Refill> {
+        let mut state = self.state.lock();
+        let low = state.lane_slots_max() / 2;
+        let has_room = state.slots.len() < state.slots_max;
+        let wanting = state.lanes.iter_mut().filter(|(_, lane)| {
+            let fits = has_room || lane.held < LANE_SLOTS_MIN;
+            lane.more && !lane.rests && !lane.refilling && lane.held <= low && fits
+        });
+        let refill = |(key, lane): (&LaneKey, &mut Lane)| {
+            lane.refilling = true;
+            // What does not fit from here on is told anew.
+            lane.more = false;
+            Refill { lane: key.clone(), after: std::mem::take(&mut lane.cursor) }
+        };
+        wanting.map(refill).collect()
+    }
+
+    /// What waits in storage was looked for; `rest` says where to go on when not all of it fitted.
+    pub(crate) fn refilled(&self, lane_key: &LaneKey, rest: Option<String>) {
+        let mut state = self.state.lock();
+        if let Some(lane) = state.lanes.get_mut(lane_key) {
+            lane.refilling = false;
+            lane.more |= rest.is_some();
+            lane.cursor = rest.unwrap_or_default();
+        }
+        state.settle(lane_key);
+        self.wake.notify_one();
+    }
+
+    /// Says that something of a destination waits in storage.
+    pub(crate) fn found(&self, lane_key: &LaneKey) {
+        let mut state = self.state.lock();
+        state.lanes.entry(lane_key.clone()).or_default().more = true;
+        self.wake.notify_one();
+    }
+
+    /// Wishes that every association of a destination be worked on.
+    pub(crate) fn ask_for_all(&self, lane_key: &LaneKey) {
+        self.state.lock().asked.insert(lane_key.clone());
+        self.wake.notify_one();
+    }
+
+    /// Takes those wishes.
+    pub(crate) fn take_asked(&self) -> BTreeSet<LaneKey> {
+        std::mem::take(&mut self.state.lock().asked)
+    }
+
     /// Waits for a wish.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
@@ -288,16 +345,42 @@ impl Board {
 
     /// Says how an object's destination may be called from now on.
     pub(crate) fn pace(&self, key: &Key, width: usize, rests_until: Option<Instant>) {
-        if let Some(lane) = self.state.lock().lanes.get_mut(&key.lane()) {
+        let mut state = self.state.lock();
+        if let Some(lane) = state.lanes.get_mut(&key.lane()) {
             lane.width = Some(width);
             lane.paused_until = rests_until;
         }
+        state.settle(&key.lane());
+    }
+
+    /// A destination is paused: what is ready there goes back to storage.
+    pub(crate) fn rest(&self, lane_key: &LaneKey) {
+        self.state.lock().rest(lane_key);
+    }
+
+    /// What a destination rested with is taken up again, if it rested.
+    pub(crate) fn resume(&self, lane_key: &LaneKey) {
+        if let Some(lane) = self.state.lock().lanes.get_mut(lane_key)
+            && std::mem::take(&mut lane.rests)
+        {
+            lane.more = true;
+            lane.cursor.clear();
+            self.wake.notify_one();
+        }
+    }
+
+    /// Work on a destination that is under way or ready.
+    pub(crate) fn busy(&self, lane_key: &LaneKey) -> usize {
+        let state = self.state.lock();
+        let busy = |lane: &Lane| lane.running + lane.changes.len() + lane.checks.len();
+        state.lanes.get(lane_key).map_or(0, busy)
     }
 
     /// A piece of work has ended.
     pub(crate) fn finish(&self, key: &Key, verdict: Verdict) {
         self.state.lock().finish(key, verdict);
         self.wake.notify_one();
+        self.room.notify_waiters();
     }
 
     /// When there may be work without a new wish.
@@ -306,12 +389,8 @@ impl Board {
         let due = state.due.keys().next().map(|(at, _)| *at);
         // Where all places are taken the end of some work wakes, not the end of a pause.
         let free = state.running < RUNNING_MAX;
-        let waiting = |lane: &&Lane| {
-            let any = !lane.changes.is_empty() || !lane.checks.is_empty();
-            any && free && lane.has_room()
-        };
-        let resumed = state.lanes.values().filter(waiting).filter_map(|lane| lane.paused_until);
-        due.into_iter().chain(resumed).min()
+        let ready = state.ready.iter().filter(|_| free).filter_map(|key| state.lanes.get(key));
+        due.into_iter().chain(ready.filter_map(|lane| lane.paused_until)).min()
     }
 
     /// Objects that are ready, waiting or running; for metrics.
@@ -321,6 +400,48 @@ impl Board {
 }
 
 impl State {
+    /// What one destination may hold, so that each has its share.
+    fn lane_slots_max(&self) -> usize {
+        (self.slots_max / self.lanes.len().max(1)).max(LANE_SLOTS_MIN)
+    }
+
+    /// Wishes for work on something that is marked in storage; whether it fitted.
+    fn offer(&mut self, key: Key, urgency: Urgency, manner: Manner) -> bool {
+        let lane_key = key.lane();
+        if !self.slots.contains_key(&key) && !self.fits(&lane_key) {
+            self.lanes.entry(lane_key).or_default().more = true;
+            return false;
+        }
+        self.wish(key, urgency, manner, None);
+        true
+    }
+
+    /// The same for a look at something that is marked nowhere: whether there was room for it.
+    fn offer_check(&mut self, key: &Key, manner: Manner) -> bool {
+        let lane_key = key.lane();
+        let lane = self.lanes.get(&lane_key);
+        // What rests is compared when it goes on.
+        if lane.is_some_and(|lane| lane.rests) {
+            return true;
+        }
+        let waiting = lane.map_or(0, |lane| lane.checks.len());
+        if waiting >= CHECKS_MAX || (!self.slots.contains_key(key) && !self.fits(&lane_key)) {
+            return false;
+        }
+        self.wish(key.clone(), Urgency::Check, manner, None);
+        true
+    }
+
+    fn fits(&self, lane_key: &LaneKey) -> bool {
+        let lane = self.lanes.get(lane_key);
+        if lane.is_some_and(|lane| lane.rests) {
+            return false;
+        }
+        let held = lane.map_or(0, |lane| lane.held);
+        held < LANE_SLOTS_MIN.min(self.slots_max)
+            || (self.slots.len() < self.slots_max && held < self.lane_slots_max())
+    }
+
     fn wish(
         &mut self,
         key: Key,
@@ -328,7 +449,12 @@ impl State {
         manner: Manner,
         waiter: Option<oneshot::Sender<()>>,
     ) {
-        let slot = self.slots.entry(key.clone()).or_default();
+        let lane_key = key.lane();
+        let lane = self.lanes.entry(lane_key.clone()).or_default();
+        let slot = self.slots.entry(key.clone()).or_insert_with(|| {
+            lane.held += 1;
+            Slot::default()
+        });
         slot.manner.add(manner);
         match slot.phase {
             Phase::Running => {
@@ -337,21 +463,24 @@ impl State {
             }
             Phase::Resting | Phase::Ready => {
                 slot.waiters.extend(waiter);
-                let was_ready = slot.phase == Phase::Ready;
                 slot.phase = Phase::Ready;
-                // What is only a look may turn out to be a change: then it is in both queues, and
-                // the second one finds nothing ready.
-                let lane = self.lanes.entry(key.lane()).or_default();
                 if manner.hurry {
                     lane.paused_until = None;
                 }
-                match urgency {
-                    Urgency::Change => lane.changes.push_back(key),
-                    Urgency::Check if was_ready => {}
-                    Urgency::Check => lane.checks.push_back(key),
+                // What is only a look may turn out to be a change: then it is in both queues, and
+                // the second one finds nothing ready.
+                match (urgency, slot.queued) {
+                    (_, Some(Urgency::Change)) | (Urgency::Check, Some(Urgency::Check)) => {}
+                    (Urgency::Change, _) => lane.changes.push_back(key),
+                    (Urgency::Check, None) => lane.checks.push_back(key),
                 }
+                slot.queued = match urgency {
+                    Urgency::Change => Some(Urgency::Change),
+                    Urgency::Check => slot.queued.or(Some(Urgency::Check)),
+                };
             }
         }
+        self.settle(&lane_key);
     }
 
     fn promote(&mut self, now: Instant) {
@@ -371,33 +500,44 @@ impl State {
         if self.running >= RUNNING_MAX {
             return None;
         }
-        for lane_key in self.lanes_in_turn() {
-            while let Some(key) = self.pop(&lane_key, now) {
-                let Some(slot) = self.slots.get_mut(&key) else { continue };
-                if slot.phase != Phase::Ready {
-                    continue;
-                }
-                slot.phase = Phase::Running;
-                let manner = std::mem::take(&mut slot.manner);
-                let due = slot.due.take();
-                due.map(|due| self.due.remove(&due));
-                if let Some(lane) = self.lanes.get_mut(&lane_key) {
-                    lane.running += 1;
-                }
-                self.running += 1;
-                self.served = Some(lane_key);
-                return Some(Job { key, manner });
+        // From the one after the lane that served last, so that none starves.
+        let mut next = self.ready_after(self.served.as_ref());
+        for _ in 0..self.ready.len() {
+            let lane_key = next.or_else(|| self.ready.first().cloned())?;
+            if let Some(job) = self.take_from(&lane_key, now) {
+                return Some(job);
             }
+            next = self.ready_after(Some(&lane_key));
         }
         None
     }
 
-    /// Lanes from the one after that served last, so that none starves.
-    fn lanes_in_turn(&self) -> Vec<LaneKey> {
-        let Some(served) = &self.served else { return self.lanes.keys().cloned().collect() };
-        let after = self.lanes.range((Bound::Excluded(served.clone()), Bound::Unbounded));
-        let before = self.lanes.range(..=served.clone());
-        after.chain(before).map(|(key, _)| key.clone()).collect()
+    fn ready_after(&self, lane: Option<&LaneKey>) -> Option<LaneKey> {
+        let from = lane.map_or(Bound::Unbounded, Bound::Excluded);
+        self.ready.range((from, Bound::Unbounded)).next().cloned()
+    }
+
+    fn take_from(&mut self, lane_key: &LaneKey, now: Instant) -> Option<Job> {
+        while let Some(key) = self.pop(lane_key, now) {
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            if slot.phase != Phase::Ready {
+                continue;
+            }
+            slot.phase = Phase::Running;
+            slot.queued = None;
+            let manner = std::mem::take(&mut slot.manner);
+            let due = slot.due.take();
+            due.map(|due| self.due.remove(&due));
+            if let Some(lane) = self.lanes.get_mut(lane_key) {
+                lane.running += 1;
+            }
+            self.running += 1;
+            self.served = Some(lane_key.clone());
+            self.settle(lane_key);
+            return Some(Job { key, manner });
+        }
+        self.settle(lane_key);
+        None
     }
 
     fn pop(&mut self, lane: &LaneKey, now: Instant) -> Option<Key> {
@@ -416,34 +556,83 @@ impl State {
             lane.running = lane.running.saturating_sub(1);
             lane.paused_until = lane.paused_until.max(verdict.pause);
         }
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        for waiter in slot.waiters.drain(..) {
-            // Whoever waited may have given up.
-            waiter.send(()).ok();
+        if let Some(slot) = self.slots.get_mut(key) {
+            for waiter in slot.waiters.drain(..) {
+                // Whoever waited may have given up.
+                waiter.send(()).ok();
+            }
+            slot.phase = Phase::Resting;
+            slot.manner.add(verdict.manner);
+            slot.waiters = std::mem::take(&mut slot.later_waiters);
+            let (again, manner) = (std::mem::take(&mut slot.again), slot.manner);
+            if again {
+                // A pause that this work brought about does not hold up who is in a hurry.
+                self.wish(key.clone(), Urgency::Change, manner, None);
+            } else {
+                self.put_off(key, verdict.again_at);
+            }
         }
-        slot.phase = Phase::Resting;
-        slot.manner.add(verdict.manner);
-        slot.waiters = std::mem::take(&mut slot.later_waiters);
-        if std::mem::take(&mut slot.again) {
-            // A pause that this work brought about does not hold up who is in a hurry.
-            let manner = slot.manner;
-            self.wish(key.clone(), Urgency::Change, manner, None);
-        } else if let Some(at) = verdict.again_at {
-            self.due_count += 1;
-            let due = (at, self.due_count);
+        self.settle(&lane_key);
+    }
+
+    /// Keeps an object until it is due, where there is room for it.
+    fn put_off(&mut self, key: &Key, again_at: Option<Instant>) {
+        let full = self.slots.len() > self.slots_max;
+        let Some(at) = again_at.filter(|_| !full) else {
+            self.forgotten = self.forgotten.into_iter().chain(again_at).min();
+            if let Some(lane) = self.lanes.get_mut(&key.lane()) {
+                lane.more |= again_at.is_some();
+            }
+            self.drop_slot(key);
+            return;
+        };
+        self.due_count += 1;
+        let due = (at, self.due_count);
+        if let Some(slot) = self.slots.get_mut(key) {
             slot.due = Some(due);
             self.due.insert(due, key.clone());
-        } else {
-            self.slots.remove(key);
         }
-        let idle = |lane: &Lane| {
-            lane.running == 0
-                && lane.changes.is_empty()
-                && lane.checks.is_empty()
-                && lane.paused_until.is_none()
-        };
-        if self.lanes.get(&lane_key).is_some_and(idle) {
-            self.lanes.remove(&lane_key);
+    }
+
+    fn drop_slot(&mut self, key: &Key) {
+        if self.slots.remove(key).is_some()
+            && let Some(lane) = self.lanes.get_mut(&key.lane())
+        {
+            lane.held = lane.held.saturating_sub(1);
+        }
+    }
+
+    /// Empties the queues of a lane but for those whose end somebody waits for.
+    fn rest(&mut self, lane_key: &LaneKey) {
+        let lane = self.lanes.entry(lane_key.clone()).or_default();
+        lane.rests = true;
+        lane.more = true;
+        let queues = [std::mem::take(&mut lane.changes), std::mem::take(&mut lane.checks)];
+        for key in queues.into_iter().flatten() {
+            let waited_for = self.slots.get(&key).is_some_and(|slot| {
+                slot.phase == Phase::Ready && (!slot.waiters.is_empty() || slot.manner.hurry)
+            });
+            if waited_for && let Some(lane) = self.lanes.get_mut(lane_key) {
+                lane.changes.push_back(key);
+            } else if self.slots.get(&key).is_some_and(|slot| slot.phase == Phase::Ready) {
+                self.drop_slot(&key);
+            }
+        }
+        self.settle(lane_key);
+    }
+
+    /// Keeps the set of ready lanes true, and forgets a lane that is of no use any more.
+    fn settle(&mut self, lane_key: &LaneKey) {
+        let Some(lane) = self.lanes.get(lane_key) else { return };
+        if lane.has_work() && lane.has_room() {
+            if !self.ready.contains(lane_key) {
+                self.ready.insert(lane_key.clone());
+            }
+            return;
+        }
+        self.ready.remove(lane_key);
+        if lane.is_idle() {
+            self.lanes.remove(lane_key);
         }
     }
 }
@@ -451,7 +640,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use bailee_sdk::Namespace;
+    use std::{sync::Arc, time::Duration};
 
     fn key(destination: &str, secret: &str) -> Key {
         Key::new(&Arc::new(Namespace::root()), destination, secret)
@@ -539,7 +729,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_look_that_did_not_happen_is_still_wished_for_when_it_is_due() {
         let board = Board::default();
-        board.verify(key("d", "a"));
+        board.look(key("d", "a"), Manner { verify: true, ..Manner::default() });
         let manner = board.take(Instant::now()).unwrap().manner;
         assert!(manner.verify);
         let again_at = Some(Instant::now() + Duration::from_secs(5));
@@ -575,5 +765,106 @@ mod tests {
         assert_eq!(taken(&board), ["d/a"]);
         board.finish(&key("d", "a"), Verdict::default());
         assert_eq!(board.next_due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_fit_is_looked_for_when_there_is_room_and_small_ones_always_fit() {
+        let board = Board::default();
+        board.set_capacity(1_000);
+        for number in 0..5_000 {
+            board.kick(key("big", &format!("{number:04}")), Urgency::Change);
+        }
+        assert_eq!(board.depth(), 1_000);
+        for number in 0..100 {
+            board.kick(key("small", &number.to_string()), Urgency::Change);
+        }
+        assert_eq!(board.depth(), 1_100, "a destination has its share while another is full");
+        assert_eq!(board.take_refills(), []);
+        let mut done = 0;
+        while let Some(job) = board.take(Instant::now()) {
+            board.finish(&job.key, Verdict::default());
+            done += 1;
+            if board.depth() <= 500 {
+                break;
+            }
+        }
+        let refills = board.take_refills();
+        assert_eq!(refills.len(), 1, "after {done}");
+        let refill = &refills[0];
+        assert_eq!((&*refill.lane.destination, refill.after.as_str()), ("big", ""));
+        assert_eq!(board.take_refills(), [], "once at a time");
+        board.refilled(&refill.lane, Some("0700".to_owned()));
+        assert_eq!(board.take_refills()[0].after, "0700", "it goes on where it stopped");
+        board.refilled(&refill.lane, None);
+        assert_eq!(board.take_refills(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_wish_is_queued_once() {
+        let board = Board::default();
+        for _ in 0..10 {
+            board.kick(key("d", "a"), Urgency::Check);
+            board.kick(key("d", "a"), Urgency::Change);
+        }
+        let lane = LaneKey::new(&Arc::new(Namespace::root()), "d");
+        assert_eq!(board.busy(&lane), 2, "a look that became a change");
+        assert_eq!(taken(&board), ["d/a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_destination_rests_but_for_those_who_wait() {
+        let board = Board::default();
+        let lane = LaneKey::new(&Arc::new(Namespace::root()), "d");
+        board.kick(key("d", "a"), Urgency::Change);
+        let _told = board.kick_and_tell(key("d", "b"));
+        board.rest(&lane);
+        board.kick(key("d", "c"), Urgency::Change);
+        assert_eq!(taken(&board), ["d/b"]);
+        board.finish(&key("d", "b"), Verdict::default());
+        assert_eq!((board.depth(), board.take_refills()), (0, Vec::new()));
+        board.resume(&lane);
+        let refill = board.take_refills().remove(0);
+        assert!(board.take_up(key("d", "a")));
+        board.refilled(&refill.lane, None);
+        assert_eq!(taken(&board), ["d/a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_at_what_is_marked_nowhere_wait_for_room() {
+        let board = Arc::new(Board::default());
+        let feeding = board.clone();
+        let fed = tokio::spawn(async move {
+            for number in 0..3_000 {
+                feeding.check(key("d", &number.to_string()), Manner::default()).await;
+            }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(board.depth(), CHECKS_MAX);
+        let mut done = 0;
+        while !fed.is_finished() || board.depth() > 0 {
+            if let Some(job) = board.take(Instant::now()) {
+                board.finish(&job.key, Verdict::default());
+                done += 1;
+            }
+            assert!(board.depth() <= CHECKS_MAX + 1);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(done, 3_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_later_and_does_not_fit_is_told() {
+        let board = Board::default();
+        board.set_capacity(1);
+        let at = Instant::now() + Duration::from_secs(60);
+        for name in ["a", "b"] {
+            board.look(key("d", name), Manner::default());
+        }
+        assert_eq!(taken(&board).len(), 2);
+        board.finish(&key("d", "a"), Verdict { again_at: Some(at), ..Verdict::default() });
+        assert_eq!(board.take_forgotten(), Some(at));
+        board.finish(&key("d", "b"), Verdict { again_at: Some(at), ..Verdict::default() });
+        assert_eq!(board.take_forgotten(), None);
+        assert_eq!(board.next_due(), Some(at));
     }
 }

@@ -17,23 +17,23 @@ use std::{sync::Arc, time::SystemTime};
 /// Notes that are taken up in one batch.
 const NOTES_MAX: usize = 256;
 
-/// Takes up all waiting notes of a namespace; the objects that became dirty.
+/// Takes up all waiting notes of a namespace, and tells of the objects that became dirty.
 pub(crate) async fn spread(
     barrier: &Arc<Barrier>,
     namespace: &Arc<Namespace>,
     now: SystemTime,
-) -> Result<Vec<Key>, Error> {
-    let mut dirty = Vec::new();
+    mut dirty: impl FnMut(Key),
+) -> Result<(), Error> {
     let mut after = String::new();
     loop {
         let view = Store::open(barrier, namespace).view;
         let notes = change::waiting(&view, namespace, &after, NOTES_MAX).await?;
-        let Some(last) = notes.last() else { return Ok(dirty) };
+        let Some(last) = notes.last() else { return Ok(()) };
         after = last.key.strip_prefix("note/").unwrap_or(&last.key).to_owned();
         let mut parts = vec![notes.as_slice()];
         while let Some(part) = parts.pop() {
             match take_up(barrier, namespace, part, now).await {
-                Ok(keys) => dirty.extend(keys),
+                Ok(keys) => keys.into_iter().for_each(&mut dirty),
                 // One of them was written anew: the others need not wait for it. The newer note is
                 // waiting, and a wake-up for it is on its way.
                 Err(Error::Conflict) if part.len() > 1 => {

@@ -1,7 +1,7 @@
 //! Each event: one log line and its metrics. Secrets are named by codes only.
 
 use crate::{board::Key, budget::InForce, failure::Error};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 pub(crate) fn delivered(kind: &str, destination: &str, key: &Key, took: Duration, why: &str) {
@@ -73,10 +73,38 @@ pub(crate) fn audit_failed(key: &Key) {
     tracing::error!(association = %key, "no audit device could record a finished call");
 }
 
-pub(crate) fn reconciled(associations: usize, suspects: usize) {
-    tracing::debug!(associations, suspects, "every association is compared again");
+pub(crate) fn compared(associations: usize) {
+    tracing::debug!(associations, "every association is compared with its secret");
+}
+
+/// Destinations and associations by type.
+pub(crate) fn counted<'a>(
+    known: impl Iterator<Item = &'a str>,
+    found: &BTreeMap<String, (usize, usize)>,
+) {
+    for kind in known {
+        let (destinations, associations) = found.get(kind).copied().unwrap_or_default();
+        gauge_by_type("vault_secrets_sync_destinations_count", kind, destinations);
+        gauge_by_type("vault_secrets_sync_associations_count", kind, associations);
+    }
+}
+
+fn gauge_by_type(name: &'static str, kind: &str, count: usize) {
     #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
-    metrics::gauge!("vault_secrets_sync_associations_count").set(associations as f64);
+    metrics::gauge!(name, "type" => kind.to_owned()).set(count as f64);
+}
+
+/// Somebody else changed something at a destination.
+pub(crate) fn drift_found(kind: &str, drift: &'static str) {
+    metrics::counter!(
+        "vault_secrets_sync_drift_found", "type" => kind.to_owned(), "drift" => drift
+    )
+    .increment(1);
+}
+
+/// A change of somebody else was undone.
+pub(crate) fn drift_repaired(kind: &str) {
+    metrics::counter!("vault_secrets_sync_drift_repaired", "type" => kind.to_owned()).increment(1);
 }
 
 pub(crate) fn survey_failed(kind: &str, destination: &str, error: &Error) {

@@ -39,7 +39,8 @@ pub use pass::{Running, SyncSession};
 pub use source::{IdentityToken, LocalSource, Payload};
 
 use bailee_sdk::{Clock, Engine};
-use board::Board;
+use bailee_sdk::Namespace;
+use board::{Board, LaneKey};
 use parking_lot::RwLock;
 use pass::Pass;
 use paths::Paths;
@@ -130,6 +131,28 @@ impl SecretSync {
                 *current = None;
             }
         })
+    }
+
+    /// Has every association of a destination worked on now, with a look at the destination; whether
+    /// there is anyone to do it.
+    pub(crate) fn sync_now(&self, namespace: &Arc<Namespace>, destination: &str) -> bool {
+        let Some(board) = self.board() else { return false };
+        board.ask_for_all(&LaneKey::new(namespace, destination));
+        true
+    }
+
+    /// A destination was paused: what is ready there waits in storage until it is resumed.
+    pub(crate) fn pause(&self, namespace: &Arc<Namespace>, destination: &str) {
+        if let Some(board) = self.board() {
+            board.rest(&LaneKey::new(namespace, destination));
+        }
+    }
+
+    /// A destination was resumed: what waits in storage is taken up.
+    pub(crate) fn resume(&self, namespace: &Arc<Namespace>, destination: &str) {
+        if let Some(board) = self.board() {
+            board.resume(&LaneKey::new(namespace, destination));
+        }
     }
 
     fn board(&self) -> Option<Arc<Board>> {

@@ -2,7 +2,7 @@
 //! up what waits and works on what is ready. It has no input; after a crash it begins the same way.
 
 use crate::{
-    board::{Board, Job, Key, Urgency, Verdict},
+    board::{Board, Job, Key, LaneKey, Manner, Refill, Urgency, Verdict},
     budget::Budget,
     dirty,
     epoch::Epoch,
@@ -27,6 +27,10 @@ use tokio::{
 
 /// How often everything that waits in storage is looked for, should a wake-up have been lost.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How often every association is compared with its secret, whatever was noted meanwhile.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest wait before a comparison for the sake of what was due and did not fit.
+const FORGOTTEN_WAIT: Duration = Duration::from_secs(60);
 /// How long after a failure of storage the loop tries again.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
 /// How long calls that run may take to end when sync stops; what is cut off is dirty and is
@@ -174,7 +178,7 @@ impl Pass {
         let asked = self.board.take_sweep();
         if asked {
             // What came due without a mark while nothing was to be done, such as a version's death.
-            timers.reconcile = now;
+            (timers.reconcile, timers.compare) = (now, now);
         }
         if timers.sweep <= now || asked {
             timers.sweep = now + SWEEP_INTERVAL;
@@ -191,14 +195,38 @@ impl Pass {
                 event::storage_failed("take up change notes", &error);
             }
         }
-        if timers.reconcile <= now {
+        if let Some(at) = self.board.take_forgotten() {
+            timers.compare = timers.compare.min(at.max(now + FORGOTTEN_WAIT));
+        }
+        // One that takes longer than its interval goes on alone.
+        let ended = |task: &Option<AbortHandle>| task.as_ref().is_none_or(AbortHandle::is_finished);
+        if timers.compare <= now && ended(&timers.comparing) {
+            timers.compare = now + COMPARE_INTERVAL;
+            let pass = self.clone();
+            timers.comparing = Some(work.spawn(async move { reconcile::compare(&pass).await }));
+        }
+        if timers.reconcile <= now && ended(&timers.reconciling) {
             timers.reconcile = now + self.reconcile_interval;
-            // One that takes longer than the interval goes on alone.
-            if timers.reconciling.as_ref().is_none_or(AbortHandle::is_finished) {
-                let pass = self.clone();
-                let running = work.spawn(async move { reconcile::reconcile(&pass).await });
-                timers.reconciling = Some(running);
-            }
+            let pass = self.clone();
+            timers.reconciling = Some(work.spawn(async move { reconcile::reconcile(&pass).await }));
+        }
+        self.start_asked(work);
+    }
+
+    /// Starts what was asked for beside the timers.
+    fn start_asked(self: &Arc<Pass>, work: &mut JoinSet<()>) {
+        for lane in self.board.take_asked() {
+            let pass = self.clone();
+            let manner = Manner { verify: true, hurry: true, ..Manner::default() };
+            work.spawn(async move {
+                if let Err(error) = reconcile::all_of(&pass, &lane, manner).await {
+                    event::storage_failed("sync a destination now", &error);
+                }
+            });
+        }
+        for refill in self.board.take_refills() {
+            let pass = self.clone();
+            work.spawn(async move { pass.refill(refill).await });
         }
         for key in self.board.take_purges() {
             let pass = self.clone();
@@ -275,25 +303,77 @@ impl Pass {
         Ok(outcome?)
     }
 
+    /// Tells the board of which destinations something waits, and which of them rest.
     async fn find_marks(&self, namespace: &Arc<Namespace>) -> Result<(), StorageError> {
-        for (destination, secret) in Store::open(&self.barrier, namespace).dirty_ids().await? {
-            self.board.kick(Key::new(namespace, &destination, &secret), Urgency::Change);
+        let store = Store::open(&self.barrier, namespace);
+        let config = store.config().await?;
+        self.board.set_capacity(config.queue_capacity);
+        let held = Epoch::read(&store.view).await?.is_none_or(|epoch| epoch.held);
+        let dirty = store.dirty_destinations().await?;
+        let (stored, outcome) = reconcile::stored_destinations(&store).await?;
+        for stored in stored {
+            let id = store.destination_id(&stored.kind, &stored.name);
+            let lane = LaneKey::new(namespace, &id);
+            if stored.paused && !stored.is_purging() {
+                self.board.rest(&lane);
+            } else {
+                self.board.resume(&lane);
+            }
         }
-        Ok(())
+        if !config.disabled && !held {
+            for destination in dirty {
+                self.board.found(&LaneKey::new(namespace, &destination));
+            }
+        }
+        outcome
+    }
+
+    /// Takes up marks of a destination as far as they fit.
+    async fn refill(&self, refill: Refill) {
+        let mut ending = Refilling { board: &self.board, lane: &refill.lane, rest: None };
+        ending.rest = Some(refill.after.clone());
+        match self.take_up_marks(&refill).await {
+            Ok(rest) => ending.rest = rest,
+            Err(error) => {
+                event::storage_failed("take up marks", &error);
+                tokio::time::sleep(STORAGE_RETRY).await;
+            }
+        }
+    }
+
+    /// Where to go on when not all of them fitted.
+    async fn take_up_marks(&self, refill: &Refill) -> Result<Option<String>, StorageError> {
+        let LaneKey { namespace, destination } = &refill.lane;
+        let (mut after, mut around) = (refill.after.clone(), refill.after.is_empty());
+        loop {
+            let store = Store::open(&self.barrier, namespace);
+            let page = store.dirty_page(destination, &after).await?;
+            if page.is_empty() {
+                if around {
+                    return Ok(None);
+                }
+                (after, around) = (String::new(), true);
+                continue;
+            }
+            for secret in page {
+                if around && !refill.after.is_empty() && secret > refill.after {
+                    return Ok(None);
+                }
+                if !self.board.take_up(Key::new(namespace, destination, &secret)) {
+                    return Ok(Some(after));
+                }
+                after = secret;
+            }
+        }
     }
 
     /// Turns change notes into dirty marks; what fails in one namespace holds up no other one.
     async fn spread(&self) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         for namespace in self.namespaces() {
-            match dirty::spread(&self.barrier, &namespace, self.clock.now()).await {
-                Ok(dirty) => {
-                    for key in dirty {
-                        self.board.kick(key, Urgency::Change);
-                    }
-                }
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
+            let kick = |key| self.board.kick(key, Urgency::Change);
+            let spread = dirty::spread(&self.barrier, &namespace, self.clock.now(), kick).await;
+            outcome = outcome.and(spread);
         }
         outcome
     }
@@ -303,18 +383,33 @@ impl Pass {
 struct Timers {
     sweep: Instant,
     reconcile: Instant,
+    compare: Instant,
     spread: Option<Instant>,
     reconciling: Option<AbortHandle>,
+    comparing: Option<AbortHandle>,
 }
 
 impl Timers {
     fn new() -> Timers {
         let now = Instant::now();
-        Timers { sweep: now, reconcile: now, spread: None, reconciling: None }
+        Timers {
+            sweep: now,
+            reconcile: now,
+            compare: now,
+            spread: None,
+            reconciling: None,
+            comparing: None,
+        }
     }
 
     fn next(&self, due: Option<Instant>) -> Instant {
-        let first = self.sweep.min(self.reconcile);
+        // What still runs says so when it ends.
+        let runs = |task: &Option<AbortHandle>| {
+            task.as_ref().is_some_and(|task| !task.is_finished())
+        };
+        let reconcile = Some(self.reconcile).filter(|_| !runs(&self.reconciling));
+        let compare = Some(self.compare).filter(|_| !runs(&self.comparing));
+        let first = reconcile.into_iter().chain(compare).fold(self.sweep, Instant::min);
         [self.spread, due].into_iter().flatten().fold(first, Instant::min)
     }
 }
@@ -329,5 +424,18 @@ struct Ending<'a> {
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.board.finish(self.key, self.verdict);
+    }
+}
+
+/// Tells the board that marks were looked for, also when that was cut off.
+struct Refilling<'a> {
+    board: &'a Board,
+    lane: &'a LaneKey,
+    rest: Option<String>,
+}
+
+impl Drop for Refilling<'_> {
+    fn drop(&mut self) {
+        self.board.refilled(self.lane, self.rest.take());
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     association::Association,
-    board::{Key, PurgeKey, Urgency},
+    board::{Key, LaneKey, PurgeKey, Urgency},
     event,
     pass::Pass,
     store::{Mark, Store},
@@ -66,6 +66,12 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
     let Some(purge) = destination.purge.as_mut().filter(|purge| purge.error.is_none()) else {
         return Ok(());
     };
+    let lane = LaneKey::new(&key.namespace, &id);
+    pass.board.resume(&lane);
+    // While removals are under way there is nothing new to see: the last one asks again.
+    if pass.board.busy(&lane) > 1 {
+        return Ok(());
+    }
     let associations = store.associations(&id).await?;
     if associations.is_empty() {
         store.delete_destination(&key.kind, &key.name).await?;

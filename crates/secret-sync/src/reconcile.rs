@@ -1,153 +1,337 @@
-//! At the start and from time to time every association is compared with its secret, and where it
-//! is permitted with what the destination shows.
+//! At the start and once a day every association is compared with its secret. More often each
+//! destination is asked for a list of what it holds, where that is permitted: what it shows otherwise
+//! than we left it is looked at, and what failed for good is tried again. Nothing is ever held whole
+//! in memory, and an unchanged destination costs its list and nothing else.
 
 use crate::{
-    association::Association,
-    board::{Key, Urgency},
+    association::{Association, DriftKind, Object},
+    board::{Key, LaneKey, Manner},
     destination::{Names, Note, Remote},
     epoch::Epoch,
     event,
+    failure::Status,
     pass::Pass,
     plan::drift,
-    registry::{Configured, Drift},
-    store::Store,
+    registry::{Configured, Drift, StoredDestination},
+    store::{Store, Surveyed},
 };
-use bailee_crypto::clock::from_millis;
+use bailee_crypto::clock::{from_millis, to_millis};
 use bailee_sdk::Namespace;
 use bailee_storage::Error;
 use futures_util::{StreamExt, stream};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// How far a list of a destination may lag behind the truth: younger deliveries are not judged by it.
 const SURVEY_LAG: Duration = Duration::from_secs(600);
 /// Pages of a survey: of a hundred objects each.
 const SURVEY_PAGES_MAX: usize = 10_000;
-/// Destinations that are surveyed at once.
-const SURVEYS_MAX: usize = 8;
+/// Destinations that are gone through at once.
+const DESTINATIONS_MAX: usize = 8;
+/// A look at the destination itself.
+const LOOK: Manner = Manner { verify: true, repair: false, hurry: false };
 
-/// Wishes for work on every association, and when the destinations have been surveyed once more for
-/// those that look otherwise than we left them. A destination that answers late, or cannot be read,
-/// holds up nobody else.
+/// Has every association compared with its secret, as fast as there is room for it.
+pub(crate) async fn compare(pass: &Pass) {
+    let mut compared = 0;
+    for namespace in pass.namespaces() {
+        let store = Store::open(&pass.barrier, &namespace);
+        let destinations = match store.associated_destinations().await {
+            Ok(destinations) => destinations,
+            Err(error) => {
+                event::storage_failed("compare", &error);
+                continue;
+            }
+        };
+        for destination in destinations {
+            let lane = LaneKey::new(&namespace, &destination);
+            match all_of(pass, &lane, Manner::default()).await {
+                Ok(count) => compared += count,
+                Err(error) => event::storage_failed("compare", &error),
+            }
+        }
+    }
+    event::compared(compared);
+}
+
+/// Has every association of a destination worked on.
+pub(crate) async fn all_of(pass: &Pass, lane: &LaneKey, manner: Manner) -> Result<usize, Error> {
+    let (mut after, mut count) = (String::new(), 0);
+    loop {
+        let store = Store::open(&pass.barrier, &lane.namespace);
+        let page = store.association_page(&lane.destination, &after).await?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after.clone_from(last);
+        count += page.len();
+        for secret in page {
+            let key = Key::new(&lane.namespace, &lane.destination, &secret);
+            pass.board.check(key, manner).await;
+        }
+    }
+}
+
+/// Goes through all destinations. One that answers late, or cannot be read, holds up no other one.
 pub(crate) async fn reconcile(pass: &Pass) {
-    let (mut associations, mut suspected) = (0, 0);
     let mut destinations = Vec::new();
     for namespace in pass.namespaces() {
-        match kick_all(pass, &namespace).await {
-            Ok((kicked, found)) => {
-                associations += kicked;
-                let found = found.into_iter();
-                destinations.extend(found.map(|destination| (namespace.clone(), destination)));
+        match stored_destinations(&Store::open(&pass.barrier, &namespace)).await {
+            Ok((found, outcome)) => {
+                let of = |stored: StoredDestination| (namespace.clone(), stored);
+                destinations.extend(found.into_iter().map(of));
+                if let Err(error) = outcome {
+                    event::storage_failed("read a destination", &error);
+                }
             }
             Err(error) => event::storage_failed("reconcile", &error),
         }
     }
-    let surveys = destinations.into_iter().map(|(namespace, destination)| async move {
-        let suspects = suspects(pass, &namespace, &destination).await?;
-        for secret in &suspects {
-            pass.board.verify(Key::new(&namespace, &destination, secret));
-        }
-        Ok::<usize, Error>(suspects.len())
+    let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let visits = destinations.into_iter().map(|(namespace, stored)| async move {
+        let kind = stored.kind.clone();
+        (kind, visit(pass, &namespace, stored).await)
     });
-    let mut surveys = stream::iter(surveys).buffer_unordered(SURVEYS_MAX);
-    while let Some(survey) = surveys.next().await {
-        match survey {
-            Ok(suspects) => suspected += suspects,
-            Err(error) => event::storage_failed("survey a destination", &error),
+    let mut visits = stream::iter(visits).buffer_unordered(DESTINATIONS_MAX);
+    while let Some((kind, visited)) = visits.next().await {
+        let (destinations, associations) = kinds.entry(kind).or_default();
+        *destinations += 1;
+        match visited {
+            Ok(count) => *associations += count,
+            Err(error) => event::storage_failed("reconcile a destination", &error),
         }
     }
-    event::reconciled(associations, suspected);
+    event::counted(pass.registry.kind_names(), &kinds);
 }
 
-/// Wishes for work on every association of a namespace: how many there are, and the destinations
-/// they are kept at.
-async fn kick_all(
+/// The destinations of a namespace. One that cannot be read hides no other one; the first failure
+/// is told beside.
+pub(crate) async fn stored_destinations(
+    store: &Store,
+) -> Result<(Vec<StoredDestination>, Result<(), Error>), Error> {
+    let (mut found, mut outcome) = (Vec::new(), Ok(()));
+    for folder in store.destination_names("").await? {
+        let kind = folder.trim_end_matches('/');
+        for name in store.destination_names(&folder).await? {
+            match store.destination(kind, &name).await {
+                Ok(stored) => found.extend(stored.map(|(stored, _)| stored)),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+    }
+    Ok((found, outcome))
+}
+
+/// Looks after one destination; how many associations it has.
+async fn visit(
     pass: &Pass,
     namespace: &Arc<Namespace>,
-) -> Result<(usize, BTreeSet<String>), Error> {
-    let ids = Store::open(&pass.barrier, namespace).association_ids().await?;
-    for (destination, secret) in &ids {
-        pass.board.kick(Key::new(namespace, destination, secret), Urgency::Check);
-    }
-    Ok((ids.len(), ids.into_iter().map(|(destination, _)| destination).collect()))
-}
-
-/// Secrets that the destination shows otherwise than we left them.
-async fn suspects(
-    pass: &Pass,
-    namespace: &Namespace,
-    destination: &str,
-) -> Result<Vec<String>, Error> {
+    stored: StoredDestination,
+) -> Result<usize, Error> {
     let store = Store::open(&pass.barrier, namespace);
-    let Some((_, first)) = store.associations(destination).await?.into_iter().next() else {
-        return Ok(Vec::new());
-    };
-    let (kind, name) = (&first.destination_type, &first.destination_name);
-    let configured = match pass.registry.configured(&store, namespace, kind, name).await {
-        Ok(Some(configured)) => configured,
-        // Each association will say what is wrong with its destination.
-        Ok(None) | Err(_) => return Ok(Vec::new()),
-    };
-    let Some(found) = survey(&configured).await else { return Ok(Vec::new()) };
-    // Read after the survey: what was delivered meanwhile is known to be young.
-    let associations = Store::open(&pass.barrier, namespace).associations(destination).await?;
-    let now = pass.clock.now();
-    let Some(epoch) = Epoch::read(&store.view).await? else { return Ok(Vec::new()) };
-    let mark = |association: &Association, name: &str| {
-        let (kind, destination) = (&association.destination_type, &association.destination_name);
-        epoch.mark(&pass.barrier, namespace, (kind, destination), name)
-    };
-    let repair = configured.stored.drift == Drift::Repair;
-    let suspicious = |association: &Association| {
-        association.objects.iter().any(|object| {
-            object.delivered.as_ref().is_some_and(|delivered| {
-                let mark = mark(association, &object.name);
-                let seen = drift(found.get(&object.name), delivered, &mark);
-                let known = seen == object.drift.map(|drift| drift.kind);
-                from_millis(delivered.at) + SURVEY_LAG <= now
-                    && (!known || (repair && seen.is_some()))
-            })
-        })
-    };
-    Ok(associations
-        .into_iter()
-        .filter(|(_, association)| suspicious(association))
-        .map(|(secret, _)| secret)
-        .collect())
+    let id = store.destination_id(&stored.kind, &stored.name);
+    let epoch = Epoch::read(&store.view).await?.filter(|epoch| !epoch.held);
+    let rests = stored.paused || store.config().await?.disabled;
+    let Some(epoch) = epoch.filter(|_| !rests) else { return count(&store, &id).await };
+    let began = pass.clock.now();
+    let seen = Seen::default();
+    let mut visit = Visit { pass, namespace, id, stored, epoch, began, seen };
+    let count = visit.try_again().await?;
+    if count > 0 && visit.stored.drift != Drift::Off && visit.survey().await? {
+        visit.find_missing().await?;
+        visit.record().await?;
+    }
+    Ok(count)
 }
 
-/// Everything that carries our mark; `None` where it cannot be told.
-async fn survey(configured: &Configured) -> Option<BTreeMap<String, Remote>> {
-    let stored = &configured.stored;
-    let mut found = BTreeMap::new();
-    let mut after = None;
-    for _ in 0..SURVEY_PAGES_MAX {
-        match configured.destination.survey(&Names::Ours, after).await {
-            Ok(page) => {
-                found.extend(page.objects);
-                after = page.next;
-                if after.is_none() {
-                    configured.surveyed();
-                    return Some(found);
+async fn count(store: &Store, id: &str) -> Result<usize, Error> {
+    let (mut after, mut count) = (String::new(), 0);
+    loop {
+        let page = store.association_page(id, &after).await?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after.clone_from(last);
+        count += page.len();
+    }
+}
+
+/// A visit to a destination.
+struct Visit<'a> {
+    pass: &'a Pass,
+    namespace: &'a Arc<Namespace>,
+    id: String,
+    stored: StoredDestination,
+    epoch: Epoch,
+    began: SystemTime,
+    seen: Seen,
+}
+
+/// What a list has shown.
+#[derive(Default)]
+struct Seen {
+    hasher: RandomState,
+    /// Digests of the names' codes.
+    names: HashSet<u64>,
+    drifted: u64,
+}
+
+impl Visit<'_> {
+    fn store(&self) -> Store {
+        Store::open(&self.pass.barrier, self.namespace)
+    }
+
+    /// Tries again what failed and somebody may have put right; how many associations there are.
+    async fn try_again(&self) -> Result<usize, Error> {
+        let (mut after, mut count) = (String::new(), 0);
+        loop {
+            let store = self.store();
+            let page = store.association_page(&self.id, &after).await?;
+            let Some(last) = page.last() else { return Ok(count) };
+            after.clone_from(last);
+            count += page.len();
+            for secret in &page {
+                let found = store.association(&self.id, secret).await?;
+                if found.is_some_and(|(association, _)| self.is_unsettled(&association)) {
+                    let key = Key::new(self.namespace, &self.id, secret);
+                    self.pass.board.check(key, Manner::default()).await;
                 }
-            }
-            Err(error) => {
-                if let Some(missing_permission) = error.missing_permission {
-                    configured.wish(Note {
-                        missing_permission,
-                        message: "would let reconciliation see what others changed at the \
-                                  destination"
-                            .to_owned(),
-                    });
-                } else {
-                    event::survey_failed(&stored.kind, &stored.name, &error);
-                }
-                return None;
             }
         }
     }
-    None
+
+    /// Judges what the destination lists, page by page; whether the list was complete.
+    async fn survey(&mut self) -> Result<bool, Error> {
+        let (kind, name) = (&self.stored.kind, &self.stored.name);
+        let registry = &self.pass.registry;
+        let configured =
+            match registry.configured(&self.store(), self.namespace, kind, name).await {
+                Ok(Some(configured)) => configured,
+                // Each association says what is wrong with its destination.
+                Ok(None) | Err(_) => return Ok(false),
+            };
+        let mut after = None;
+        for _ in 0..SURVEY_PAGES_MAX {
+            let page = match configured.destination.survey(&Names::Ours, after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    survey_failed(&configured, error);
+                    return Ok(false);
+                }
+            };
+            for (name, remote) in &page.objects {
+                self.judge_listed(name, remote).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                configured.surveyed();
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn judge_listed(&mut self, name: &str, remote: &Remote) -> Result<(), Error> {
+        let store = self.store();
+        let code = store.name_code(name);
+        self.seen.names.insert(self.seen.hasher.hash_one(&code));
+        self.judge_claimed(&store, &code, Some(remote)).await
+    }
+
+    /// Judges the object that has the name of a code, if one has it.
+    async fn judge_claimed(
+        &mut self,
+        store: &Store,
+        code: &str,
+        remote: Option<&Remote>,
+    ) -> Result<(), Error> {
+        let Some(claim) = store.claim_of_code(&self.id, code).await? else { return Ok(()) };
+        let found = store.association(&self.id, &claim.secret).await?;
+        let Some((association, _)) = found else { return Ok(()) };
+        let begun = association.objects.iter().filter(|object| object.begun);
+        let object = begun.into_iter().find(|object| store.name_code(&object.name) == code);
+        if let Some(object) = object
+            && self.judge(&association, object, remote)
+        {
+            let key = Key::new(self.namespace, &self.id, &claim.secret);
+            self.pass.board.check(key, LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Judges what a complete list did not show.
+    async fn find_missing(&mut self) -> Result<(), Error> {
+        let mut after = String::new();
+        loop {
+            let store = self.store();
+            let page = store.claimed_page(&self.id, &after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after.clone_from(last);
+            for code in &page {
+                if !self.seen.names.contains(&self.seen.hasher.hash_one(code)) {
+                    self.judge_claimed(&store, code, None).await?;
+                }
+            }
+        }
+    }
+
+    /// Whether an object is to be looked at: it seems to be otherwise than we know.
+    fn judge(
+        &mut self,
+        association: &Association,
+        object: &Object,
+        remote: Option<&Remote>,
+    ) -> bool {
+        let Some(delivered) = &object.delivered else { return false };
+        let young = from_millis(delivered.at) + SURVEY_LAG > self.began;
+        if young || association.removing || object.leaving {
+            return false;
+        }
+        let destination = (self.stored.kind.as_str(), self.stored.name.as_str());
+        let mark = self.epoch.mark(&self.pass.barrier, self.namespace, destination, &object.name);
+        let kind = drift(remote, delivered, &mark);
+        self.seen.drifted += u64::from(kind.is_some());
+        // What is known and shall be undone is tried again; nobody fights for what is taken.
+        let undo = self.stored.drift == Drift::Repair
+            && kind.is_some_and(|kind| kind != DriftKind::Taken)
+            && object.is_repairable(self.pass.clock.now());
+        undo || kind != object.drift.map(|drift| drift.kind)
+    }
+
+    /// Whether somebody may have put right what it failed of, or its mount has gone.
+    fn is_unsettled(&self, association: &Association) -> bool {
+        let settled = |status| matches!(status, Status::Synced | Status::Unsynced);
+        let mounts = self.pass.local.mounts(self.namespace);
+        !settled(association.state.status)
+            || association.objects.iter().any(|object| !settled(object.state.status))
+            || mounts.with_uuid(&association.mount).is_none()
+    }
+
+    async fn record(&self) -> Result<(), Error> {
+        let store = self.store();
+        let surveyed = Surveyed {
+            at: to_millis(self.began),
+            looked: self.seen.names.len() as u64,
+            drifted: self.seen.drifted,
+        };
+        store.lock_destination(&self.id).await;
+        // A destination that was deleted meanwhile leaves nothing behind.
+        if store.destination(&self.stored.kind, &self.stored.name).await?.is_some() {
+            store.put_surveyed(&self.id, surveyed);
+            store.view.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+fn survey_failed(configured: &Configured, error: crate::failure::Error) {
+    let stored = &configured.stored;
+    match error.missing_permission {
+        Some(missing_permission) => configured.wish(Note {
+            missing_permission,
+            message: "would let reconciliation see what others changed at the destination"
+                .to_owned(),
+        }),
+        None => event::survey_failed(&stored.kind, &stored.name, &error),
+    }
 }

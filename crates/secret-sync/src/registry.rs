@@ -372,6 +372,11 @@ impl Registry {
         Ok(Some(configured))
     }
 
+    /// Names of all kinds.
+    pub(crate) fn kind_names(&self) -> impl Iterator<Item = &str> {
+        self.kinds.iter().map(|kind| kind.name)
+    }
+
     /// The budget that the destination shares with others of its account, or one of its own.
     pub(crate) fn budget(&self, kind: &str, destination: &dyn Destination) -> Arc<Budget> {
         let fresh = || Arc::new(Budget::new(destination.limits()));

@@ -7,6 +7,7 @@
 //! external/<destination>/<name>       Claim: which secret, and key, has a name at the destination
 //! waits/<destination>/<name>/<secret> index: secrets that would have that name
 //! dirty/<destination>/<secret>        Mark: the destination may be behind
+//! survey/<destination>                Surveyed: when we last looked for changes of others
 //! ```
 //!
 //! `<destination>`, `<secret>` and `<name>` are codes: names that users chose are in no key.
@@ -36,6 +37,17 @@ pub(crate) struct Claim {
     pub(crate) secret: String,
     /// The key of the secret, where each key is an object.
     pub(crate) sub_key: Option<String>,
+}
+
+/// What the last survey of a destination came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Surveyed {
+    /// When it began, in milliseconds since 1970.
+    pub(crate) at: u64,
+    /// Objects of ours that were looked at.
+    pub(crate) looked: u64,
+    /// Objects that were not as we left them.
+    pub(crate) drifted: u64,
 }
 
 /// What is served for all namespaces; kept in the root one.
@@ -124,7 +136,17 @@ impl Store {
     }
 
     pub(crate) async fn delete_destination(&self, kind: &str, name: &str) -> Result<bool, Error> {
+        self.view.delete(&format!("survey/{}", self.destination_id(kind, name)));
         self.view.names("destination").delete(&format!("{kind}/{name}")).await
+    }
+
+    /// What the last survey of a destination came to, if there was one.
+    pub(crate) async fn surveyed(&self, destination: &str) -> Result<Option<Surveyed>, Error> {
+        self.view.get(&format!("survey/{destination}")).await
+    }
+
+    pub(crate) fn put_surveyed(&self, destination: &str, surveyed: Surveyed) {
+        self.view.put(&format!("survey/{destination}"), &surveyed);
     }
 
     /// Types (empty folder) or names of one type (`aws-sm/`) of the destinations there are.
@@ -221,6 +243,29 @@ impl Store {
         self.view.get(&self.external_key(destination, name)).await
     }
 
+    /// The code of a name at a destination.
+    pub(crate) fn name_code(&self, name: &str) -> String {
+        self.view.names("external").id(name)
+    }
+
+    /// A page of the codes of the names that we have at a destination.
+    pub(crate) async fn claimed_page(
+        &self,
+        destination: &str,
+        after: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.view.list(&format!("external/{destination}/"), after, PAGE).await
+    }
+
+    /// Who has the name of that code.
+    pub(crate) async fn claim_of_code(
+        &self,
+        destination: &str,
+        code: &str,
+    ) -> Result<Option<Claim>, Error> {
+        self.view.get(&format!("external/{destination}/{code}")).await
+    }
+
     pub(crate) fn claim_name(&self, destination: &str, name: &str, claim: &Claim) {
         self.view.put(&self.external_key(destination, name), claim);
     }
@@ -256,8 +301,7 @@ impl Store {
 
     fn external_key(&self, destination: &str, name: &str) -> String {
         // A slash in the name must not make a folder of the key.
-        let code = self.view.names("external").id(name);
-        format!("external/{destination}/{code}")
+        format!("external/{destination}/{}", self.name_code(name))
     }
 
     /// Secrets associated with a destination and their associations, in order of their codes.
@@ -281,6 +325,20 @@ impl Store {
         Ok(!self.view.list(&format!("association/{destination}/"), "", 1).await?.is_empty())
     }
 
+    /// A page of the codes of a destination's associations, in their order.
+    pub(crate) async fn association_page(
+        &self,
+        destination: &str,
+        after: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.view.list(&format!("association/{destination}/"), after, PAGE).await
+    }
+
+    /// Codes of the destinations that have associations.
+    pub(crate) async fn associated_destinations(&self) -> Result<Vec<String>, Error> {
+        self.folders("association/").await
+    }
+
     /// All associations of the namespace.
     pub(crate) async fn all_associations(&self) -> Result<Vec<Association>, Error> {
         let mut found = Vec::new();
@@ -292,14 +350,18 @@ impl Store {
         Ok(found)
     }
 
-    /// Codes of all associations of the namespace: destination, secret.
-    pub(crate) async fn association_ids(&self) -> Result<Vec<(String, String)>, Error> {
-        self.pairs("association/").await
+    /// Codes of the destinations for which something is marked dirty.
+    pub(crate) async fn dirty_destinations(&self) -> Result<Vec<String>, Error> {
+        self.folders("dirty/").await
     }
 
-    /// Codes of what is marked dirty: destination, secret.
-    pub(crate) async fn dirty_ids(&self) -> Result<Vec<(String, String)>, Error> {
-        self.pairs("dirty/").await
+    /// A page of the codes of what is marked dirty for a destination, in their order.
+    pub(crate) async fn dirty_page(
+        &self,
+        destination: &str,
+        after: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.view.list(&format!("dirty/{destination}/"), after, PAGE).await
     }
 
     /// Codes of the secrets of one destination that are marked dirty.
@@ -332,15 +394,10 @@ impl Store {
         self.view.delete(&key);
     }
 
-    async fn pairs(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
-        let mut found = Vec::new();
-        for destination in self.children(prefix).await? {
-            let destination = destination.trim_end_matches('/').to_owned();
-            for secret in self.children(&format!("{prefix}{destination}/")).await? {
-                found.push((destination.clone(), secret));
-            }
-        }
-        Ok(found)
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let mut folders = self.children(prefix).await?;
+        folders.iter_mut().for_each(|folder| folder.truncate(folder.trim_end_matches('/').len()));
+        Ok(folders)
     }
 
     async fn children(&self, prefix: &str) -> Result<Vec<String>, Error> {

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Bound,
     sync::Arc,
     time::Duration,
 };
@@ -31,6 +32,9 @@ pub trait Look: Send + Sync {
     /// The tags.
     async fn tags(&self, name: &str) -> BTreeMap<String, String>;
 }
+
+/// Objects in a page of a list.
+const PAGE: usize = 100;
 
 /// A destination in memory.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ struct State {
     /// What arrived, in order: name, and bytes or a removal.
     history: Vec<(String, Option<Vec<u8>>)>,
     attempts: usize,
+    surveys: usize,
     running: usize,
     most_running: usize,
 }
@@ -149,6 +154,18 @@ impl FakeCloud {
         self.state.lock().attempts
     }
 
+    /// Calls that only looked: pages of lists, and looks at single objects.
+    pub fn surveys(&self) -> usize {
+        self.state.lock().surveys
+    }
+
+    /// Changes an object's tags behind everyone's back.
+    pub fn retag(&self, name: &str, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+        if let Some(object) = self.state.lock().objects.get_mut(name) {
+            change(&mut object.tags);
+        }
+    }
+
     /// The most calls that ran at once.
     pub fn most_running(&self) -> usize {
         self.state.lock().most_running
@@ -227,8 +244,12 @@ impl Destination for FakeCloud {
         Ok(Checked::default())
     }
 
-    async fn survey(&self, names: &Names, _after: Option<Cursor>) -> Result<Survey, Error> {
-        let latency = self.state.lock().survey_latency;
+    async fn survey(&self, names: &Names, after: Option<Cursor>) -> Result<Survey, Error> {
+        let latency = {
+            let mut state = self.state.lock();
+            state.surveys += 1;
+            state.survey_latency
+        };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
@@ -237,10 +258,13 @@ impl Destination for FakeCloud {
             Names::Ours => object.tags.contains_key(OWNERSHIP_TAG),
             Names::These(names) => names.contains(name),
         };
-        let objects = state
+        let after = after.map(|cursor| cursor.0);
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let objects: BTreeMap<String, Remote> = state
             .objects
-            .iter()
+            .range::<str, _>((from, Bound::Unbounded))
             .filter(|(name, object)| wanted(name, object))
+            .take(PAGE)
             .map(|(name, object)| {
                 let remote = Remote {
                     version_id: object.versions.last().map(|(id, _)| id.clone()),
@@ -250,7 +274,9 @@ impl Destination for FakeCloud {
                 (name.clone(), remote)
             })
             .collect();
-        Ok(Survey { objects, next: None })
+        let full = objects.len() == PAGE && *names == Names::Ours;
+        let next = objects.keys().last().filter(|_| full).map(|last| Cursor(last.clone()));
+        Ok(Survey { objects, next })
     }
 
     async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error> {

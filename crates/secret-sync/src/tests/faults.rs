@@ -279,10 +279,10 @@ async fn a_change_is_a_note_or_a_mark_whichever_commit_fails() {
         let faulty = Faulty { inner: disk, left: AtomicU64::new(survive), applies };
         let broken = super::world::barrier(Arc::new(faulty)).await.unwrap();
         // Whether it fails does not matter: what is left behind does.
-        crate::dirty::spread(&broken, &world.namespace, clock.now()).await.ok();
+        crate::dirty::spread(&broken, &world.namespace, clock.now(), drop).await.ok();
         let store = crate::store::Store::open(&world.barrier, &world.namespace);
         let notes = bailee_sdk::change::waiting(&store.view, &world.namespace, "", 9).await;
-        let waits = notes.unwrap().len() + store.dirty_ids().await.unwrap().len();
+        let waits = notes.unwrap().len() + store.dirty_destinations().await.unwrap().len();
         assert_eq!(waits, 1, "survive={survive} applies={applies}");
     }
 }

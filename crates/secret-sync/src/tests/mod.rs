@@ -11,4 +11,5 @@ mod isolation;
 mod many;
 mod objects;
 mod passes;
+mod surveys;
 mod world;

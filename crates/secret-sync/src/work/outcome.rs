@@ -196,7 +196,10 @@ impl Worker {
             let Report { sub_key, name, result } = report;
             match result {
                 Ok(Landed::Gone) => {}
-                Ok(landed) => current.object_mut(sub_key, name).succeed(landed, now),
+                Ok(landed) => {
+                    let kind = current.destination_type.clone();
+                    current.object_mut(sub_key, name).succeed(&kind, landed, now);
+                }
                 Err(error) => {
                     let before = current.object_mut(sub_key, name).state.clone();
                     let state = self.failed(key, current, &before, error, now, &mut verdict);
@@ -250,13 +253,14 @@ impl Worker {
 }
 
 impl Object {
-    fn succeed(&mut self, landed: &Landed, now: SystemTime) {
+    fn succeed(&mut self, kind: &str, landed: &Landed, now: SystemTime) {
         match landed {
             Landed::Confirmed { notes, repaired, .. } => {
                 self.state = State::done(Status::Synced, now, notes.clone());
                 self.drift = None;
                 self.waits_until = None;
                 if *repaired {
+                    event::drift_repaired(kind);
                     self.repaired(now);
                 }
             }
@@ -316,6 +320,9 @@ fn note_drift(current: &mut Association, plan: &Plan, reports: &[Report], now: S
         .collect();
     for object in current.objects.iter_mut().filter(|object| object.begun) {
         let kind = plan.drift.get(&object.name).copied();
+        if let Some(found) = kind.filter(|kind| object.drift.is_none_or(|drift| drift.kind != *kind)) {
+            event::drift_found(&current.destination_type, found.name());
+        }
         let left = kind.filter(|_| !delivered.contains(object.name.as_str()));
         object.drift = left.map(|kind| match object.drift {
             Some(before) if before.kind == kind => before,
