@@ -135,21 +135,21 @@ impl SecretSync {
 
     /// Has every association of a destination worked on now, with a look at the destination; whether
     /// there is anyone to do it.
-    pub(crate) fn sync_now(&self, namespace: &Arc<Namespace>, destination: &str) -> bool {
+    pub fn sync_now(&self, namespace: &Arc<Namespace>, destination: &str) -> bool {
         let Some(board) = self.board() else { return false };
         board.ask_for_all(&LaneKey::new(namespace, destination));
         true
     }
 
     /// A destination was paused: what is ready there waits in storage until it is resumed.
-    pub(crate) fn pause(&self, namespace: &Arc<Namespace>, destination: &str) {
+    pub fn pause(&self, namespace: &Arc<Namespace>, destination: &str) {
         if let Some(board) = self.board() {
             board.rest(&LaneKey::new(namespace, destination));
         }
     }
 
     /// A destination was resumed: what waits in storage is taken up.
-    pub(crate) fn resume(&self, namespace: &Arc<Namespace>, destination: &str) {
+    pub fn resume(&self, namespace: &Arc<Namespace>, destination: &str) {
         if let Some(board) = self.board() {
             board.resume(&LaneKey::new(namespace, destination));
         }

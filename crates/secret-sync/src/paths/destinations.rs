@@ -157,7 +157,17 @@ impl Paths {
         let kind = self.kind(kind)?;
         let (destination, _) =
             store.destination(kind.name, name).await?.ok_or_else(Error::not_found)?;
-        Ok(Reply::data(&self.shown(&store, &request.namespace, kind, &destination)))
+        let mut data = self.shown(&store, &request.namespace, kind, &destination);
+        let surveyed = store.surveyed(&store.destination_id(kind.name, name)).await?;
+        if let (Some(surveyed), Some(fields)) = (surveyed, data.as_object_mut()) {
+            let check = json!({
+                "at": time(surveyed.at),
+                "objects": surveyed.looked,
+                "drifted": surveyed.drifted,
+            });
+            fields.insert("last_drift_check".to_owned(), check);
+        }
+        Ok(Reply::data(&data))
     }
 
     pub(super) async fn write_destination(

@@ -14,7 +14,7 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 const MOMENT: Duration = Duration::from_millis(50);

@@ -63,6 +63,8 @@ async fn an_unchanged_pass_over_ten_thousand_objects_costs_its_list_and_reads_no
     println!("an unchanged pass over 10,000 objects: {calls} calls");
     assert_ne!(now.at, last.at, "there was a pass");
     assert_eq!((now.looked, now.drifted), (10_000, 0));
+    let shown = world.get("sync/destinations/in-mem/d1").await.unwrap();
+    assert_eq!(shown["last_drift_check"]["objects"], 10_000);
     assert!(calls <= 101, "{calls}");
     assert_eq!(reads(&world), before);
 }
