@@ -38,8 +38,8 @@ pub use bailee_cloud::{Proxy, Roots};
 pub use pass::{Running, SyncSession};
 pub use source::{IdentityToken, LocalSource, Payload};
 
-use bailee_sdk::{Clock, Engine};
 use bailee_sdk::Namespace;
+use bailee_sdk::{Clock, Engine};
 use board::{Board, LaneKey};
 use parking_lot::RwLock;
 use pass::Pass;

@@ -404,9 +404,8 @@ impl Timers {
 
     fn next(&self, due: Option<Instant>) -> Instant {
         // What still runs says so when it ends.
-        let runs = |task: &Option<AbortHandle>| {
-            task.as_ref().is_some_and(|task| !task.is_finished())
-        };
+        let runs =
+            |task: &Option<AbortHandle>| task.as_ref().is_some_and(|task| !task.is_finished());
         let reconcile = Some(self.reconcile).filter(|_| !runs(&self.reconciling));
         let compare = Some(self.compare).filter(|_| !runs(&self.comparing));
         let first = reconcile.into_iter().chain(compare).fold(self.sweep, Instant::min);

@@ -204,12 +204,12 @@ impl Visit<'_> {
     async fn survey(&mut self) -> Result<bool, Error> {
         let (kind, name) = (&self.stored.kind, &self.stored.name);
         let registry = &self.pass.registry;
-        let configured =
-            match registry.configured(&self.store(), self.namespace, kind, name).await {
-                Ok(Some(configured)) => configured,
-                // Each association says what is wrong with its destination.
-                Ok(None) | Err(_) => return Ok(false),
-            };
+        let configured = match registry.configured(&self.store(), self.namespace, kind, name).await
+        {
+            Ok(Some(configured)) => configured,
+            // Each association says what is wrong with its destination.
+            Ok(None) | Err(_) => return Ok(false),
+        };
         let mut after = None;
         for _ in 0..SURVEY_PAGES_MAX {
             let page = match configured.destination.survey(&Names::Ours, after).await {

@@ -12,10 +12,7 @@ use crate::{
 use bailee_sdk::Namespace;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::watch,
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 
 const MOMENT: Duration = Duration::from_millis(50);
 

@@ -320,7 +320,9 @@ fn note_drift(current: &mut Association, plan: &Plan, reports: &[Report], now: S
         .collect();
     for object in current.objects.iter_mut().filter(|object| object.begun) {
         let kind = plan.drift.get(&object.name).copied();
-        if let Some(found) = kind.filter(|kind| object.drift.is_none_or(|drift| drift.kind != *kind)) {
+        if let Some(found) =
+            kind.filter(|kind| object.drift.is_none_or(|drift| drift.kind != *kind))
+        {
             event::drift_found(&current.destination_type, found.name());
         }
         let left = kind.filter(|_| !delivered.contains(object.name.as_str()));
