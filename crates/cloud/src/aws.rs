@@ -14,6 +14,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_async::time::TimeSource;
+use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
     HttpClient as SdkHttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
@@ -369,6 +370,13 @@ async fn exchange(
 ) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let (parts, body) = request.into_parts();
+    // After a failed call the SDK asks for the connection, to close it. Ours closes what broke by
+    // itself, and an answer that says "later" is no reason to close.
+    if let Some(capture) = parts.extensions.get::<CaptureSmithyConnection>() {
+        capture.set_connection_retriever(|| {
+            Some(ConnectionMetadata::builder().proxied(false).poison_fn(|| {}).build())
+        });
+    }
     let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
     let request = http::Request::from_parts(parts, body);
     let response =
