@@ -577,11 +577,12 @@ pub(super) async fn destination_of(
     details.extend(more.iter().copied());
     let details: Vec<(&str, &str)> = details.into_iter().collect();
     let namespace = bailee_sdk::Namespace::root();
-    destination_with(fake, Given { details: &details, namespace, local: None }).await
+    destination_with(fake, Given { name: "d1", details: &details, namespace, local: None }).await
 }
 
 /// What a destination of its own is made of.
 pub(super) struct Given<'a> {
+    pub(super) name: &'static str,
     pub(super) details: &'a [(&'a str, &'a str)],
     pub(super) namespace: bailee_sdk::Namespace,
     pub(super) local: Option<Arc<dyn crate::LocalSource>>,
@@ -605,7 +606,7 @@ pub(super) async fn destination_with(
         rules: EgressRules { disable_strict_networking: true, ..EgressRules::default() },
         namespace: given.namespace,
         kind: "aws-sm".to_owned(),
-        name: "d1".to_owned(),
+        name: given.name.to_owned(),
         template: None,
         surroundings: Arc::new(surroundings),
     };

@@ -105,7 +105,7 @@ fn mark() -> OwnerMark {
     OwnerMark::parse("e1.abc").unwrap()
 }
 
-fn delivery(text: &str, ownership: Ownership) -> Delivery {
+pub(super) fn delivery(text: &str, ownership: Ownership) -> Delivery {
     Delivery {
         name: NAME.to_owned(),
         payload: Payload {
@@ -122,7 +122,7 @@ fn delivery(text: &str, ownership: Ownership) -> Delivery {
     }
 }
 
-fn removal(delivered: Option<Delivered>, how: Deletion) -> Removal {
+pub(super) fn removal(delivered: Option<Delivered>, how: Deletion) -> Removal {
     Removal { name: NAME.to_owned(), delivered, mark: mark(), how }
 }
 

@@ -21,7 +21,8 @@ const AUDIENCE: &str = "sts.amazonaws.com";
 const ACTIONS: [&str; 4] = ["CreateSecret", "UpdateSecret", "DeleteSecret", "TagResource"];
 
 /// A server that does nothing but sign.
-struct Issuer {
+pub(super) struct Issuer {
+    address: String,
     key: SigningKey,
     asked: Mutex<Vec<IdentityToken>>,
     fails: Mutex<Option<Error>>,
@@ -29,11 +30,16 @@ struct Issuer {
 
 impl Issuer {
     fn new() -> Arc<Issuer> {
-        let key = SigningKey::generate(Algorithm::Es256).unwrap();
-        Arc::new(Issuer { key, asked: Mutex::default(), fails: Mutex::default() })
+        Issuer::at(ISSUER)
     }
 
-    fn keys(&self) -> Value {
+    pub(super) fn at(address: &str) -> Arc<Issuer> {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap();
+        let address = address.to_owned();
+        Arc::new(Issuer { address, key, asked: Mutex::default(), fails: Mutex::default() })
+    }
+
+    pub(super) fn keys(&self) -> Value {
         let Some(Numbers::Point { curve, x, y }) = self.key.verifying_key().numbers() else {
             panic!("a key on a curve")
         };
@@ -57,7 +63,7 @@ impl LocalSource for Issuer {
         }
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let claims = json!({
-            "iss": ISSUER,
+            "iss": self.address,
             "sub": wanted.subject,
             "aud": wanted.audience,
             "iat": now,
@@ -130,7 +136,7 @@ async fn bench(namespace: Namespace, trusted: &str) -> Bench {
         ("identity_token_audience", AUDIENCE),
         ("identity_token_ttl", "10m"),
     ];
-    let given = Given { details: &details, namespace, local: Some(local) };
+    let given = Given { name: "d1", details: &details, namespace, local: Some(local) };
     let destination = destination_with(&fake, given).await.unwrap();
     Bench { fake, issuer, destination }
 }

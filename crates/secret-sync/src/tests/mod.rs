@@ -3,6 +3,7 @@
 mod api;
 mod aws;
 mod aws_objects;
+mod aws_policies;
 mod budgets;
 mod epochs;
 mod faults;

@@ -5,6 +5,9 @@ use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bailee_cloud::{CloudError, Kind, classify};
 
+/// What a delivery under a key of one's own needs.
+const KMS_ACTIONS: &str = "kms:GenerateDataKey, kms:Decrypt, kms:Encrypt";
+
 /// A failed call of the service, of any operation.
 pub(super) type Failed<E> = SdkError<E, HttpResponse>;
 
@@ -93,6 +96,10 @@ pub(super) fn failed(action: &str, error: CloudError) -> Error {
         message.push_str(&format!(" (request id {id})"));
     }
     let missing_permission = match error.kind {
+        // Of keys the service says no more than that.
+        Kind::Denied { action: None, .. } if error.message.contains("KMS") => {
+            Some(KMS_ACTIONS.to_owned())
+        }
         Kind::Denied { action: denied, .. } => Some(denied.unwrap_or_else(|| action.to_owned())),
         _ => None,
     };

@@ -47,9 +47,14 @@ impl AwsSecretsManager {
             } else {
                 self.calls.update(delivery, moves.key.as_deref()).await
             };
-            // What we restored is there because of us, whether or not the value landed.
-            let answer =
-                answer.map_err(|error| if restored { error.uncertain() } else { error })?;
+            let answer = match answer {
+                Err(denied) if !create && denied.failure == Failure::Forbidden && !restored => {
+                    return self.create_if_gone(delivery, denied).await;
+                }
+                // What we restored is there because of us, whether or not the value landed.
+                Err(error) if restored => return Err(error.uncertain()),
+                answer => answer?,
+            };
             match (answer, create) {
                 // A creation carries tags and placement.
                 (Answer::Done(version_id), true) => {
@@ -80,6 +85,16 @@ impl AwsSecretsManager {
         }
         let message = "the secret keeps appearing and disappearing at the destination";
         Err(Error::new(Failure::Conflict, message).uncertain())
+    }
+
+    /// Where a policy looks at tags, AWS denies the update of a secret that is gone instead of saying
+    /// so: then it is made anew. If it is there, the denial was meant.
+    async fn create_if_gone(&self, delivery: &Delivery, denied: Error) -> Result<Receipt, Error> {
+        match self.calls.create(delivery, &self.placement).await {
+            Ok(Answer::Done(version_id)) => Ok(Receipt { version_id, ..Receipt::default() }),
+            Err(error) if error.uncertain => Err(error),
+            Ok(Answer::Exists | Answer::Missing | Answer::Deleting) | Err(_) => Err(denied),
+        }
     }
 
     /// What has the name already, if it may be written; `None` where it is not shown.
