@@ -19,6 +19,7 @@ mod event;
 pub mod failure;
 pub mod limits;
 pub mod naming;
+mod orphan;
 mod pass;
 mod paths;
 mod plan;

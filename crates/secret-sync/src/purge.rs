@@ -5,6 +5,7 @@ use crate::{
     association::Association,
     board::{Key, LaneKey, PurgeKey, Urgency},
     event,
+    orphan::Orphan,
     pass::Pass,
     store::{Mark, Store},
 };
@@ -150,6 +151,9 @@ async fn leave_behind(
                 continue;
             };
             for object in &association.objects {
+                if object.begun {
+                    store.put_orphan(id, &Orphan::of(&association, object, mark.since));
+                }
                 store.release_name(id, &object.name, secret, mark).await?;
             }
             store.delete_association(id, secret, read_at);

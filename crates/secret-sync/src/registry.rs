@@ -266,12 +266,6 @@ impl StoredDestination {
         self.purge.as_ref().is_some_and(|purge| purge.error.is_none())
     }
 
-    /// The account of the role that is taken on, where one is.
-    pub(crate) fn role_account(&self) -> Option<String> {
-        let role = self.details.text("role_arn")?;
-        role.split(':').nth(4).map(str::to_owned)
-    }
-
     pub(crate) fn blueprint(
         &self,
         namespace: &Namespace,

@@ -8,6 +8,7 @@
 //! waits/<destination>/<name>/<secret> index: secrets that would have that name
 //! dirty/<destination>/<secret>        Mark: the destination may be behind
 //! survey/<destination>                Surveyed: when we last looked for changes of others
+//! orphan/<destination>/<name>         Orphan: left behind by a forced deletion
 //! ```
 //!
 //! `<destination>`, `<secret>` and `<name>` are codes: names that users chose are in no key.
@@ -320,6 +321,14 @@ impl Store {
         Ok(found)
     }
 
+    /// Codes of the secrets that are associated with a destination.
+    pub(crate) async fn association_secrets(
+        &self,
+        destination: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.children(&format!("association/{destination}/")).await
+    }
+
     /// Whether anything is associated with a destination.
     pub(crate) async fn has_associations(&self, destination: &str) -> Result<bool, Error> {
         Ok(!self.view.list(&format!("association/{destination}/"), "", 1).await?.is_empty())
@@ -427,7 +436,7 @@ fn dirty_key(destination: &str, secret: &str) -> String {
     format!("dirty/{destination}/{secret}")
 }
 
-fn decode<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Error> {
     // The parser's own message may quote the value.
     serde_json::from_slice(bytes).map_err(|_| Error::Corrupt(format!("entry {key} does not parse")))
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 use bailee_barrier::Barrier;
 use bailee_crypto::clock::to_millis;
-use bailee_sdk::{Body, Code, Error, Mount, Namespace, Operation, Reply, Request};
+use bailee_sdk::{Body, Code, Error, Mount, Mounts, Namespace, Operation, Reply, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -141,7 +141,9 @@ impl Paths {
         }
         store.put_association(&id, &secret, &association);
         store.mark_dirty(&id, &secret, Mark { since: now });
-        Ok(self.settled(&request, &id, Subjected { secret, association, removed: false }))
+        let warnings = self.resting(&store, Some(&destination)).await?;
+        let reply = self.settled(&request, &id, Subjected { secret, association, removed: false });
+        Ok(warnings.into_iter().fold(reply, Reply::warn))
     }
 
     pub(super) async fn remove_association(
@@ -150,10 +152,11 @@ impl Paths {
     ) -> Result<Reply, Error> {
         let store = self.store(&request).await?;
         let id = self.locked_destination(&store, &request.input).await?;
-        self.destination(&store, &request.input).await?;
+        let destination = self.destination(&store, &request.input).await?;
         let Associate { kind, name, mount, secret_name } = &request.input;
-        let secret_name = secret_name.trim_start_matches('/');
-        let secret = found(&store, &request, &id, mount, secret_name).await?.unwrap_or_default();
+        let secret_name = trimmed(secret_name);
+        let mounts = &request.mounts;
+        let secret = found(&store, mounts, &id, mount, secret_name).await?.unwrap_or_default();
         store.lock_association(&id, &secret).await;
         let Some((mut association, read_at)) = store.association(&id, &secret).await? else {
             let wishes = self.wishes(&store, &request.namespace, kind, name);
@@ -170,7 +173,9 @@ impl Paths {
         }
         store.update_association(&id, &secret, &association, read_at);
         store.mark_dirty(&id, &secret, Mark { since: now });
-        Ok(self.settled(&request, &id, Subjected { secret, association, removed: true }))
+        let warnings = self.resting(&store, Some(&destination)).await?;
+        let reply = self.settled(&request, &id, Subjected { secret, association, removed: true });
+        Ok(warnings.into_iter().fold(reply, Reply::warn))
     }
 
     pub(super) async fn list_associations(
@@ -207,7 +212,7 @@ impl Paths {
         let store = self.store(&request).await?;
         let OfSecret { mount, secret_name } = &request.input;
         let mount = request.mounts.at(mount).ok_or_else(Error::not_found)?;
-        let secret = store.secret_id(&mount.uuid, secret_name.trim_start_matches('/'));
+        let secret = store.secret_id(&mount.uuid, trimmed(secret_name));
         let mut shown = Map::new();
         for destination in store.destinations_of(&secret).await? {
             let Some((association, _)) = store.association(&destination, &secret).await? else {
@@ -301,6 +306,29 @@ async fn answer(
     )))
 }
 
+/// One association as it is now; an empty answer where it has gone.
+pub(super) async fn one(
+    sync: &SecretSync,
+    barrier: &Arc<Barrier>,
+    namespace: &Namespace,
+    key: &Key,
+) -> Result<Reply, Error> {
+    let store = Store::open(barrier, namespace);
+    let (id, secret) = (&key.destination, &key.secret);
+    let Some((association, _)) = store.association(id, secret).await? else {
+        return Ok(Reply::data(&json!({ "associated_secrets": {} })));
+    };
+    let dirty = store.dirty_at(id, secret).await?.is_some();
+    let lines = status::lines(&association, dirty, &sync.registry.wishes(namespace, id));
+    let shown: Map<String, Value> =
+        lines.into_iter().map(|line| (line.key, Value::Object(line.fields))).collect();
+    Ok(Reply::data(&json!({
+        "associated_secrets": shown,
+        "store_name": association.destination_name,
+        "store_type": association.destination_type,
+    })))
+}
+
 /// All associations of a destination; one that was just removed is still shown.
 async fn listed(
     store: &Store,
@@ -345,8 +373,13 @@ async fn listed(
     Ok(Value::Object(data))
 }
 
+/// The name of a secret as it is stored.
+pub(super) fn trimmed(name: &str) -> &str {
+    name.trim_start_matches('/')
+}
+
 fn secret_name(name: &str) -> Result<&str, Error> {
-    let name = name.trim_start_matches('/');
+    let name = trimmed(name);
     if name.is_empty() || name.ends_with('/') {
         return Err(Error::invalid(
             "Secret not found. Please provide full path to existing secret",
@@ -394,15 +427,15 @@ fn may_read(request: &Request<Associate>, mount: &Mount, secret: &str) -> Result
 }
 
 /// The code of an associated secret; also of one whose mount has gone.
-async fn found(
+pub(super) async fn found(
     store: &Store,
-    request: &Request<Associate>,
+    mounts: &Mounts,
     id: &str,
     mount: &str,
     secret_name: &str,
 ) -> Result<Option<String>, Error> {
     let mount = mount.trim_start_matches('/');
-    if let Some(mount) = request.mounts.at(mount) {
+    if let Some(mount) = mounts.at(mount) {
         let secret = store.secret_id(&mount.uuid, secret_name);
         if store.association(id, &secret).await?.is_some() {
             return Ok(Some(secret));

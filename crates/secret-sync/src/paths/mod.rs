@@ -4,12 +4,15 @@ mod activation;
 mod associations;
 mod config;
 mod destinations;
+mod orphans;
 pub(crate) mod status;
 mod takeover;
 
 use crate::{
     SecretSync,
     board::{Board, Key, Urgency},
+    epoch::Epoch,
+    registry::StoredDestination,
     store::Store,
 };
 use bailee_sdk::{Code, Engine, Error, Nothing, Path, Request, path::Operation};
@@ -83,6 +86,58 @@ impl Engine for Paths {
                 .on(Update, &self, "Create or replace a destination", Paths::write_destination)
                 .on(Patch, &self, "Change a destination in part", Paths::patch_destination)
                 .on(Delete, &self, "Delete a destination", Paths::delete_destination),
+            on("sync/destinations/{type}/{name}/check")
+                .on(
+                    Update,
+                    &self,
+                    "Check the connection of a destination",
+                    Paths::check_destination,
+                )
+                .on(Read, &self, "Check the connection of a destination", Paths::check_destination),
+            on("sync/destinations/{type}/{name}/pause").on(
+                Update,
+                &self,
+                "Deliver and remove nothing at a destination until it is resumed",
+                Paths::pause_destination,
+            ),
+            on("sync/destinations/{type}/{name}/resume").on(
+                Update,
+                &self,
+                "Deliver again to a destination that was paused",
+                Paths::resume_destination,
+            ),
+            on("sync/destinations/{type}/{name}/sync").on(
+                Update,
+                &self,
+                "Look at what a destination holds and deliver at once what differs",
+                Paths::sync_now,
+            ),
+            on("sync/orphans")
+                .on(
+                    List,
+                    &self,
+                    "List what forced deletions of destinations left behind",
+                    Paths::list_orphans,
+                )
+                .on(
+                    Read,
+                    &self,
+                    "List what forced deletions of destinations left behind",
+                    Paths::list_orphans,
+                ),
+            on("sync/orphans/{type}/{name}")
+                .on(
+                    Read,
+                    &self,
+                    "Show what the forced deletion of a destination left behind",
+                    Paths::read_orphans,
+                )
+                .on(
+                    Delete,
+                    &self,
+                    "Forget what the forced deletion of a destination left behind",
+                    Paths::forget_orphans,
+                ),
             on("sync/destinations/{type}/{name}/associations")
                 .on(Read, &self, "Show the secrets of a destination", Paths::read_associations)
                 .on(List, &self, "Show the secrets of a destination", Paths::read_associations),
@@ -133,6 +188,42 @@ impl Paths {
 
     fn board(&self) -> Option<Arc<Board>> {
         self.sync.board()
+    }
+
+    /// Whether nothing is delivered because storage was restored.
+    async fn is_held(&self, store: &Store) -> Result<bool, Error> {
+        Ok(Epoch::read(&store.view).await?.is_some_and(|epoch| epoch.held))
+    }
+
+    /// Why nothing is delivered for now, in sentences for the user.
+    async fn resting(
+        &self,
+        store: &Store,
+        destination: Option<&StoredDestination>,
+    ) -> Result<Vec<String>, Error> {
+        let mut reasons = Vec::new();
+        if store.config().await?.disabled {
+            reasons.push(
+                "secrets sync is disabled: nothing is delivered or removed until disabled=false is \
+                 set in sys/sync/config"
+                    .to_owned(),
+            );
+        }
+        if self.is_held(store).await? {
+            reasons.push(
+                "secrets sync is held since storage was restored from a snapshot: nothing is \
+                 delivered or removed until a write to sys/sync/takeover"
+                    .to_owned(),
+            );
+        }
+        if let Some(destination) = destination.filter(|destination| destination.paused) {
+            let StoredDestination { kind, name, .. } = destination;
+            reasons.push(format!(
+                "destination {kind}/{name} is paused: nothing is delivered or removed until a write \
+                 to sys/sync/destinations/{kind}/{name}/resume"
+            ));
+        }
+        Ok(reasons)
     }
 }
 

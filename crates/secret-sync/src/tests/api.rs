@@ -116,13 +116,11 @@ async fn wrong_destinations_are_refused_by_field_and_change_nothing() {
     for (name, input, reason) in [
         ("d2", keys(json!({ "secret_name_template": "{{ .Nope }}" })), "template"),
         ("d2", keys(json!({ "secret_name_template": "{{ .SecretKey }}" })), "template"),
-        ("d2", keys(json!({ "granularity": "secret-key" })), "granularity"),
         ("d2", keys(json!({ "custom_tags": { "aws:x": "1" } })), "custom_tags"),
         ("d2", keys(json!({ "custom_tags": 7 })), "custom_tags"),
         ("d2", keys(json!({ "allowed_ipv4_addresses": ["10.0.0.0/33"] })), "invalid CIDR address"),
         ("d2", keys(json!({ "allowed_ports": ["0"] })), "invalid port"),
         ("d2", keys(json!({ "kms_key_id": "arn:aws:kms:x" })), "kms_key_id"),
-        ("d2", keys(json!({ "replica_regions": { "eu-west-2": "" } })), "replica_regions"),
         ("d2", keys(json!({ "identity_token_audience": "a" })), "identity_token_audience"),
         ("d2", keys(json!({ "role_arn": "admin" })), "role_arn"),
         ("d2", keys(json!({ "region": "" })), "region"),

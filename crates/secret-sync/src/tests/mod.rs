@@ -5,6 +5,7 @@ mod aws;
 mod aws_objects;
 mod aws_policies;
 mod budgets;
+mod destinations;
 mod epochs;
 mod faults;
 mod federation;
