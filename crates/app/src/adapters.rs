@@ -75,6 +75,15 @@ impl LocalSource for LocalSecrets {
         }
     }
 
+    async fn synced(
+        &self,
+        namespace: &Namespace,
+        mount_path: &str,
+        secrets: &[u64],
+    ) -> Result<(), Error> {
+        self.session.synced(namespace, mount_path, secrets).await.map_err(failed)
+    }
+
     async fn audit(
         &self,
         name: &str,

@@ -72,6 +72,17 @@ impl Session {
         outcome
     }
 
+    /// These secrets of a KV mount, by codes that are the same each time, are kept at clouds: they
+    /// count as clients of this month, where clients are counted.
+    pub async fn synced(
+        &self,
+        namespace: &Namespace,
+        mount_path: &str,
+        secrets: &[u64],
+    ) -> Result<(), Error> {
+        self.kernel.activity.synced(namespace, mount_path, secrets).await
+    }
+
     /// An audit line of the system for an effect outside, such as a delivery. Fails when no device
     /// can write: then the effect must not happen.
     pub async fn audit_system(

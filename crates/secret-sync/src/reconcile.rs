@@ -133,27 +133,16 @@ async fn visit(
     let store = Store::open(&pass.barrier, namespace);
     let id = store.destination_id(&stored.kind, &stored.name);
     let epoch = Epoch::read(&store.view).await?.filter(|epoch| !epoch.held);
-    let rests = stored.paused || store.config().await?.disabled;
-    let Some(epoch) = epoch.filter(|_| !rests) else { return count(&store, &id).await };
-    let began = pass.clock.now();
-    let seen = Seen::default();
+    let rests = stored.paused || store.config().await?.disabled || epoch.is_none();
+    let (began, seen) = (pass.clock.now(), Seen::default());
     let mut visit = Visit { pass, namespace, id, stored, epoch, began, seen };
-    let count = visit.try_again().await?;
-    if count > 0 && visit.stored.drift != Drift::Off && visit.survey().await? {
+    let count = visit.go_through(rests).await?;
+    let looks = count > 0 && !rests && visit.stored.drift != Drift::Off;
+    if looks && visit.survey().await? {
         visit.find_missing().await?;
         visit.record().await?;
     }
     Ok(count)
-}
-
-async fn count(store: &Store, id: &str) -> Result<usize, Error> {
-    let (mut after, mut count) = (String::new(), 0);
-    loop {
-        let page = store.association_page(id, &after).await?;
-        let Some(last) = page.last() else { return Ok(count) };
-        after.clone_from(last);
-        count += page.len();
-    }
 }
 
 /// A visit to a destination.
@@ -162,7 +151,7 @@ struct Visit<'a> {
     namespace: &'a Arc<Namespace>,
     id: String,
     stored: StoredDestination,
-    epoch: Epoch,
+    epoch: Option<Epoch>,
     began: SystemTime,
     seen: Seen,
 }
@@ -181,8 +170,9 @@ impl Visit<'_> {
         Store::open(&self.pass.barrier, self.namespace)
     }
 
-    /// Tries again what failed and somebody may have put right; how many associations there are.
-    async fn try_again(&self) -> Result<usize, Error> {
+    /// Goes through all associations: tells whoever counts them, and tries again what failed and
+    /// somebody may have put right. How many there are.
+    async fn go_through(&self, rests: bool) -> Result<usize, Error> {
         let (mut after, mut count) = (String::new(), 0);
         loop {
             let store = self.store();
@@ -190,11 +180,21 @@ impl Visit<'_> {
             let Some(last) = page.last() else { return Ok(count) };
             after.clone_from(last);
             count += page.len();
+            let mut synced: BTreeMap<String, Vec<u64>> = BTreeMap::new();
             for secret in &page {
-                let found = store.association(&self.id, secret).await?;
-                if found.is_some_and(|(association, _)| self.is_unsettled(&association)) {
+                let Some((association, _)) = store.association(&self.id, secret).await? else {
+                    continue;
+                };
+                if !rests && self.is_unsettled(&association) {
                     let key = Key::new(self.namespace, &self.id, secret);
                     self.pass.board.check(key, Manner::default()).await;
+                }
+                synced.entry(association.mount_path).or_default().push(client_code(secret));
+            }
+            for (mount_path, secrets) in synced {
+                let told = self.pass.local.synced(self.namespace, &mount_path, &secrets).await;
+                if let Err(error) = told {
+                    event::source_failed("count synced secrets", &error);
                 }
             }
         }
@@ -282,13 +282,15 @@ impl Visit<'_> {
         object: &Object,
         remote: Option<&Remote>,
     ) -> bool {
-        let Some(delivered) = &object.delivered else { return false };
+        let Some((delivered, epoch)) = object.delivered.as_ref().zip(self.epoch.as_ref()) else {
+            return false;
+        };
         let young = from_millis(delivered.at) + SURVEY_LAG > self.began;
         if young || association.removing || object.leaving {
             return false;
         }
         let destination = (self.stored.kind.as_str(), self.stored.name.as_str());
-        let mark = self.epoch.mark(&self.pass.barrier, self.namespace, destination, &object.name);
+        let mark = epoch.mark(&self.pass.barrier, self.namespace, destination, &object.name);
         let kind = drift(remote, delivered, &mark);
         self.seen.drifted += u64::from(kind.is_some());
         // What is known and shall be undone is tried again; nobody fights for what is taken.
@@ -322,6 +324,12 @@ impl Visit<'_> {
         }
         Ok(())
     }
+}
+
+/// What a secret is counted by: a digest of its code, the same at every destination and each month.
+fn client_code(secret: &str) -> u64 {
+    let step = |digest: u64, byte: u8| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    secret.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 fn survey_failed(configured: &Configured, error: crate::failure::Error) {

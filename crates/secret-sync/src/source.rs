@@ -66,6 +66,17 @@ pub trait LocalSource: Send + Sync + 'static {
         wanted: &IdentityToken,
     ) -> Result<Sensitive<String>, Error>;
 
+    /// These secrets of a mount, by codes that are the same each time, are kept at destinations: who
+    /// counts clients counts each once a month.
+    async fn synced(
+        &self,
+        _namespace: &Namespace,
+        _mount_path: &str,
+        _secrets: &[u64],
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Records what the system caller `name` is about to do outside, or has done: `what` is
     /// `deliver`, `delivered`, `remove`, `removed` or `failed`, `path` the full path of the secret.
     /// An error means that no audit device could write, and then nothing is done.

@@ -79,3 +79,37 @@ async fn an_entity_is_one_client_whatever_its_tokens() {
     assert_eq!(told.at("/data/entity_clients"), 1);
     assert_eq!(told.at("/data/by_namespace/0/mounts/0/mount_path"), "auth/userpass/");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_synced_secret_counts_once_a_month_however_many_destinations_have_it() {
+    let mut server = TestServer::start().await;
+    let api = server.api().clone();
+    api.post("sys/internal/counters/config", json!({ "enabled": "enable" })).await.done();
+    api.post("sys/mounts/kv", json!({ "type": "kv", "options": { "version": "2" } })).await.done();
+    drop(api.post("sys/activation-flags/secrets-sync/activate", json!({})).await.ok());
+    for destination in ["one", "two"] {
+        let path = format!("sys/sync/destinations/aws-sm/{destination}");
+        let details = json!({
+            "access_key_id": "AKIAEXAMPLE", "secret_access_key": "x", "region": "eu-west-1",
+            // Nowhere: whether it is delivered does not matter, only that it is associated.
+            "allowed_ports": "9",
+        });
+        drop(api.post(&path, details).await.ok());
+        for secret in ["a", "b"] {
+            let input = json!({ "mount": "kv", "secret_name": secret });
+            drop(api.post(&format!("{path}/associations/set"), input).await.ok());
+        }
+    }
+    // Counted by the pass at the start of a session.
+    for _ in 0..2 {
+        server.restart().await;
+        let api = server.api().clone();
+        let synced = async || api.get(MONTHLY).await.ok().at("/data/secret_syncs") == 2;
+        eventually("both secrets are counted", synced).await;
+        let told = api.get(MONTHLY).await.ok();
+        assert_eq!(told.at("/data/clients"), 2);
+        let mount = told.at("/data/by_namespace/0/mounts/0");
+        assert_eq!((&mount["mount_path"], &mount["counts"]["secret_syncs"]), (&json!("kv/"), &json!(2)));
+        assert_eq!(told.at("/data/months/0/counts/secret_syncs"), 2);
+    }
+}

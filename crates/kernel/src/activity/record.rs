@@ -1,6 +1,6 @@
 //! Noting whom a month has seen.
 
-use super::month::Month;
+use super::{month::Month, synced};
 use crate::{
     event,
     registry::{self, Registry},
@@ -42,7 +42,7 @@ const CALENDAR_PASS: Duration = Duration::from_secs(60);
 /// Months that are kept when nobody says.
 const RETENTION_MONTHS: u32 = 48;
 /// Keys that are read, or removed, at once.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// Whether clients are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +99,8 @@ pub(crate) struct Activity {
     hasher: RandomState,
     sender: mpsc::Sender<Arc<Token>>,
     receiver: Mutex<Option<mpsc::Receiver<Arc<Token>>>>,
+    /// Secrets that were told of as synced this month.
+    pub(super) synced: tokio::sync::Mutex<Option<synced::Known>>,
 }
 
 impl Activity {
@@ -120,6 +122,7 @@ impl Activity {
             hasher: RandomState::new(),
             sender,
             receiver: Mutex::new(Some(receiver)),
+            synced: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -151,6 +154,11 @@ impl Activity {
             Ok(())
         });
         work.await.map_err(Error::internal)?
+    }
+
+    /// Whether anyone is counted.
+    pub(crate) fn counts(&self) -> bool {
+        self.counts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn month(&self) -> Month {

@@ -3,6 +3,7 @@
 use super::{
     month::Month,
     record::{Activity, Sighting, sightings},
+    synced::synced_secrets,
 };
 use bailee_sdk::{Error, Namespace};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,16 @@ use std::{
 
 /// A code for a client of a namespace: there can be millions, and their names are long.
 type Client = u64;
+
+/// What a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Entity,
+    /// A token without an entity.
+    Token,
+    /// A secret that is kept at a cloud.
+    Synced,
+}
 
 /// Clients of a period, each once.
 #[derive(Default)]
@@ -26,33 +37,36 @@ pub(crate) struct Report {
 #[derive(Default)]
 struct Tally {
     id: String,
-    /// Whether each is an entity.
-    clients: HashMap<Client, bool>,
-    mounts: BTreeMap<(String, String), HashMap<Client, bool>>,
+    clients: HashMap<Client, Kind>,
+    mounts: BTreeMap<(String, String), HashMap<Client, Kind>>,
 }
 
-/// Counts in the words of this API. Deliveries to clouds and certificates are not counted yet.
-fn counts<'a>(clients: impl Iterator<Item = &'a bool>) -> Value {
-    let (mut entities, mut others) = (0_u64, 0_u64);
-    for is_entity in clients {
-        if *is_entity { entities += 1 } else { others += 1 }
+/// Counts in the words of this API. Certificates are not counted yet.
+fn counts<'a>(clients: impl Iterator<Item = &'a Kind>) -> Value {
+    let (mut entities, mut others, mut synced) = (0_u64, 0_u64, 0_u64);
+    for kind in clients {
+        match kind {
+            Kind::Entity => entities += 1,
+            Kind::Token => others += 1,
+            Kind::Synced => synced += 1,
+        }
     }
     json!({
-        "clients": entities + others,
+        "clients": entities + others + synced,
         "entity_clients": entities,
         "non_entity_clients": others,
-        "secret_syncs": 0,
+        "secret_syncs": synced,
         "acme_clients": 0,
     })
 }
 
 impl Report {
-    fn add(&mut self, namespace: &Namespace, client: Client, sighting: &Sighting) {
+    fn add(&mut self, namespace: &Namespace, mount: (&str, &str), client: Client, kind: Kind) {
         let tally = self.namespaces.entry(namespace.path.clone()).or_default();
         tally.id.clone_from(&namespace.id);
-        let mount = (sighting.mount_path.clone(), sighting.mount_type.clone());
-        tally.mounts.entry(mount).or_default().insert(client, sighting.entity);
-        tally.clients.insert(client, sighting.entity);
+        let mount = (mount.0.to_owned(), mount.1.to_owned());
+        tally.mounts.entry(mount).or_default().insert(client, kind);
+        tally.clients.insert(client, kind);
         self.is_empty = false;
     }
 
@@ -88,7 +102,7 @@ impl Report {
     /// The clients that are not among the known ones.
     fn without(&self, known: &HashSet<Client>) -> Value {
         let clients = self.namespaces.values().flat_map(|tally| &tally.clients);
-        counts(clients.filter(|(client, _)| !known.contains(client)).map(|(_, entity)| entity))
+        counts(clients.filter(|(client, _)| !known.contains(client)).map(|(_, kind)| kind))
     }
 
     fn clients(&self) -> impl Iterator<Item = Client> {
@@ -114,10 +128,18 @@ pub(crate) async fn report(
             sightings(&activity.barrier, namespace, *month, |found| {
                 for sighting in &found {
                     let client = hasher.hash_one((&namespace.id, &sighting.client));
-                    all.add(namespace, client, sighting);
-                    of_month.add(namespace, client, sighting);
+                    let mount = (sighting.mount_path.as_str(), sighting.mount_type.as_str());
+                    let kind = if sighting.entity { Kind::Entity } else { Kind::Token };
+                    all.add(namespace, mount, client, kind);
+                    of_month.add(namespace, mount, client, kind);
                 }
                 Ok(())
+            })
+            .await?;
+            synced_secrets(&activity.barrier, namespace, *month, |mount, code| {
+                let client = hasher.hash_one((&namespace.id, "synced", code));
+                all.add(namespace, (mount, "kv"), client, Kind::Synced);
+                of_month.add(namespace, (mount, "kv"), client, Kind::Synced);
             })
             .await?;
         }
