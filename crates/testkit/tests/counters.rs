@@ -109,7 +109,10 @@ async fn a_synced_secret_counts_once_a_month_however_many_destinations_have_it()
         let told = api.get(MONTHLY).await.ok();
         assert_eq!(told.at("/data/clients"), 2);
         let mount = told.at("/data/by_namespace/0/mounts/0");
-        assert_eq!((&mount["mount_path"], &mount["counts"]["secret_syncs"]), (&json!("kv/"), &json!(2)));
+        assert_eq!(
+            (&mount["mount_path"], &mount["counts"]["secret_syncs"]),
+            (&json!("kv/"), &json!(2))
+        );
         assert_eq!(told.at("/data/months/0/counts/secret_syncs"), 2);
     }
 }

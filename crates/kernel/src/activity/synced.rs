@@ -170,11 +170,7 @@ fn codes(segment: &Segment) -> impl Iterator<Item = (&str, u64)> {
 }
 
 /// What storage says of a namespace in this month.
-async fn read(
-    barrier: &Arc<Barrier>,
-    namespace: &Namespace,
-    month: Month,
-) -> Result<Noted, Error> {
+async fn read(barrier: &Arc<Barrier>, namespace: &Namespace, month: Month) -> Result<Noted, Error> {
     let mut noted = Noted::default();
     synced_secrets(barrier, namespace, month, |_, code| {
         noted.codes.insert(code);
