@@ -43,15 +43,6 @@ pub trait Destination: Send + Sync + 'static {
     /// same delivery twice leaves one version.
     async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error>;
 
-    /// Where the API takes many at once; by default one after another.
-    async fn put_many(&self, deliveries: &[Delivery]) -> Vec<Result<Receipt, Error>> {
-        let mut receipts = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            receipts.push(self.put(delivery).await);
-        }
-        receipts
-    }
-
     /// Removes what the ledger proves to be ours. What is gone already is removed.
     async fn delete(&self, removal: &Removal) -> Result<(), Error>;
 }
