@@ -7,7 +7,46 @@ const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// Fills a buffer.
 #[expect(clippy::disallowed_methods, reason = "the one place that asks for randomness")]
 pub fn fill(buffer: &mut [u8]) {
+    #[cfg(feature = "testing")]
+    if predictable::fill(buffer) {
+        return;
+    }
     aws_lc_rs::rand::fill(buffer).expect("the system's random generator always answers");
+}
+
+/// Randomness that is none, so that a simulation can be run again. It is compiled for tests only, and
+/// then serves only a thread that asked for it.
+#[cfg(feature = "testing")]
+pub mod predictable {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// What this thread draws from now on follows from the seed; `None` ends that.
+    pub fn seed(seed: Option<u64>) {
+        STATE.set(seed);
+    }
+
+    /// The next number after a state, which it moves on (SplitMix64).
+    pub fn next(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = *state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn fill(buffer: &mut [u8]) -> bool {
+        let Some(mut state) = STATE.get() else { return false };
+        for chunk in buffer.chunks_mut(8) {
+            let drawn = next(&mut state).to_le_bytes();
+            chunk.copy_from_slice(drawn.get(..chunk.len()).unwrap_or(&drawn));
+        }
+        STATE.set(Some(state));
+        true
+    }
 }
 
 /// That many random bytes, wiped when dropped.
@@ -64,6 +103,23 @@ pub fn index(count: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn a_seed_makes_one_thread_predictable_and_no_other() {
+        let draw = || {
+            predictable::seed(Some(1));
+            let drawn = array::<20>();
+            predictable::seed(None);
+            drawn
+        };
+        assert_eq!(draw(), draw());
+        assert_ne!(array::<20>(), array::<20>());
+        predictable::seed(Some(1));
+        let elsewhere = std::thread::spawn(array::<20>).join().unwrap();
+        assert_ne!(elsewhere, array::<20>());
+        predictable::seed(None);
+    }
 
     #[test]
     fn every_index_is_drawn_and_none_beyond() {
