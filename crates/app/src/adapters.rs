@@ -55,6 +55,26 @@ impl LocalSource for LocalSecrets {
         Ok(None)
     }
 
+    async fn list(
+        &self,
+        name: &str,
+        namespace: &Namespace,
+        mount: &Mount,
+        folder: &str,
+    ) -> Result<Vec<String>, Error> {
+        let path = format!("{}metadata/{folder}", mount.path);
+        match self.session.list_as_system(name, namespace, &path).await {
+            Ok(Answer { content: Content::Data(json), .. }) => {
+                serde_json::from_slice::<Listing>(json.bytes())
+                    .map(|listing| listing.keys)
+                    .map_err(|_| Error::new(Failure::Internal, "the list does not parse"))
+            }
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if error.code == Code::NotFound => Ok(Vec::new()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     async fn identity_token(
         &self,
         namespace: &Namespace,
@@ -133,6 +153,12 @@ impl LocalSecrets {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Names as a list answers them.
+#[derive(Deserialize)]
+struct Listing {
+    keys: Vec<String>,
 }
 
 /// One version as `data/` answers it.

@@ -125,10 +125,17 @@ impl View {
     /// Every entry under `prefix`, opened, in key order from one snapshot; keys come without the
     /// view's own prefix. Writes of this unit do not show.
     pub fn scan(&self, prefix: &str) -> BoxStream<'_, Result<Opened, Error>> {
+        self.scan_after(prefix, "")
+    }
+
+    /// The same from the key after `after` on, which begins with `prefix`; from the first one when it
+    /// is empty.
+    pub fn scan_after(&self, prefix: &str, after: &str) -> BoxStream<'_, Result<Opened, Error>> {
         let own = self.prefix.len();
+        let after = if after.is_empty() { String::new() } else { self.place(after) };
         self.barrier
             .backend
-            .scan(&self.place(prefix), "")
+            .scan(&self.place(prefix), &after)
             .map(move |found| {
                 let (place, entry) = found?;
                 let bytes = self.barrier.keyring.read().unseal(&place, &entry.bytes)?;

@@ -485,7 +485,7 @@ fn denied() -> Error {
 }
 
 /// The system as a caller: it may read this one path of the namespace and nothing else.
-pub(crate) fn system_caller(name: &str, path: &str) -> Arc<Caller> {
+pub(crate) fn system_caller(name: &str, permitted: Operation, path: &str) -> Arc<Caller> {
     let only = path.to_owned();
     Arc::new(Caller {
         display_name: name.to_owned(),
@@ -493,7 +493,7 @@ pub(crate) fn system_caller(name: &str, path: &str) -> Arc<Caller> {
         token_id: String::new(),
         entity_id: None,
         policies: Vec::new(),
-        may: Arc::new(move |operation, path| operation == Operation::Read && path == only),
+        may: Arc::new(move |operation, path| operation == permitted && path == only),
     })
 }
 

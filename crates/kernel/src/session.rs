@@ -1,7 +1,7 @@
 //! One time between unsealing and sealing, for those who work beside requests.
 
 use crate::{
-    Answer,
+    Answer, Call,
     audit::{self, Trace},
     handle::{self, Admitted, Asker},
     identity::{self, Workload},
@@ -58,11 +58,32 @@ impl Session {
         path: &str,
         input: Map<String, Value>,
     ) -> Result<Answer, Error> {
+        self.ask_as_system(name, namespace, Operation::Read, path, input).await
+    }
+
+    /// The same for a list.
+    pub async fn list_as_system(
+        &self,
+        name: &str,
+        namespace: &Namespace,
+        path: &str,
+    ) -> Result<Answer, Error> {
+        self.ask_as_system(name, namespace, Operation::List, path, Map::new()).await
+    }
+
+    async fn ask_as_system(
+        &self,
+        name: &str,
+        namespace: &Namespace,
+        operation: Operation,
+        path: &str,
+        input: Map<String, Value>,
+    ) -> Result<Answer, Error> {
         let kernel = &self.kernel;
         let id = random::uuid().to_string();
-        let call = handle::system_call(id, &namespace.path, path, input);
+        let call = Call { operation, ..handle::system_call(id, &namespace.path, path, input) };
         let mut trace = audit::system_trace(name, namespace, &call, kernel.clock.now());
-        let admitted = self.admit(name, namespace, path, &mut trace).await;
+        let admitted = self.admit(name, namespace, operation, path, &mut trace).await;
         kernel.audit.request(&trace, &call, admitted.as_ref().err()).await?;
         let outcome = match admitted {
             Ok(admitted) => kernel.run(&call, admitted).await,
@@ -116,6 +137,7 @@ impl Session {
         &self,
         name: &str,
         namespace: &Namespace,
+        operation: Operation,
         path: &str,
         trace: &mut Trace,
     ) -> Result<Admitted, Error> {
@@ -125,8 +147,8 @@ impl Session {
         if let Some((mounted, _)) = place.find(path) {
             trace.mounted(mounted);
         }
-        let target = self.kernel.find(place, path, Operation::Read)?;
-        let asker = Asker::System(handle::system_caller(name, path));
+        let target = self.kernel.find(place, path, operation)?;
+        let asker = Asker::System(handle::system_caller(name, operation, path));
         Ok(Admitted { target, asker, now: self.kernel.clock.now(), existed: None })
     }
 }

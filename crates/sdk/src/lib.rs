@@ -25,7 +25,7 @@ pub use cidr::Cidr;
 pub use engine::{Engine, EngineKind, Lease, LeaseRenewal, Term};
 pub use error::{Code, Error};
 pub use field::Nothing;
-pub use path::{Endpoint, Operation, Path};
+pub use path::{Endpoint, Operation, Path, typed};
 pub use request::{
     Body, Caller, Headers, Json, Login, LoginAlias, Mount, Mounts, Namespace, Reply, Request,
     TokenType,

@@ -405,7 +405,7 @@ impl fmt::Debug for Path {
 }
 
 /// Turns fields into a typed input. The message names the field and never repeats its value.
-fn typed<I: DeserializeOwned>(input: Map<String, Value>) -> Result<I, Error> {
+pub fn typed<I: DeserializeOwned>(input: Map<String, Value>) -> Result<I, Error> {
     serde_path_to_error::deserialize(Value::Object(input)).map_err(|error| {
         let field = error.path().to_string();
         let text = error.inner().to_string();

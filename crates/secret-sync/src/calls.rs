@@ -3,6 +3,7 @@
 use crate::{
     budget::{Budget, Call},
     destination::{Checked, Cursor, Delivery, Destination, Names, Receipt, Removal, Survey},
+    estimate::{Calls, Change, Prices},
     event,
     failure::Error,
     limits::Limits,
@@ -48,6 +49,14 @@ impl Destination for Budgeted {
 
     fn budget_key(&self) -> Option<String> {
         self.inner.budget_key()
+    }
+
+    fn calls_of(&self, change: &Change<'_>) -> Calls {
+        self.inner.calls_of(change)
+    }
+
+    fn prices(&self) -> Option<Prices> {
+        self.inner.prices()
     }
 
     async fn check(&self) -> Result<Checked, Error> {

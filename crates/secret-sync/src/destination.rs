@@ -2,6 +2,7 @@
 //! prepared bytes, never requests, storage or policy.
 
 use crate::{
+    estimate::{self, Calls, Change, Prices},
     failure::Error,
     limits::Limits,
     source::Payload,
@@ -28,6 +29,16 @@ pub trait Destination: Send + Sync + 'static {
     /// What its calls are counted by at the provider, such as an account and a region. Destinations
     /// that name the same share one budget; without a name each has its own.
     fn budget_key(&self) -> Option<String> {
+        None
+    }
+
+    /// The calls that a change takes, as far as that can be told beforehand.
+    fn calls_of(&self, change: &Change<'_>) -> Calls {
+        estimate::one_each(change)
+    }
+
+    /// What it takes money for, if anything.
+    fn prices(&self) -> Option<Prices> {
         None
     }
 

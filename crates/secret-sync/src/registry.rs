@@ -355,13 +355,7 @@ impl Registry {
         {
             return Ok(Some(configured.clone()));
         }
-        let destination = self.build(&stored, namespace).await?;
-        let budget = self.budget(kind, destination.as_ref());
-        let destination = Arc::new(Budgeted::new(destination, kind, budget.clone()));
-        let unknown = || Error::new(Failure::Invalid, "unknown destination type");
-        let names = self.kind(&stored.kind).ok_or_else(unknown)?.names;
-        let wishes = Mutex::default();
-        let configured = Arc::new(Configured { stored, destination, names, budget, wishes });
+        let configured = Arc::new(self.tried(stored, namespace).await?);
         self.built.lock().insert(key, (revision, configured.clone()));
         Ok(Some(configured))
     }
@@ -396,6 +390,21 @@ impl Registry {
             (key.0.clone(), configured.clone())
         };
         built.iter().map(of).collect()
+    }
+
+    /// A destination with settings that are not stored: for a look at what they would do.
+    pub(crate) async fn tried(
+        &self,
+        stored: StoredDestination,
+        namespace: &Namespace,
+    ) -> Result<Configured, Error> {
+        let destination = self.build(&stored, namespace).await?;
+        let budget = self.budget(&stored.kind, destination.as_ref());
+        let budgeted = Budgeted::new(destination, &stored.kind, budget.clone());
+        let unknown = || Error::new(Failure::Invalid, "unknown destination type");
+        let names = self.kind(&stored.kind).ok_or_else(unknown)?.names;
+        let (destination, wishes) = (Arc::new(budgeted), Mutex::default());
+        Ok(Configured { stored, destination, names, budget, wishes })
     }
 
     /// Permissions that a destination would use beside those it has, as far as it tried.

@@ -59,6 +59,16 @@ pub trait LocalSource: Send + Sync + 'static {
         path: &str,
     ) -> Result<Option<Payload>, Error>;
 
+    /// What is below a folder of a mount, which is empty or ends in `/`: names of secrets, and of
+    /// folders with a final `/`. Listed as the system caller `name`, and recorded.
+    async fn list(
+        &self,
+        name: &str,
+        namespace: &Namespace,
+        mount: &bailee_sdk::Mount,
+        folder: &str,
+    ) -> Result<Vec<String>, Error>;
+
     /// A signed token that says who a destination is, for clouds that trust this server's issuer.
     async fn identity_token(
         &self,

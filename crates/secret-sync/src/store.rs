@@ -14,10 +14,10 @@
 //! `<destination>`, `<secret>` and `<name>` are codes: names that users chose are in no key.
 
 use crate::{association::Association, registry::StoredDestination};
-use bailee_barrier::{Barrier, Revision};
+use bailee_barrier::{Barrier, Opened, Revision};
 use bailee_sdk::{Namespace, View};
 use bailee_storage::Error;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -327,6 +327,23 @@ impl Store {
         destination: &str,
     ) -> Result<Vec<String>, Error> {
         self.children(&format!("association/{destination}/")).await
+    }
+
+    /// The same one by one, from the one after `secret` on; from the first one when that is empty.
+    pub(crate) fn associations_after(
+        &self,
+        destination: &str,
+        secret: &str,
+    ) -> BoxStream<'_, Result<(String, Association), Error>> {
+        let prefix = format!("association/{destination}/");
+        let after = if secret.is_empty() { String::new() } else { format!("{prefix}{secret}") };
+        let entries = self.view.scan_after(&prefix, &after);
+        let read = move |entry: Result<Opened, Error>| {
+            let (key, bytes) = entry?;
+            let secret = key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+            Ok((secret, decode(&key, &bytes)?))
+        };
+        entries.map(read).boxed()
     }
 
     /// Whether anything is associated with a destination.

@@ -378,7 +378,7 @@ pub(super) fn trimmed(name: &str) -> &str {
     name.trim_start_matches('/')
 }
 
-fn secret_name(name: &str) -> Result<&str, Error> {
+pub(super) fn secret_name(name: &str) -> Result<&str, Error> {
     let name = trimmed(name);
     if name.is_empty() || name.ends_with('/') {
         return Err(Error::invalid(
@@ -395,8 +395,8 @@ fn secret_name(name: &str) -> Result<&str, Error> {
     Ok(name)
 }
 
-fn versioned_mount<'a>(
-    request: &'a Request<Associate>,
+pub(super) fn versioned_mount<'a, I>(
+    request: &'a Request<I>,
     path: &str,
 ) -> Result<&'a Arc<Mount>, Error> {
     let mount = request

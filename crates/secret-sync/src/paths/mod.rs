@@ -5,6 +5,8 @@ mod associations;
 mod config;
 mod destinations;
 mod orphans;
+mod plan;
+mod plan_subjects;
 pub(crate) mod status;
 mod takeover;
 
@@ -152,6 +154,12 @@ impl Engine for Paths {
                 &self,
                 "Remove a secret from a destination",
                 Paths::remove_association,
+            ),
+            on("sync/destinations/{type}/{name}/plan").on(
+                Update,
+                &self,
+                "Show what would happen at a destination, now or with other settings or secrets",
+                Paths::plan_destination,
             ),
             on("sync/associations").on(
                 List,

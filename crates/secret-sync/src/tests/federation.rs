@@ -52,6 +52,16 @@ impl Issuer {
 
 #[async_trait]
 impl LocalSource for Issuer {
+    async fn list(
+        &self,
+        _name: &str,
+        _namespace: &Namespace,
+        _mount: &Mount,
+        _folder: &str,
+    ) -> Result<Vec<String>, Error> {
+        unreachable!("nothing is listed")
+    }
+
     async fn identity_token(
         &self,
         _: &Namespace,

@@ -13,5 +13,6 @@ mod isolation;
 mod many;
 mod objects;
 mod passes;
+mod plan;
 mod surveys;
 mod world;

@@ -387,6 +387,17 @@ impl LocalSource for Local {
         }))
     }
 
+    async fn list(
+        &self,
+        name: &str,
+        namespace: &Namespace,
+        mount: &Mount,
+        folder: &str,
+    ) -> Result<Vec<String>, SyncError> {
+        self.lines.lock().push(("list".to_owned(), name.to_owned(), mount.path.clone() + folder));
+        Ok(self.barrier.view(&mount.prefix(namespace)).list(folder, "", usize::MAX).await?)
+    }
+
     async fn identity_token(
         &self,
         _namespace: &Namespace,

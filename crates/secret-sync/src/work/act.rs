@@ -8,6 +8,7 @@ use crate::{
     event,
     failure::{Error, Failure},
     plan::{Desired, Reason},
+    registry::Configured,
     source::Payload,
     store::{Claim, Store},
 };
@@ -122,14 +123,8 @@ impl Worker {
         payload: &Payload,
         why: Reason,
     ) -> Result<Landed, Error> {
-        let max = task.configured.destination.limits().payload_bytes_max;
-        let bytes = payload.bytes.len();
-        if bytes > max {
-            let message = format!(
-                "the value is {bytes} bytes, {} takes at most {max} bytes",
-                task.association.destination_type
-            );
-            return Err(Error::new(Failure::TooLarge, message));
+        if let Some(error) = too_large(task.configured, payload.bytes.len()) {
+            return Err(error);
         }
         let delivery = self.delivery(task, desired, payload, why);
         let mut detail = task.detail(&desired.name);
@@ -161,17 +156,12 @@ impl Worker {
         why: Reason,
     ) -> Delivery {
         let object = task.association.holder_of(&desired.name);
-        let mut previous = object.and_then(|object| object.delivered.clone());
-        if let (Some(previous), Reason::Drift(_)) = (&mut previous, why) {
-            // Others were at it: which of our tags are left is not known.
-            previous.tags.clear();
-        }
         Delivery {
             name: desired.name.clone(),
             payload: payload.clone(),
             token: self.token(task, desired),
             tags: desired.tags.clone(),
-            previous,
+            previous: object.and_then(|object| previous(object, desired, why)),
             extent: if why.is_aspect() { Extent::Aspects } else { Extent::Value },
             ownership: task.configured.stored.ownership,
             mark: desired.mark.clone(),
@@ -285,6 +275,16 @@ impl Worker {
     }
 }
 
+/// What a delivery finds under its name as far as we know. Where others were at it, which of our tags
+/// are left is not known: all are set again.
+pub(crate) fn previous(object: &Object, desired: &Desired, why: Reason) -> Option<Delivered> {
+    let mut previous = object.delivered.clone()?;
+    if matches!(why, Reason::Drift(_)) {
+        previous.tags.retain(|key, _| !desired.tags.contains_key(key));
+    }
+    Some(previous)
+}
+
 impl Begun {
     fn is(&self, desired: &Desired) -> bool {
         self.content_mark == desired.content_mark
@@ -295,8 +295,22 @@ impl Begun {
     }
 }
 
+/// Why a value of this size is not delivered.
+pub(crate) fn too_large(configured: &Configured, bytes: usize) -> Option<Error> {
+    let max = configured.destination.limits().payload_bytes_max;
+    (bytes > max).then(|| {
+        let kind = &configured.stored.kind;
+        let message = format!("the value is {bytes} bytes, {kind} takes at most {max} bytes");
+        Error::new(Failure::TooLarge, message)
+    })
+}
+
 /// The path of the secret that has a name, and its key.
-async fn holder(store: &Store, destination: &str, claim: &Claim) -> Result<String, Error> {
+pub(crate) async fn holder(
+    store: &Store,
+    destination: &str,
+    claim: &Claim,
+) -> Result<String, Error> {
     let Some((Association { mount_path, secret_name, .. }, _)) =
         store.association(destination, &claim.secret).await?
     else {
@@ -308,12 +322,13 @@ async fn holder(store: &Store, destination: &str, claim: &Claim) -> Result<Strin
     })
 }
 
-fn taken(name: &str, holder: &str) -> Error {
+/// Why a name is not to be had.
+pub(crate) fn taken(name: &str, holder: &str) -> Error {
     Error::new(Failure::NameTaken, format!("{holder} has the name {name:?} at this destination"))
 }
 
 /// Why an object is left alone.
-pub(super) fn not_ours(name: &str, owner: Owner) -> Error {
+pub(crate) fn not_ours(name: &str, owner: Owner) -> Error {
     let whose = match owner {
         Owner::Twin => {
             "is owned by another server with this server's keys: a copy of it, or one restored from \

@@ -3,9 +3,12 @@
 
 mod act;
 mod desire;
+mod foresee;
 mod outcome;
 
+pub(crate) use act::{holder, not_ours, previous, taken, too_large};
 pub(crate) use desire::Wanted;
+pub(crate) use foresee::Foreseen;
 
 use crate::{
     association::{Association, Object},
@@ -21,7 +24,7 @@ use crate::{
     store::{Mark, Store},
     tags::OwnerMark,
 };
-use act::{Begun, not_ours};
+use act::Begun;
 use bailee_barrier::{Barrier, Revision};
 use bailee_sdk::Clock;
 use bailee_storage::Error as StorageError;
@@ -212,7 +215,9 @@ impl Worker {
         let mut outcome = Outcome::of(Ok(done));
         let mut wanted = wanted.unwrap_or_default();
         let found = if manner.verify { self.survey(task).await } else { None };
-        let plan = self.planned(task, &wanted, found.as_ref(), manner);
+        let desired: Vec<Desired> =
+            wanted.objects.iter().map(|(desired, _)| desired.clone()).collect();
+        let plan = self.planned(task, &desired, &wanted.unnamed(), found.as_ref(), manner);
         let failed = std::mem::take(&mut wanted.failed);
         outcome.reports.extend(failed.into_iter().map(|unnamed| Report {
             sub_key: unnamed.sub_key,
@@ -228,21 +233,19 @@ impl Worker {
     fn planned(
         &self,
         task: &Task<'_>,
-        wanted: &Wanted,
+        desired: &[Desired],
+        unnamed: &BTreeSet<Option<String>>,
         found: Option<&BTreeMap<String, crate::destination::Remote>>,
         manner: Manner,
     ) -> Plan {
-        let unnamed = wanted.unnamed();
         let of_ledger = |object: &&Object| object.begun && !unnamed.contains(&object.sub_key);
         let ledger: Vec<Object> =
             task.association.objects.iter().filter(of_ledger).cloned().collect();
-        let desired: Vec<Desired> =
-            wanted.objects.iter().map(|(desired, _)| desired.clone()).collect();
         let stored = &task.configured.stored;
         let drift = if manner.repair { Drift::Repair } else { stored.drift };
         let rules = Rules { drift, ownership: stored.ownership };
         let now = self.clock.now();
-        plan(&desired, &ledger, found, rules, |object| object.is_repairable(now))
+        plan(desired, &ledger, found, rules, |object| object.is_repairable(now))
     }
 
     async fn act(

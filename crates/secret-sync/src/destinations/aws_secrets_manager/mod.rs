@@ -4,7 +4,7 @@
 //! `RestoreSecret`, `UntagResource`, `DescribeSecret` and `ListSecrets` are used when permitted;
 //! `ReplicateSecretToRegions` and `RemoveRegionsFromReplication` where replicas are wanted.
 //!
-//! `put` delivers, `remove` removes, `check` looks at credentials; `details` are what users give,
+//! `put` delivers, `remove` removes, `check` looks at credentials, `forecast` counts calls beforehand; `details` are what users give,
 //! `placement` is key and replicas, `calls` and `errors` are the service.
 
 mod calls;
@@ -12,6 +12,7 @@ mod check;
 mod details;
 mod errors;
 mod federation;
+mod forecast;
 mod placement;
 mod put;
 mod quota;
@@ -19,6 +20,7 @@ mod remove;
 
 use crate::{
     destination::{Checked, Cursor, Delivery, Destination, Names, Receipt, Removal, Survey},
+    estimate::{self, Change, Prices},
     failure::{Error, Failure},
     limits::Limits,
     naming::{Granularity, NameRule},
@@ -166,6 +168,14 @@ impl Destination for AwsSecretsManager {
 
     fn placement(&self) -> &str {
         &self.placement_text
+    }
+
+    fn calls_of(&self, change: &Change<'_>) -> estimate::Calls {
+        forecast::calls_of(change, &self.placement)
+    }
+
+    fn prices(&self) -> Option<Prices> {
+        Some(forecast::prices(&self.placement))
     }
 
     async fn check(&self) -> Result<Checked, Error> {

@@ -24,6 +24,7 @@ use bailee_sdk::{Error, Namespace, field::Flag};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
+pub(super) use write::{WriteDestination, changed};
 
 /// A type of destinations.
 #[derive(Deserialize, JsonSchema)]

@@ -149,6 +149,15 @@ impl Paths {
     }
 }
 
+/// A destination as a change in part would leave it.
+pub(in crate::paths) fn changed(
+    kind: &DestinationKind,
+    input: WriteDestination,
+    before: &StoredDestination,
+) -> Result<StoredDestination, Error> {
+    written(kind, input, Some(before), true).map(|asked| asked.destination)
+}
+
 /// How what is associated is looked at after a change.
 fn manner(before: &StoredDestination, after: &StoredDestination) -> Manner {
     // Other credentials may see another account: what is there is looked at.
