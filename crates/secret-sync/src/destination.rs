@@ -54,6 +54,11 @@ pub trait Destination: Send + Sync + 'static {
     /// same delivery twice leaves one version.
     async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error>;
 
+    /// Permissions that were found missing and are not necessary, where no receipt could say so.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
+
     /// Removes what the ledger proves to be ours. What is gone already is removed.
     async fn delete(&self, removal: &Removal) -> Result<(), Error>;
 }

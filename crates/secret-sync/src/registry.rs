@@ -306,7 +306,7 @@ impl Configured {
     }
 
     fn wishes(&self) -> Vec<Note> {
-        self.wishes.lock().values().cloned().collect()
+        self.wishes.lock().values().cloned().chain(self.destination.notes()).collect()
     }
 }
 

@@ -7,7 +7,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
+use bailee_testkit::{Options, Storage, TestServer, eventually, eventually_some, free_port, python};
 use serde_json::{Value, json};
 use std::{
     process::{Child, Command, Stdio},
@@ -89,14 +89,14 @@ impl Account {
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("secretsmanager.{operation}"))
             .body(input.to_string());
-        for _ in 0..5 {
-            // A fake may close a connection that we were about to use.
-            let Ok(answer) = request.try_clone().unwrap().send().await else { continue };
+        // A fake may close a connection that we were about to use.
+        let answered = eventually_some("the fake answers", async || {
+            let answer = request.try_clone().unwrap().send().await.ok()?;
             let good = answer.status().is_success();
-            let Ok(text) = answer.text().await else { continue };
-            return good.then(|| serde_json::from_str(&text).unwrap());
-        }
-        panic!("{} does not answer", self.url);
+            Some((good, answer.text().await.ok()?))
+        });
+        let (good, text) = answered.await;
+        good.then(|| serde_json::from_str(&text).unwrap())
     }
 
     /// The number in the value of a secret; `None` when it is not there.

@@ -255,6 +255,8 @@ async fn retaining_needs_no_permission() {
     let delivered = bench.create().await;
     bench.destination.delete(&removal(Some(delivered), Deletion::Retain)).await.unwrap();
     assert!(bench.fake.secret(NAME).unwrap().tags.contains_key(MARK_TAG));
+    let notes = bench.destination.notes();
+    assert_eq!(notes[0].missing_permission, "secretsmanager:UntagResource");
 }
 
 #[tokio::test]

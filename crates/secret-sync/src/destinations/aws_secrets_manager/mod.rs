@@ -19,7 +19,7 @@ mod quota;
 mod remove;
 
 use crate::{
-    destination::{Checked, Cursor, Delivery, Destination, Names, Receipt, Removal, Survey},
+    destination::{Checked, Cursor, Delivery, Destination, Names, Note, Receipt, Removal, Survey},
     estimate::{self, Change, Prices},
     failure::{Error, Failure},
     limits::Limits,
@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use bailee_cloud::aws::{Ambient, AwsConnection, InvalidConnection, SdkConfig, connect, for_sts};
 use calls::Calls;
 use details::AwsDetails;
+use parking_lot::Mutex;
 use placement::Placement;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -95,6 +96,7 @@ async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
         sts: for_sts(&config, settings.aws_sts_endpoint_url.as_deref()),
         takes_on_a_role: details.role_arn.is_some(),
         probe: probe(blueprint.template.as_deref().unwrap_or(TEMPLATE)),
+        unreleased: Mutex::default(),
     }))
 }
 
@@ -154,6 +156,8 @@ struct AwsSecretsManager {
     takes_on_a_role: bool,
     /// A name nobody uses.
     probe: String,
+    /// What kept marks on secrets that were to be let go, while it does.
+    unreleased: Mutex<Option<Note>>,
 }
 
 #[async_trait]
@@ -199,6 +203,10 @@ impl Destination for AwsSecretsManager {
 
     async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error> {
         self.deliver(delivery).await
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.unreleased.lock().iter().cloned().collect()
     }
 
     async fn delete(&self, removal: &Removal) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use super::{AwsSecretsManager, calls::Deleted, placement::Placement};
 use crate::{
-    destination::{Deletion, Owner, Removal},
+    destination::{Deletion, Note, Owner, Removal},
     failure::{Error, Failure},
     tags::{MARK_TAG, OWNERSHIP_TAG},
 };
@@ -81,13 +81,18 @@ impl AwsSecretsManager {
     async fn release(&self, name: &str) -> Result<(), Error> {
         let marks = [OWNERSHIP_TAG, MARK_TAG].map(str::to_owned);
         match self.calls.untag(name, &marks).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                *self.unreleased.lock() = None;
+                Ok(())
+            }
             // It stays all the same, which is what was asked for.
-            Err(error) if error.failure == Failure::Forbidden => {
-                tracing::warn!(
-                    missing_permission = error.missing_permission,
-                    "a retained secret keeps the marks of secrets sync"
-                );
+            Err(Error { failure: Failure::Forbidden, missing_permission, .. }) => {
+                *self.unreleased.lock() = Some(Note {
+                    missing_permission: missing_permission
+                        .unwrap_or_else(|| "secretsmanager:UntagResource".to_owned()),
+                    message: "would take the marks of secrets sync from secrets that are retained"
+                        .to_owned(),
+                });
                 Ok(())
             }
             Err(error) => Err(error),
