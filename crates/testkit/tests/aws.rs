@@ -1,11 +1,7 @@
 //! A whole server and its fields of `aws-sm`: roles taken on with its own tokens, keys, replicas,
 //! deletions that can be taken back, secrets of others.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
 
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Sync, TestServer, eventually};
