@@ -52,6 +52,9 @@ pub(crate) fn failed(kind: &str, destination: &str, key: &Key, error: &Error, at
         "secret not delivered; its association says why"
     );
     count(kind, error.failure.name());
+    if error.failure.passes() {
+        metrics::counter!("vault_secrets_sync_retries", "type" => kind.to_owned()).increment(1);
+    }
 }
 
 /// From the change to the end of its delivery.
@@ -86,6 +89,19 @@ pub(crate) fn counted<'a>(
         let (destinations, associations) = found.get(kind).copied().unwrap_or_default();
         gauge_by_type("vault_secrets_sync_destinations_count", kind, destinations);
         gauge_by_type("vault_secrets_sync_associations_count", kind, associations);
+    }
+}
+
+/// Marks that wait, and the age of the oldest of them, by type.
+pub(crate) fn waiting<'a>(
+    known: impl Iterator<Item = &'a str>,
+    found: &BTreeMap<String, (usize, Duration)>,
+) {
+    for kind in known {
+        let (marks, age) = found.get(kind).copied().unwrap_or_default();
+        gauge_by_type("vault_secrets_sync_backlog", kind, marks);
+        metrics::gauge!("vault_secrets_sync_oldest_change_seconds", "type" => kind.to_owned())
+            .set(age.as_secs_f64());
     }
 }
 

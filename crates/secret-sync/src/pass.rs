@@ -15,10 +15,16 @@ use crate::{
     work::Worker,
 };
 use bailee_barrier::Barrier;
+use bailee_crypto::clock::from_millis;
 use bailee_sdk::{Clock, Namespace};
 use bailee_storage::Error as StorageError;
 use parking_lot::Mutex;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinHandle, JoinSet},
@@ -27,6 +33,8 @@ use tokio::{
 
 /// How often everything that waits in storage is looked for, should a wake-up have been lost.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Marks of one destination that are counted for metrics.
+const BACKLOG_COUNTED_MAX: usize = 1_024;
 /// How often every association is compared with its secret, whatever was noted meanwhile.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest wait before a comparison for the sake of what was due and did not fit.
@@ -288,14 +296,15 @@ impl Pass {
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let found = self.local.namespaces().await?;
         *self.namespaces.lock() = found.into_iter().map(Arc::new).collect();
-        let mut outcome = Ok(());
+        let (mut outcome, mut waiting) = (Ok(()), BTreeMap::new());
         for namespace in self.namespaces() {
-            let marks = self.find_marks(&namespace).await;
+            let marks = self.find_marks(&namespace, &mut waiting).await;
             let store = Store::open(&self.barrier, &namespace);
             let purges = purge::find(self, &store, &namespace).await;
             outcome = outcome.and(marks).and(purges);
         }
         event::depth(self.board.depth());
+        event::waiting(self.registry.kind_names(), &waiting);
         for (namespace, configured) in self.registry.in_use() {
             let stored = &configured.stored;
             event::budget(&stored.kind, &stored.name, &namespace, configured.budget.in_force());
@@ -304,12 +313,16 @@ impl Pass {
     }
 
     /// Tells the board of which destinations something waits, and which of them rest.
-    async fn find_marks(&self, namespace: &Arc<Namespace>) -> Result<(), StorageError> {
+    async fn find_marks(
+        &self,
+        namespace: &Arc<Namespace>,
+        waiting: &mut BTreeMap<String, (usize, Duration)>,
+    ) -> Result<(), StorageError> {
         let store = Store::open(&self.barrier, namespace);
         let config = store.config().await?;
         self.board.set_capacity(config.queue_capacity);
         let held = Epoch::read(&store.view).await?.is_none_or(|epoch| epoch.held);
-        let dirty = store.dirty_destinations().await?;
+        let dirty: BTreeSet<String> = store.dirty_destinations().await?.into_iter().collect();
         let (stored, outcome) = reconcile::stored_destinations(&store).await?;
         for stored in stored {
             let id = store.destination_id(&stored.kind, &stored.name);
@@ -319,6 +332,12 @@ impl Pass {
             } else {
                 self.board.resume(&lane);
             }
+            if dirty.contains(&id) {
+                let (count, age) = self.backlog(&store, &id).await?;
+                let (marks, oldest) = waiting.entry(stored.kind).or_default();
+                *marks += count;
+                *oldest = age.max(*oldest);
+            }
         }
         if !config.disabled && !held {
             for destination in dirty {
@@ -326,6 +345,28 @@ impl Pass {
             }
         }
         outcome
+    }
+
+    /// How many marks of a destination wait, and how old the oldest is; of a long backlog a part.
+    async fn backlog(
+        &self,
+        store: &Store,
+        destination: &str,
+    ) -> Result<(usize, Duration), StorageError> {
+        let (mut after, mut count, mut oldest) = (String::new(), 0, Duration::ZERO);
+        while count < BACKLOG_COUNTED_MAX {
+            let page = store.dirty_page(destination, &after).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(last);
+            count += page.len();
+            for secret in &page {
+                if let Some((mark, _)) = store.dirty_at(destination, secret).await? {
+                    let age = self.clock.now().duration_since(from_millis(mark.since));
+                    oldest = oldest.max(age.unwrap_or_default());
+                }
+            }
+        }
+        Ok((count, oldest))
     }
 
     /// Takes up marks of a destination as far as they fit.
