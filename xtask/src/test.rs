@@ -36,7 +36,8 @@ pub(crate) fn run(options: &[String]) -> Result<()> {
         let years =
             ["test", "-p", "bailee-kernel", "--features", "slow-tests", "--lib", "in_a_year"];
         tools::step("100 years of leases, 200 of tokens", &mut tools::cargo(&years))?;
-        let sync = ["test", "-p", "bailee-secret-sync", "--features", "slow-tests", "--lib", "scale"];
+        let sync =
+            ["test", "-p", "bailee-secret-sync", "--features", "slow-tests", "--lib", "scale"];
         tools::step("a million associations in a gigabyte", &mut tools::cargo(&sync))?;
     }
     Ok(())

@@ -249,8 +249,11 @@ async fn measured() {
     let over = Arc::new(AtomicBool::new(false));
     let watching = watch_memory(&over);
     let start = Instant::now();
-    let session =
-        SyncSession { barrier: barrier.clone(), local: local.clone(), changed: changed.subscribe() };
+    let session = SyncSession {
+        barrier: barrier.clone(),
+        local: local.clone(),
+        changed: changed.subscribe(),
+    };
     let running = sync.start(session);
     finished(&barrier, &local).await;
     let took = start.elapsed();
