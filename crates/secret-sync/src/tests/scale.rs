@@ -106,13 +106,7 @@ impl LocalSource for Same {
         Ok(Some(Payload { bytes, version: 1, expires_at: None }))
     }
 
-    async fn list(
-        &self,
-        _: &str,
-        _: &Namespace,
-        _: &Mount,
-        _: &str,
-    ) -> Result<Vec<String>, Error> {
+    async fn list(&self, _: &str, _: &Namespace, _: &Mount, _: &str) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
     }
 
