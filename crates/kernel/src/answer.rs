@@ -213,6 +213,9 @@ fn fill(answer: &mut Answer, body: Body) -> Result<(), Error> {
         Body::Raw { content_type, bytes } => {
             answer.content = Content::Raw { content_type, bytes };
         }
+        Body::Stream { content_type, pieces } => {
+            answer.content = Content::Stream { content_type, pieces };
+        }
         Body::Login(_) | Body::Kept(_) | Body::After(_) => {
             return Err(Error::internal("a token cannot be made after the commit"));
         }

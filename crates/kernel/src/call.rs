@@ -1,7 +1,7 @@
 //! A request as it enters the kernel, and the answer as it leaves.
 
 use bailee_crypto::Sensitive;
-use bailee_sdk::{Headers, Json, Operation, request::Issued};
+use bailee_sdk::{Headers, Json, Operation, Pieces, request::Issued};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
@@ -114,6 +114,13 @@ pub enum Content {
         content_type: &'static str,
         /// Its bytes.
         bytes: Vec<u8>,
+    },
+    /// A document of its own type that goes on.
+    Stream {
+        /// Its media type.
+        content_type: &'static str,
+        /// Its pieces, as they are made.
+        pieces: Pieces,
     },
 }
 

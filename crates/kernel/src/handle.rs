@@ -7,6 +7,7 @@ use crate::{
     kernel::Kernel,
     policy::{self, Asked, Needs, Rights, Verdict},
     registry::Place,
+    streaming,
     target::{Target, no_namespace, unsupported_operation},
     token::{self, Token},
 };
@@ -49,7 +50,7 @@ pub(crate) struct Admitted {
 
 impl Kernel {
     /// Serves one request. Whatever comes of it is audited, refusals too.
-    pub(crate) async fn handle(&self, call: Call) -> Result<Answer, Error> {
+    pub(crate) async fn handle(self: &Arc<Self>, call: Call) -> Result<Answer, Error> {
         let timer = event::RequestTimer::start();
         let now = self.clock.now();
         let _running = self.running.enter(&call, now);
@@ -75,7 +76,7 @@ impl Kernel {
         }
         self.audit.response(&trace, &call, &outcome).await?;
         timer.stop(&trace, &outcome);
-        outcome
+        outcome.map(|answer| streaming::guarded(answer, self, &call))
     }
 
     /// Namespace, mount, token, right. The order is the security: who may not ask learns nothing
@@ -255,7 +256,7 @@ impl Kernel {
 
     /// The live token of the caller, if it may be used in this namespace. Where none is needed, one
     /// that is not valid counts as none.
-    async fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         call: &Call,
         place: &Place,

@@ -9,6 +9,9 @@ use arc_swap::ArcSwapOption;
 use bailee_sdk::Headers;
 use std::{collections::BTreeSet, sync::Arc};
 
+/// How the client would read the answer: every mount gets it, where the server passes it on.
+const ACCEPT: &str = "accept";
+
 /// The names of wanted headers, gathered anew when mounts or audited headers change.
 #[derive(Default)]
 pub(crate) struct WantedHeaders(ArcSwapOption<Gathered>);
@@ -54,12 +57,12 @@ impl Gathered {
 
 /// The headers of a call that a mount asked for. No engine ever sees the caller's token.
 pub(crate) fn passed(call: &Call, wanted: &[String]) -> Headers {
-    if call.headers.0.is_empty() || wanted.is_empty() {
+    if call.headers.0.is_empty() {
         return Headers::default();
     }
     let token = call.token.as_ref().map(|token| token.expose().as_str());
     let headers = call.headers.0.iter().filter(|(name, value)| {
-        wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        (name == ACCEPT || wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
             && !token.is_some_and(|token| value.contains(token))
     });
     Headers(Arc::new(headers.cloned().collect()))

@@ -30,6 +30,7 @@ mod session;
 mod snapshot;
 mod state;
 mod status;
+mod streaming;
 mod system;
 mod target;
 mod tick;

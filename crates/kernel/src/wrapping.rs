@@ -353,7 +353,7 @@ fn taken_apart(answer: &mut Answer, place: &Place) -> Result<(Lead, Zeroizing<Ve
     let (has_data, data) = match std::mem::replace(&mut answer.content, Content::Empty) {
         Content::Empty => (false, Zeroizing::default()),
         Content::Data(data) => (true, Zeroizing::new(data.bytes().to_vec())),
-        Content::Answer(_) | Content::Raw { .. } => {
+        Content::Answer(_) | Content::Raw { .. } | Content::Stream { .. } => {
             return Err(Error::invalid(
                 "this answer cannot be wrapped: leave the X-Vault-Wrap-TTL header out",
             ));

@@ -16,6 +16,7 @@ pub mod help;
 pub mod openapi;
 pub mod path;
 pub mod request;
+pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -30,3 +31,4 @@ pub use request::{
     Body, Caller, Headers, Json, Login, LoginAlias, Mount, Mounts, Namespace, Reply, Request,
     TokenType,
 };
+pub use stream::Pieces;

@@ -1,6 +1,6 @@
 //! What a handler is given and what it gives back.
 
-use crate::{Error, Lease, Operation, View, change};
+use crate::{Error, Lease, Operation, Pieces, View, change};
 use bailee_crypto::Sensitive;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -262,6 +262,13 @@ pub enum Body {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// A document of its own type that goes on until the client, its token or the session ends.
+    Stream {
+        /// Its media type.
+        content_type: &'static str,
+        /// Its pieces, as they are made.
+        pieces: Pieces,
+    },
     /// A lease was prolonged. Only the kernel's own engine of leases answers so.
     Prolonged {
         /// Its id.
@@ -307,6 +314,7 @@ impl fmt::Debug for Body {
             Body::Login(_) => "Login",
             Body::Token(_) => "Token",
             Body::Raw { .. } => "Raw",
+            Body::Stream { .. } => "Stream",
             Body::Prolonged { .. } => "Prolonged",
             Body::Kept(_) => "Kept",
             Body::After(_) => "After",

@@ -285,6 +285,7 @@ pub fn data(reply: &Reply) -> Value {
         | Body::Login(_)
         | Body::Token(_)
         | Body::Raw { .. }
+        | Body::Stream { .. }
         | Body::Prolonged { .. }
         | Body::Kept(_)
         | Body::After(_) => Value::Null,

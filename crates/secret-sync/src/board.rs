@@ -8,6 +8,7 @@ mod key;
 
 pub(crate) use key::{Key, LaneKey, PurgeKey};
 
+use crate::feed::Feed;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -85,6 +86,8 @@ impl Verdict {
 /// All wishes.
 #[derive(Default)]
 pub(crate) struct Board {
+    /// What happened, for whoever listens.
+    pub(crate) feed: Feed,
     state: Mutex<State>,
     wake: Notify,
     /// There may be room for more.

@@ -19,6 +19,7 @@ mod epoch;
 pub mod estimate;
 mod event;
 pub mod failure;
+mod feed;
 pub mod limits;
 pub mod naming;
 mod orphan;

@@ -81,14 +81,7 @@ pub fn external_name(
     rule: &NameRule,
     subject: &Subject<'_>,
 ) -> Result<String, String> {
-    let template = parse(template, subject.key.is_some())?;
-    let values = subject.values();
-    let value = |name: &str| {
-        let found = PLACEHOLDERS.iter().zip(&values).find(|(known, _)| **known == name)?;
-        Some(Cow::Borrowed(found.1.as_str()))
-    };
-    let text = template.render(value).map_err(invalid)?;
-    let name = rule.normalise(&text);
+    let name = rule.normalise(&rendered(template, subject)?);
     if name.is_empty() {
         return Err("secret name template gives an empty name".to_owned());
     }
@@ -100,6 +93,17 @@ pub fn external_name(
         ));
     }
     Ok(name)
+}
+
+/// The text that a template gives, before it is made legal.
+pub fn rendered(template: &str, subject: &Subject<'_>) -> Result<String, String> {
+    let template = parse(template, subject.key.is_some())?;
+    let values = subject.values();
+    let value = |name: &str| {
+        let found = PLACEHOLDERS.iter().zip(&values).find(|(known, _)| **known == name)?;
+        Some(Cow::Borrowed(found.1.as_str()))
+    };
+    template.render(value).map_err(invalid)
 }
 
 /// Whether a template can be used at all, tried on a secret that stands for any.

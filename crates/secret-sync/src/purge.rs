@@ -2,9 +2,10 @@
 //! destination goes.
 
 use crate::{
-    association::Association,
+    association::{Association, Problem},
     board::{Key, LaneKey, PurgeKey, Urgency},
     event,
+    feed::Event,
     orphan::Orphan,
     pass::Pass,
     store::{Mark, Store},
@@ -79,6 +80,7 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
         store.view.commit().await?;
         pass.registry.forget(&key.namespace, &id);
         event::purge_ended(&key.kind, &key.name, false);
+        tell(pass, key, None);
         return Ok(());
     }
     let unmarked: Vec<&(String, Association)> =
@@ -92,12 +94,26 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
         return leave_behind(pass, key, &id, &stuck).await;
     }
     if let Some((_, association)) = stuck.first() {
-        purge.error = association.problems().next().map(|problem| problem.message.clone());
+        let problem = association.problems().next().cloned();
+        purge.error = problem.as_ref().map(|problem| problem.message.clone());
         store.put_destination(&destination).await?;
         store.view.commit().await?;
         event::purge_ended(&key.kind, &key.name, true);
+        tell(pass, key, problem.as_ref());
     }
     Ok(())
+}
+
+/// Why a purge failed holds names of secrets, so that only its class is told to all who listen.
+fn tell(pass: &Pass, key: &PurgeKey, problem: Option<&Problem>) {
+    pass.board.feed.tell(|| {
+        let destination = (&*key.kind, &*key.name);
+        let what = if problem.is_some() { "purge_failed" } else { "purged" };
+        let event = Event::of_destination(what, &key.namespace, destination, pass.clock.now());
+        let class = problem.map(|problem| problem.failure.name());
+        let detail = class.map(|class| ("error", serde_json::json!({ "class": class })));
+        vec![Event { detail, ..event }]
+    });
 }
 
 /// Whether a removal failed for good; when the deletion is forced, one failure is enough.

@@ -104,7 +104,7 @@ impl Server {
     /// running requests end, within a bound.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let front = Arc::new(Front::new(self.core));
+        let front = Arc::new(Front::new(self.core, stop.clone()));
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
             accepting.spawn(accept(front.clone(), socket, room.clone(), stop.clone()));

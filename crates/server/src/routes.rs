@@ -15,21 +15,24 @@ use bailee_kernel::{Call, Core};
 use bailee_sdk::{Code, Error, Headers, Operation, Sensitive};
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// The kernel, and the room that bodies share before it.
 pub(crate) struct Front {
     core: Arc<Core>,
     bodies: BodyRoom,
+    /// Becomes true when the server stops: answers without an end end then.
+    stop: watch::Receiver<bool>,
 }
 
 impl Front {
-    pub(crate) fn new(core: Arc<Core>) -> Front {
-        Front { core, bodies: BodyRoom::default() }
+    pub(crate) fn new(core: Arc<Core>, stop: watch::Receiver<bool>) -> Front {
+        Front { core, bodies: BodyRoom::default(), stop }
     }
 }
 
@@ -145,7 +148,7 @@ async fn api(
         None => {
             let outcome = match (snapshot, incoming) {
                 (Some(asked), Some(body)) => snapshot::serve(core, asked, call, body).await,
-                _ => run(core, call, &head.method).await,
+                _ => run(front, call, &head.method).await,
             };
             outcome.unwrap_or_else(|error| wire::failure(id, &error))
         }
@@ -169,7 +172,8 @@ fn fields(
     input::fields(operation, headers, body)
 }
 
-async fn run(core: &Arc<Core>, call: Call, method: &Method) -> Result<Reply, Error> {
+async fn run(front: &Front, call: Call, method: &Method) -> Result<Reply, Error> {
+    let core = &front.core;
     if open::is_seal(&call.path) && method != Method::GET {
         core.seal(call).await?;
         return Ok(wire::empty(StatusCode::NO_CONTENT));
@@ -180,7 +184,7 @@ async fn run(core: &Arc<Core>, call: Call, method: &Method) -> Result<Reply, Err
         Err(error) if is_bare && error.code == Code::Unsupported => {
             Ok(wire::errors(StatusCode::METHOD_NOT_ALLOWED, &[]))
         }
-        outcome => outcome.map(wire::answer),
+        outcome => outcome.map(|answer| wire::answer(answer, &front.stop)),
     }
 }
 
@@ -191,6 +195,11 @@ fn wanted(core: &Core, headers: &HeaderMap) -> Headers {
         for value in headers.get_all(name.as_str()) {
             found.push((name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         }
+    }
+    // What is sent as it happens can be sent in two ways; nothing else depends on this header.
+    let server_sent = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for value in server_sent.filter(|value| value.contains("text/event-stream")) {
+        found.push((ACCEPT.as_str().to_owned(), value.to_owned()));
     }
     if found.is_empty() { Headers::default() } else { Headers(Arc::new(found)) }
 }

@@ -15,6 +15,8 @@ use tokio::{
 /// before them it is not even known which protocol is spoken.
 pub(crate) struct Attentive<S> {
     stream: S,
+    /// Whether the other side has said anything yet.
+    heard: bool,
     read_by: Pin<Box<Sleep>>,
     /// Set while the other side takes nothing.
     written_by: Option<Pin<Box<Sleep>>>,
@@ -22,7 +24,12 @@ pub(crate) struct Attentive<S> {
 
 impl<S> Attentive<S> {
     pub(crate) fn new(stream: S) -> Attentive<S> {
-        Attentive { stream, read_by: Box::pin(sleep(HEADER_TIME_MAX)), written_by: None }
+        Attentive {
+            stream,
+            heard: false,
+            read_by: Box::pin(sleep(HEADER_TIME_MAX)),
+            written_by: None,
+        }
     }
 
     /// The outcome of a write, unless it has been waited for too long.
@@ -33,6 +40,10 @@ impl<S> Attentive<S> {
     ) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.written_by = None;
+            // Who takes what is sent as it happens need not say anything.
+            if self.heard {
+                self.read_by.as_mut().reset(Instant::now() + SILENCE_TIME_MAX);
+            }
             return outcome;
         }
         let end = self.written_by.get_or_insert_with(|| Box::pin(sleep(SILENCE_TIME_MAX)));
@@ -49,6 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            this.heard = true;
             this.read_by.as_mut().reset(Instant::now() + SILENCE_TIME_MAX);
             return Poll::Ready(outcome);
         }

@@ -1,6 +1,10 @@
 //! The envelope: answers and errors as JSON that clients of this API know.
 
-use crate::{body::Body, event, status::status};
+use crate::{
+    body::{Body, Live},
+    event,
+    status::status,
+};
 use bailee_kernel::{Allowance, Answer, Content, SnapshotBytes, Wrapped};
 use bailee_sdk::{Error, Json, request::Issued};
 use bytes::Bytes;
@@ -10,6 +14,7 @@ use http::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub(crate) type Reply = Response<Body>;
@@ -26,7 +31,19 @@ struct Lead<'a> {
 }
 
 /// An answer of the kernel.
-pub(crate) fn answer(answer: Answer) -> Reply {
+pub(crate) fn answer(answer: Answer, stop: &watch::Receiver<bool>) -> Reply {
+    let answer = match answer.content {
+        Content::Stream { content_type, pieces } => {
+            let body = Body::Live(Live::new(pieces, stop.clone()));
+            return streamed(HeaderValue::from_static(content_type), body);
+        }
+        content => Answer { content, ..answer },
+    };
+    whole(answer)
+}
+
+/// An answer that is at hand.
+fn whole(answer: Answer) -> Reply {
     let status = match (answer.missing, answer.accepted) {
         (true, _) => StatusCode::NOT_FOUND,
         (false, true) => StatusCode::ACCEPTED,
@@ -41,7 +58,7 @@ pub(crate) fn answer(answer: Answer) -> Reply {
             let status = if answer.refused { StatusCode::BAD_REQUEST } else { StatusCode::OK };
             reply(status, HeaderValue::from_static(content_type), bytes)
         }
-        Content::Empty | Content::Data(_) | Content::Answer(_) => {
+        Content::Empty | Content::Data(_) | Content::Answer(_) | Content::Stream { .. } => {
             reply(status, JSON, envelope(answer))
         }
     }
@@ -58,7 +75,7 @@ fn envelope(answer: Answer) -> Vec<u8> {
             let text = String::from_utf8_lossy(&inside);
             Some(Json::of(&json!({ "response": text.trim_end() })))
         }
-        Content::Empty | Content::Raw { .. } => None,
+        Content::Empty | Content::Raw { .. } | Content::Stream { .. } => None,
     };
     let leased = leased.as_ref();
     let lead = Lead {
@@ -96,7 +113,9 @@ pub(crate) fn bare(answer: Answer) -> Reply {
             bytes.push(b'\n');
             reply(StatusCode::OK, JSON, bytes)
         }
-        Content::Empty | Content::Raw { .. } | Content::Answer(_) => self::answer(answer),
+        Content::Empty | Content::Raw { .. } | Content::Answer(_) | Content::Stream { .. } => {
+            whole(answer)
+        }
     }
 }
 
@@ -155,7 +174,11 @@ pub(crate) fn reply(status: StatusCode, media: HeaderValue, bytes: Vec<u8>) -> R
 
 /// A document that is made while it is sent.
 pub(crate) fn stream(media: HeaderValue, pieces: SnapshotBytes) -> Reply {
-    let mut reply = Response::new(Body::Stream(pieces));
+    streamed(media, Body::Stream(pieces))
+}
+
+fn streamed(media: HeaderValue, body: Body) -> Reply {
+    let mut reply = Response::new(body);
     common_headers(&mut reply);
     reply.headers_mut().insert(CONTENT_TYPE, media);
     reply

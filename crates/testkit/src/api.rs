@@ -72,6 +72,32 @@ pub struct Answer {
     asked: String,
 }
 
+/// An answer that goes on.
+#[derive(Debug)]
+pub struct Listening {
+    answer: reqwest::Response,
+    waiting: Vec<u8>,
+}
+
+impl Listening {
+    /// A header of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.answer.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next line, which may be empty; `None` at the end.
+    pub async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.waiting.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            let piece = self.answer.chunk().await.expect("the answer ends as it should")?;
+            self.waiting.extend_from_slice(&piece);
+        }
+    }
+}
+
 impl Answer {
     fn new(asked: String, status: u16, headers: HeaderMap, body: Bytes) -> Answer {
         let json = serde_json::from_slice(&body).unwrap_or_default();
@@ -201,6 +227,18 @@ impl Api {
         let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         Ok(Answer::new(asked, status, headers, answer.bytes().await?))
+    }
+
+    /// Asks for what goes on; its pieces come line by line.
+    pub async fn listen(&self, ask: Ask) -> Listening {
+        let url = format!("{}/v1/{}", self.base, ask.path);
+        let mut request = self.http.request(ask.method, url).header("x-vault-token", self.token());
+        for (name, value) in ask.headers {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.expect("the server answers");
+        assert_eq!(answer.status().as_u16(), 200);
+        Listening { answer, waiting: Vec::new() }
     }
 
     /// Asks; fails when no answer comes.

@@ -12,7 +12,7 @@ mod server;
 mod waiting;
 mod watch;
 
-pub use api::{Answer, Api, Ask};
+pub use api::{Answer, Api, Ask, Listening};
 pub use build::{binary, workspace};
 pub use delivery::Sync;
 pub use environment::{is_slow, other_client, python, search_path};

@@ -235,7 +235,7 @@ fn answered(trace: &Trace, answer: &Answer, around: &Around<'_>, hasher: &Hasher
         Content::Answer(inside) => {
             put(&mut response, "data", answered(trace, inside, around, hasher));
         }
-        Content::Raw { content_type, .. } => {
+        Content::Raw { content_type, .. } | Content::Stream { content_type, .. } => {
             put(&mut response, "data", json!({ "content_type": content_type }));
         }
     }

@@ -165,7 +165,7 @@ pub(super) fn data(answer: &Answer) -> Value {
     match &answer.content {
         Content::Data(data) => serde_json::from_slice(data.bytes()).unwrap(),
         Content::Raw { bytes, .. } => String::from_utf8(bytes.clone()).unwrap().into(),
-        Content::Empty | Content::Answer(_) => Value::Null,
+        Content::Empty | Content::Answer(_) | Content::Stream { .. } => Value::Null,
     }
 }
 

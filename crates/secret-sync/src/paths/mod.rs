@@ -4,9 +4,11 @@ mod activation;
 mod associations;
 mod config;
 mod destinations;
+mod events;
 mod orphans;
 mod plan;
 mod plan_subjects;
+mod preview;
 pub(crate) mod status;
 mod takeover;
 
@@ -113,6 +115,24 @@ impl Engine for Paths {
                 &self,
                 "Look at what a destination holds and deliver at once what differs",
                 Paths::sync_now,
+            ),
+            on("sync/destinations/{type}/{name}/preview").on(
+                Update,
+                &self,
+                "Show the names that secrets would get at a destination",
+                Paths::preview,
+            ),
+            on("sync/preview").on(
+                Update,
+                &self,
+                "Show the names that secrets would get at a destination of a type",
+                Paths::preview_of_type,
+            ),
+            on("sync/events").on(
+                Read,
+                &self,
+                "Listen to what happens to secrets at destinations",
+                Paths::listen,
             ),
             on("sync/orphans")
                 .on(

@@ -4,6 +4,7 @@
 mod act;
 mod desire;
 mod foresee;
+mod news;
 mod outcome;
 
 pub(crate) use act::{holder, not_ours, previous, taken, too_large};

@@ -1,6 +1,6 @@
 //! What an attempt came to, and how that is written down.
 
-use super::Worker;
+use super::{Worker, news};
 use crate::{
     association::{Association, DriftFound, Object, State},
     board::{Key, Urgency, Verdict},
@@ -113,6 +113,7 @@ impl Worker {
                 Err(StorageError::Conflict) if clear.is_some() => clear = None,
                 Err(error) => return Err(error),
                 Ok(_) => {
+                    self.board.feed.tell(|| news::events(key, seen, outcome, now));
                     for secret in woken {
                         self.board.kick(Key::new(namespace, destination, &secret), Urgency::Change);
                     }

@@ -190,7 +190,7 @@ pub(super) struct World {
     pub(super) backend: Arc<Faulty>,
     pub(super) clock: Arc<SetClock>,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) kernel: Kernel,
+    pub(super) kernel: Arc<Kernel>,
     pub(super) name: String,
     pub(super) root: String,
     keys: Vec<Zeroizing<Vec<u8>>>,
@@ -221,7 +221,7 @@ impl World {
         let core = Core::new(self::parts(&backend, &clock, &audit));
         let made = core.initialize(Initialize { shares: 2, threshold: 2 }).await.unwrap();
         let root = made.root_token.expose().clone();
-        let kernel = open(&backend, &parts, &made.keys).await;
+        let kernel = Arc::new(open(&backend, &parts, &made.keys).await);
         let world = World { backend, clock, ledger, kernel, name, root, keys: made.keys, audit };
         world.mount("bank").await.unwrap();
         world
@@ -229,7 +229,7 @@ impl World {
 
     pub(super) async fn restart(&mut self) {
         let parts = parts(&self.backend, &self.clock, &self.audit);
-        self.kernel = open(&self.backend, &parts, &self.keys).await;
+        self.kernel = Arc::new(open(&self.backend, &parts, &self.keys).await);
     }
 
     pub(super) async fn mount(&self, path: &str) -> Result<Answer, Error> {
@@ -357,7 +357,9 @@ async fn open(backend: &Arc<Faulty>, parts: &Parts, keys: &[Zeroizing<Vec<u8>>])
 pub(super) fn data(answer: &Answer) -> Value {
     match &answer.content {
         Content::Data(data) => serde_json::from_slice(data.bytes()).unwrap(),
-        Content::Empty | Content::Answer(_) | Content::Raw { .. } => Value::Null,
+        Content::Empty | Content::Answer(_) | Content::Raw { .. } | Content::Stream { .. } => {
+            Value::Null
+        }
     }
 }
 

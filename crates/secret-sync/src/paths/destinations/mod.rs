@@ -8,7 +8,7 @@ mod check;
 mod delete;
 mod details;
 mod given;
-mod policy;
+pub(super) mod policy;
 mod rest;
 mod show;
 mod write;

@@ -114,6 +114,15 @@ pub(super) fn shown(destination: &StoredDestination, options: &mut Map<String, V
     }
 }
 
+/// The granularity that a request names.
+pub(crate) fn granularity(text: &str) -> Result<Option<Granularity>, Error> {
+    let given = Given::Value(text.to_owned());
+    Ok(match chosen("granularity", &given, GRANULARITIES)? {
+        Choice::One(one) => Some(one),
+        Choice::Kept | Choice::Default => None,
+    })
+}
+
 enum Choice<T> {
     Kept,
     Default,
