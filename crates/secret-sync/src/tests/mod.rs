@@ -16,7 +16,7 @@ mod metrics;
 mod objects;
 mod passes;
 mod plan;
-mod scale;
 mod preview;
+mod scale;
 mod surveys;
 mod world;
