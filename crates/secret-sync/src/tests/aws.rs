@@ -466,7 +466,7 @@ async fn other_credentials_look_at_what_is_really_there() {
 }
 
 #[tokio::test]
-async fn another_account_is_another_destination() {
+async fn another_role_is_another_destination_while_secrets_are_associated() {
     let aws = Aws::minimal().await;
     let key = aws.fake.create_user("bare", &[]);
     let role = |account: &str, name: &str| format!("arn:aws:iam::{account}:role/{name}");
@@ -478,10 +478,11 @@ async fn another_account_is_another_destination() {
         aws.world.call(Operation::Patch, path, json!({ "role_arn": role }))
     };
     let refused = change(role("222222222222", "a")).await.unwrap_err();
-    assert!(refused.to_string().contains("the account of role_arn cannot change"), "{refused:?}");
-    change(role("111111111111", "b")).await.unwrap();
+    assert!(refused.to_string().contains("role_arn cannot change"), "{refused:?}");
     aws.remove().await;
-    change(role("222222222222", "a")).await.unwrap();
+    let refused = change(role("222222222222", "a")).await.unwrap_err();
+    assert!(refused.to_string().contains("secret_access_key again"), "{refused:?}");
+    aws.destination(&key, json!({ "role_arn": role("222222222222", "a") })).await;
 }
 
 #[tokio::test]
