@@ -1,6 +1,10 @@
 //! `…/associations`: which secrets are kept at which destinations, and how far that has come.
 
-use super::{AfterCommit, Named, Nothing, Paths, destinations::purging, status};
+use super::{
+    AfterCommit, Nothing, Paths,
+    destinations::{last_drift_check, purging},
+    status,
+};
 use crate::{
     SecretSync,
     association::{Association, State},
@@ -13,7 +17,9 @@ use crate::{
 };
 use bailee_barrier::Barrier;
 use bailee_crypto::clock::to_millis;
-use bailee_sdk::{Body, Code, Error, Mount, Mounts, Namespace, Operation, Reply, Request};
+use bailee_sdk::{
+    Body, Code, Error, Mount, Mounts, Namespace, Operation, Reply, Request, field::Integer,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -23,6 +29,10 @@ use std::{
     time::SystemTime,
 };
 
+/// Most associations of a page.
+const PAGE_MAX: i64 = 1000;
+/// The longest code of a secret.
+const CODE_BYTES_MAX: usize = 128;
 /// Names at a destination that wait to be removed because the template was changed.
 const FORMER_NAMES_MAX: usize = 16;
 
@@ -38,6 +48,20 @@ pub(super) struct Associate {
     mount: String,
     /// Path of the secret in its mount.
     secret_name: String,
+}
+
+/// Associations of a destination, all of them or a page.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfDestination {
+    /// Type of the destination.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Name of the destination.
+    name: String,
+    /// Most associations of one answer; all of them where it is left out.
+    limit: Option<Integer>,
+    /// What `next` of the answer before said: where this one begins.
+    after: Option<String>,
 }
 
 /// A secret.
@@ -60,13 +84,20 @@ struct Subjected {
 impl Paths {
     pub(super) async fn read_associations(
         self: Arc<Self>,
-        request: Request<Named>,
+        request: Request<OfDestination>,
     ) -> Result<Reply, Error> {
         let store = self.store(&request).await?;
-        let Named { kind, name } = &request.input;
+        let OfDestination { kind, name, limit, after } = &request.input;
         self.kind(kind)?;
         if store.destination(kind, name).await?.is_none() {
             return Err(Error::not_found());
+        }
+        if limit.is_some() || after.is_some() {
+            let after = after.as_deref().unwrap_or_default();
+            let page = Page { after, limit: page_limit(*limit)? };
+            let id = store.destination_id(kind, name);
+            let wishes = self.sync.registry.wishes(&request.namespace, &id);
+            return Ok(Reply::data(&paged(&store, (kind, name), &wishes, page).await?));
         }
         let wishes = self.wishes(&store, &request.namespace, kind, name);
         Ok(Reply::data(&listed(&store, kind, name, &wishes, None, request.now).await?))
@@ -234,7 +265,8 @@ impl Paths {
         if shown.is_empty() {
             return Err(Error::not_found());
         }
-        Ok(Reply::data(&json!({ "associated_destinations": shown })))
+        let total = shown.len();
+        Ok(Reply::data(&json!({ "associated_destinations": shown, "total_destinations": total })))
     }
 
     /// Permissions that a destination would use beside those it has.
@@ -329,6 +361,60 @@ pub(super) async fn one(
     })))
 }
 
+/// A part of the associations of a destination.
+struct Page<'a> {
+    /// The code of the last one before; codes say nothing of names.
+    after: &'a str,
+    limit: usize,
+}
+
+fn page_limit(limit: Option<Integer>) -> Result<usize, Error> {
+    let limit = limit.map_or(PAGE_MAX, |limit| limit.0);
+    if (1..=PAGE_MAX).contains(&limit) {
+        return Ok(usize::try_from(limit).unwrap_or(1));
+    }
+    Err(Error::invalid(format!("limit is not valid: want 1 to {PAGE_MAX}")))
+}
+
+/// A page of the associations of a destination, and where the next one begins.
+async fn paged(
+    store: &Store,
+    (kind, name): (&str, &str),
+    wishes: &[Note],
+    page: Page<'_>,
+) -> Result<Value, Error> {
+    if page.after.len() > CODE_BYTES_MAX || page.after.contains('/') {
+        return Err(Error::invalid("after is not valid: want what next of the answer before said"));
+    }
+    let id = store.destination_id(kind, name);
+    let (mut secrets, mut after, mut left) = (Map::new(), page.after.to_owned(), page.limit);
+    let next = 'pages: loop {
+        let codes = store.association_page(&id, &after).await?;
+        if codes.is_empty() {
+            break None;
+        }
+        for secret in codes {
+            if left == 0 {
+                break 'pages Some(after);
+            }
+            left -= 1;
+            if let Some((association, _)) = store.association(&id, &secret).await? {
+                let dirty = store.dirty_at(&id, &secret).await?.is_some();
+                for line in status::lines(&association, dirty, wishes) {
+                    secrets.insert(line.key, Value::Object(line.fields));
+                }
+            }
+            after = secret;
+        }
+    };
+    Ok(json!({
+        "associated_secrets": secrets,
+        "store_name": name,
+        "store_type": kind,
+        "next": next,
+    }))
+}
+
 /// All associations of a destination; one that was just removed is still shown.
 async fn listed(
     store: &Store,
@@ -342,9 +428,10 @@ async fn listed(
     let dirty: BTreeSet<String> = store.dirty_secrets(&id).await?.into_iter().collect();
     let mut secrets = Map::new();
     let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut there = false;
+    let (mut there, mut total) = (false, 0);
     for (secret, association) in store.associations(&id).await? {
         there |= subject.is_some_and(|subject| subject.secret == secret);
+        total += 1;
         for line in status::lines(&association, dirty.contains(&secret), wishes) {
             *counters.entry(line.status.name()).or_default() += 1;
             secrets.insert(line.key, Value::Object(line.fields));
@@ -366,7 +453,11 @@ async fn listed(
         ("associated_secrets".to_owned(), Value::Object(secrets)),
         ("store_name".to_owned(), json!(name)),
         ("store_type".to_owned(), json!(kind)),
+        ("total_associations".to_owned(), json!(total)),
     ]);
+    if let Some(surveyed) = last_drift_check(store, &id).await? {
+        data.insert("last_drift_check".to_owned(), surveyed);
+    }
     if subject.is_some() {
         data.insert("sync_operation_counters".to_owned(), json!(counters));
     }

@@ -11,6 +11,7 @@ mod events;
 mod faults;
 mod federation;
 mod isolation;
+mod lists;
 mod many;
 mod metrics;
 mod objects;

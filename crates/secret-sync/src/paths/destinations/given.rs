@@ -21,7 +21,7 @@ pub(crate) enum Given<T> {
 
 impl<T> Given<T> {
     /// What the field becomes: what was there where the request does not have it.
-    pub(super) fn or(self, before: T, default: impl FnOnce() -> T) -> T {
+    pub(crate) fn or(self, before: T, default: impl FnOnce() -> T) -> T {
         match self {
             Given::Absent => before,
             Given::Null => default(),

@@ -7,11 +7,13 @@
 mod check;
 mod delete;
 mod details;
-mod given;
+pub(super) mod given;
 pub(super) mod policy;
 mod rest;
 mod show;
 mod write;
+
+pub(super) use show::last_drift_check;
 
 use super::{Paths, unsupported_path};
 use crate::{

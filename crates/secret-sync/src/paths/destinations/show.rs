@@ -63,14 +63,9 @@ impl Paths {
         let (destination, _) =
             store.destination(kind.name, name).await?.ok_or_else(Error::not_found)?;
         let mut data = self.shown(&store, &request.namespace, kind, &destination);
-        let surveyed = store.surveyed(&store.destination_id(kind.name, name)).await?;
+        let surveyed = last_drift_check(&store, &store.destination_id(kind.name, name)).await?;
         if let (Some(surveyed), Some(fields)) = (surveyed, data.as_object_mut()) {
-            let check = json!({
-                "at": time(surveyed.at),
-                "objects": surveyed.looked,
-                "drifted": surveyed.drifted,
-            });
-            fields.insert("last_drift_check".to_owned(), check);
+            fields.insert("last_drift_check".to_owned(), surveyed);
         }
         Ok(Reply::data(&data))
     }
@@ -112,6 +107,21 @@ impl Paths {
         }
         Value::Object(shown)
     }
+}
+
+/// When and with what result changes of others were last looked for.
+pub(in crate::paths) async fn last_drift_check(
+    store: &Store,
+    id: &str,
+) -> Result<Option<Value>, Error> {
+    let surveyed = store.surveyed(id).await?;
+    Ok(surveyed.map(|surveyed| {
+        json!({
+            "at": time(surveyed.at),
+            "objects": surveyed.looked,
+            "drifted": surveyed.drifted,
+        })
+    }))
 }
 
 /// Vault's options always, everything else where it is not the default.
