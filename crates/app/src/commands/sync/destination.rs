@@ -118,7 +118,7 @@ async fn write(context: &mut Context, method: Method, arguments: &[String]) -> R
 }
 
 /// The settings, with secrets typed or read where they are not in the arguments.
-fn body(settings: &[String], input: &mut Input) -> Result<Map<String, Value>, Failure> {
+pub(super) fn body(settings: &[String], input: &mut Input) -> Result<Map<String, Value>, Failure> {
     let mut plain = Vec::new();
     let mut hidden = Vec::new();
     for setting in settings {

@@ -2,6 +2,8 @@
 
 mod associate;
 mod destination;
+mod operate;
+mod plan;
 mod status;
 
 use crate::{arguments, context::Context, failure::Failure};
@@ -12,7 +14,8 @@ use serde_json::{Value, json};
 /// Delivers secrets to other places, such as AWS Secrets Manager.
 ///
 /// In this order: `sync activate`, `sync destination create aws-sm/NAME …`,
-/// `sync associate aws-sm/NAME MOUNT SECRET`, `sync status`.
+/// `sync plan aws-sm/NAME -associate=MOUNT/SECRET`, `sync associate aws-sm/NAME MOUNT SECRET`,
+/// `sync status`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Sync {
     Activate(Activate),
@@ -20,7 +23,15 @@ pub(crate) enum Sync {
     Destination(destination::Destination),
     Associate(associate::Associate),
     Dissociate(associate::Dissociate),
+    Plan(plan::Plan),
     Status(status::Status),
+    Check(operate::Check),
+    Now(operate::Now),
+    Pause(operate::Pause),
+    Resume(operate::Resume),
+    Orphans(operate::Orphans),
+    Takeover(operate::Takeover),
+    Config(operate::Config),
 }
 
 /// Activates delivery, once for the whole server. It cannot be taken back.
@@ -38,7 +49,15 @@ impl Sync {
             Sync::Destination(arguments) => arguments.run(context).await,
             Sync::Associate(arguments) => arguments.run(context).await,
             Sync::Dissociate(arguments) => arguments.run(context).await,
+            Sync::Plan(arguments) => arguments.run(context).await,
             Sync::Status(arguments) => arguments.run(context).await,
+            Sync::Check(arguments) => arguments.run(context).await,
+            Sync::Now(arguments) => arguments.run(context).await,
+            Sync::Pause(arguments) => arguments.run(context).await,
+            Sync::Resume(arguments) => arguments.run(context).await,
+            Sync::Orphans(arguments) => arguments.run(context).await,
+            Sync::Takeover(arguments) => arguments.run(context).await,
+            Sync::Config(arguments) => arguments.run(context).await,
         };
         outcome.map_err(with_next_step)
     }

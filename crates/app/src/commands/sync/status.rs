@@ -94,7 +94,7 @@ async fn all(context: &mut Context) -> Result<Vec<Target>, Failure> {
 }
 
 /// Paths of mounts by their accessors, as far as the token may see them.
-async fn mounts(context: &mut Context) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn mounts(context: &mut Context) -> Result<BTreeMap<String, String>, Failure> {
     let outgoing = Outgoing::new(Method::Get, "sys/internal/ui/mounts");
     let Ok(response) = context.attempt(outgoing).await? else { return Ok(BTreeMap::new()) };
     let data: Map<String, Value> = response.data().unwrap_or_default();
@@ -211,13 +211,11 @@ fn head() -> Table {
 fn row(table: &mut Table, secret: &str, entry: &Value, now: SystemTime) {
     let since = since(text(entry, "updated_at"), now);
     let (external, status) = (text(entry, "external_name"), text(entry, "sync_status"));
-    table.row([
-        secret.to_owned(),
-        external.to_owned(),
-        status.to_owned(),
-        since,
-        advice(entry, now),
-    ]);
+    let secret = match text(entry, "sub_key") {
+        "" => secret.to_owned(),
+        key => format!("{secret} [{key}]"),
+    };
+    table.row([secret, external.to_owned(), status.to_owned(), since, advice(entry, now)]);
 }
 
 /// How long ago, in its two largest units.
@@ -250,7 +248,11 @@ fn advice(entry: &Value, now: SystemTime) -> String {
     let mut parts = Vec::new();
     let message = text(&error, "message");
     if !message.is_empty() {
-        parts.push(message.to_owned());
+        // The destination's own code, for whoever looks it up.
+        parts.push(match text(&error, "code") {
+            "" => message.to_owned(),
+            code => format!("{message} ({code})"),
+        });
     }
     match text(&error, "missing_permission") {
         "" => {}
@@ -264,9 +266,25 @@ fn advice(entry: &Value, now: SystemTime) -> String {
             parts.push(format!("attempt {attempts} failed, tried again in {wait}"));
         }
         None if !message.is_empty() && text(&error, "missing_permission").is_empty() => {
-            parts.push("repair it, then associate it again".to_owned());
+            parts.push(match text(&error, "next_action") {
+                "" => "repair it, then associate it again".to_owned(),
+                action => action.to_owned(),
+            });
         }
         None => {}
+    }
+    if let Some(drift) = entry.get("drift") {
+        let (kind, since) = (text(drift, "kind"), since(text(drift, "since"), now));
+        parts.push(format!("somebody changed it there ({kind}), seen {since}, not undone"));
+    }
+    for former in entry.get("former_names").and_then(Value::as_array).into_iter().flatten() {
+        let error = former.get("error").cloned().unwrap_or_default();
+        let why = text(&error, "message");
+        let name = text(former, "external_name");
+        parts.push(match why {
+            "" => format!("its former name {name} is being removed"),
+            why => format!("its former name {name} is still there: {why}"),
+        });
     }
     for note in entry.get("notes").and_then(Value::as_array).into_iter().flatten() {
         parts.push(format!(
@@ -363,6 +381,15 @@ mod tests {
             "missing_permission": null, "attempts": 3, "next_attempt": "1970-01-01T00:00:30Z"}});
         assert_eq!(advice(&busy, at(10)), "throttled; attempt 3 failed, tried again in 20s");
         assert_eq!(advice(&json!({"sync_status": "SYNCED"}), at(0)), "-");
+        let large = json!({"sync_status": "CLIENT_SIDE_ERROR", "error": {"class": "too_large",
+            "code": "ValidationException", "message": "it is too large",
+            "next_action": "make the value smaller", "next_attempt": null}});
+        let expected = "it is too large (ValidationException); make the value smaller";
+        assert_eq!(advice(&large, at(0)), expected);
+        let drift = json!({"sync_status": "SYNCED",
+            "drift": {"kind": "changed", "since": "1970-01-01T00:00:00Z"}});
+        let expected = "somebody changed it there (changed), seen 10s ago, not undone";
+        assert_eq!(advice(&drift, at(10)), expected);
         assert_eq!(
             advice(&json!({"sync_status": "PENDING"}), at(0)),
             "wait: it is being delivered"
