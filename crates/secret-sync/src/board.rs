@@ -283,6 +283,7 @@ impl Board {
     pub(crate) fn set_capacity(&self, objects: i64) {
         let objects = usize::try_from(objects).unwrap_or(1).clamp(1, SLOTS_MAX);
         self.state.lock().slots_max = objects;
+        self.room.notify_waiters();
     }
 
     /// Destinations of which more waits in storage and for which there is room again. Each is
@@ -359,6 +360,8 @@ impl Board {
     /// A destination is paused: what is ready there goes back to storage.
     pub(crate) fn rest(&self, lane_key: &LaneKey) {
         self.state.lock().rest(lane_key);
+        // Who waits for room there need not wait any more.
+        self.room.notify_waiters();
     }
 
     /// What a destination rested with is taken up again, if it rested.
@@ -869,5 +872,21 @@ mod tests {
         board.finish(&key("d", "b"), Verdict { again_at: Some(at), ..Verdict::default() });
         assert_eq!(board.take_forgotten(), None);
         assert_eq!(board.next_due(), Some(at));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_room_of_a_destination_goes_on_when_it_is_paused() {
+        let board = Arc::new(Board::default());
+        let feeding = board.clone();
+        let fed = tokio::spawn(async move {
+            for number in 0..3_000 {
+                feeding.check(key("d", &number.to_string()), Manner::default()).await;
+            }
+        });
+        tokio::task::yield_now().await;
+        assert!(!fed.is_finished());
+        board.rest(&LaneKey::new(&Arc::new(Namespace::root()), "d"));
+        fed.await.unwrap();
+        assert_eq!(board.depth(), 0);
     }
 }
