@@ -7,6 +7,8 @@ One JSON object a line in, one a line out:
                                                   waits until N holds V (null: until it is gone);
                                                   answers when that was first seen
   {"do": "unwatch"}                               ends the polling, answers all that was seen
+  {"do": "meddle", "write": N, "value": V, "delete": M}
+                                                  what somebody with access to AWS does
   {"do": "erase", "prefix": P, "names": [N, ...]} deletes these, and every secret below P
 Times are seconds since 1970. Nothing here shares code with the server.
 """
@@ -112,6 +114,12 @@ def list_below(prefix):
     return {"secrets": sorted(found, key=lambda secret: secret["name"])}
 
 
+def meddle(write, value, delete):
+    aws.update_secret(SecretId=write, SecretString=value)
+    aws.delete_secret(SecretId=delete, ForceDeleteWithoutRecovery=True)
+    return {}
+
+
 def erase(prefix, names):
     # Lists lag behind: what is known by name is deleted by name.
     erased = set()
@@ -130,6 +138,7 @@ ACTIONS = {
     "watch": lambda ask: watch(ask["names"]),
     "await": lambda ask: await_value(ask["name"], ask["value"], ask["seconds"]),
     "unwatch": lambda ask: unwatch(),
+    "meddle": lambda ask: meddle(ask["write"], ask["value"], ask["delete"]),
     "erase": lambda ask: erase(ask["prefix"], ask["names"]),
 }
 

@@ -70,8 +70,20 @@ impl Shell {
         Ok(ran)
     }
 
+    /// Shows a command that tells something by its exit code.
+    pub(super) async fn run_to_exit(&self, arguments: &[&str], exit: i32) -> Result<Ran> {
+        self.show(arguments, "; echo $?");
+        let ran = self.quietly_to_exit(arguments, "", exit).await?;
+        show_output_of(&format!("{}\n{exit}", ran.output));
+        Ok(ran)
+    }
+
     /// Runs a command without a word, unless it fails.
     pub(super) async fn quietly(&self, arguments: &[&str], input: &str) -> Result<Ran> {
+        self.quietly_to_exit(arguments, input, 0).await
+    }
+
+    async fn quietly_to_exit(&self, arguments: &[&str], input: &str, exit: i32) -> Result<Ran> {
         let mut command = Command::new(&self.bailee);
         command.args(arguments).kill_on_drop(true).process_group(0);
         command.env_remove("VAULT_TOKEN").env_remove("VAULT_NAMESPACE");
@@ -84,7 +96,7 @@ impl Shell {
         let output = child.wait_with_output().await?;
         let ended = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
+        if output.status.code() != Some(exit) {
             let errors = String::from_utf8_lossy(&output.stderr);
             let name = arguments.iter().take(3).copied().collect::<Vec<_>>().join(" ");
             bail!("bailee {name}: {}\n{text}{errors}", output.status);

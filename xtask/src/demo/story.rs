@@ -27,6 +27,7 @@ pub(super) async fn tell(stage: &mut Stage, report: &mut Report) -> Result<()> {
     deliver(stage, report, &shell).await?;
     change(stage, report, &shell).await?;
     crash(stage, report, &shell).await?;
+    drift(stage, report, &shell).await?;
     vanish(stage, report, &shell).await
 }
 
@@ -84,6 +85,12 @@ async fn deliver(stage: &mut Stage, report: &mut Report, shell: &Shell) -> Resul
     shell.run_with(&arguments, &input, end, true).await?;
     let held = look(stage).await?;
     report.add("secret written, destination made", held.is_empty(), &count(&held), "");
+
+    report.step("Plan before anything is written: 2 says that there is something to do");
+    let plan = ["sync", "plan", DESTINATION, "-associate=secret/app/db"];
+    let planned = shell.run_to_exit(&plan, 2).await?.output.contains("1 to create");
+    let held = look(stage).await?;
+    report.add("plan of a delivery", planned && held.is_empty(), &count(&held), "");
 
     report.step("Associate them: AWS has it");
     let name = format!("{}/app/db", stage.prefix());
@@ -259,6 +266,39 @@ fn total(written: &[Written]) -> usize {
 fn outcome(written: &[Written], good: bool) -> String {
     let newest = if good { "yes" } else { "NO" };
     format!("{} acknowledged, newest in AWS: {newest}", total(written))
+}
+
+async fn drift(stage: &mut Stage, report: &mut Report, shell: &Shell) -> Result<()> {
+    report.step("Somebody changes one secret in AWS behind our back, and deletes another");
+    let [changed, deleted] = ["app/api", "app/web"].map(|path| format!("{}/{path}", stage.prefix()));
+    let mut wanted = Vec::new();
+    for (path, name) in [("app/api", &changed), ("app/web", &deleted)] {
+        let secret = format!("secret/{path}");
+        let stored = shell.quietly(&["kv", "get", "-field=n", &secret], "").await?.output;
+        wanted.push((name.clone(), format!("{{\"n\":\"{}\"}}", stored.trim())));
+    }
+    stage.view()?.meddle(&changed, r#"{"n":"somebody's"}"#, &deleted).await?;
+    look(stage).await?;
+    let plan = ["sync", "plan", DESTINATION];
+    let planned = shell.run_to_exit(&plan, 2).await?.output;
+    let found = planned.contains("drift: changed") && planned.contains("drift: missing");
+    report.add("drift is found", found, "one changed, one deleted by somebody", "");
+
+    report.step("Looked for now rather than in a while: both are repaired");
+    stage.view()?.watch(&[changed, deleted]).await?;
+    let ran = shell.run(&["sync", "now", DESTINATION]).await?;
+    let (mut repaired, mut latest) = (true, ran.ended);
+    for (name, value) in &wanted {
+        let awaited = stage.view()?.wait_for(name, Some(value)).await?;
+        repaired &= awaited.came;
+        latest = latest.max(awaited.at);
+    }
+    look(stage).await?;
+    let settled = shell.run_to_exit(&plan, 0).await?.output.contains("nothing to do");
+    let outcome = if repaired && settled { "both as they are here" } else { "NOT repaired" };
+    report.add("drift is repaired", repaired && settled, outcome, &milliseconds(latest - ran.ended));
+    stage.view()?.unwatch().await?;
+    Ok(())
 }
 
 async fn vanish(stage: &mut Stage, report: &mut Report, shell: &Shell) -> Result<()> {

@@ -93,6 +93,12 @@ impl View {
         Ok(serde_json::from_value(self.ask(ask).await?)?)
     }
 
+    /// Overwrites one name and deletes another, as somebody with access to AWS does.
+    pub(super) async fn meddle(&mut self, write: &str, value: &str, delete: &str) -> Result<()> {
+        let ask = json!({ "do": "meddle", "write": write, "value": value, "delete": delete });
+        self.ask(ask).await.map(drop)
+    }
+
     /// Stops looking; gives all that was seen.
     pub(super) async fn unwatch(&mut self) -> Result<Seen> {
         part(self.ask(json!({ "do": "unwatch" })).await?, "seen")

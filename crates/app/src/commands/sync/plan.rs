@@ -239,6 +239,10 @@ fn summary(plan: &Value) -> String {
     format!("Plan: {}.", parts.join(", "))
 }
 
+fn counted(number: f64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1.0 { one } else { many })
+}
+
 /// Calls and time where there is something to do, and what a month costs then.
 fn estimate(plan: &Value) -> Option<String> {
     let estimate = plan.get("estimate")?;
@@ -254,11 +258,14 @@ fn estimate(plan: &Value) -> Option<String> {
     if let Some(cost) = estimate.get("monthly_cost_usd") {
         let objects = number(estimate, "objects");
         let total = number(cost, "total");
-        parts.push(format!("{objects} objects cost about ${total:.2} a month then"));
+        let objects = counted(objects, "object costs", "objects cost");
+        let then = if calls.is_empty() { "" } else { " then" };
+        parts.push(format!("{objects} about ${total:.2} a month{then}"));
     }
     let clients = number(estimate, "new_clients");
     if clients > 0.0 {
-        parts.push(format!("{clients} secrets are synced for the first time"));
+        let clients = counted(clients, "secret is", "secrets are");
+        parts.push(format!("{clients} synced for the first time"));
     }
     (!parts.is_empty()).then(|| format!("Estimate: {}.", parts.join("; ")))
 }
