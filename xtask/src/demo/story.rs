@@ -270,7 +270,8 @@ fn outcome(written: &[Written], good: bool) -> String {
 
 async fn drift(stage: &mut Stage, report: &mut Report, shell: &Shell) -> Result<()> {
     report.step("Somebody changes one secret in AWS behind our back, and deletes another");
-    let [changed, deleted] = ["app/api", "app/web"].map(|path| format!("{}/{path}", stage.prefix()));
+    let [changed, deleted] =
+        ["app/api", "app/web"].map(|path| format!("{}/{path}", stage.prefix()));
     let mut wanted = Vec::new();
     for (path, name) in [("app/api", &changed), ("app/web", &deleted)] {
         let secret = format!("secret/{path}");
@@ -296,7 +297,12 @@ async fn drift(stage: &mut Stage, report: &mut Report, shell: &Shell) -> Result<
     look(stage).await?;
     let settled = shell.run_to_exit(&plan, 0).await?.output.contains("nothing to do");
     let outcome = if repaired && settled { "both as they are here" } else { "NOT repaired" };
-    report.add("drift is repaired", repaired && settled, outcome, &milliseconds(latest - ran.ended));
+    report.add(
+        "drift is repaired",
+        repaired && settled,
+        outcome,
+        &milliseconds(latest - ran.ended),
+    );
     stage.view()?.unwatch().await?;
     Ok(())
 }
