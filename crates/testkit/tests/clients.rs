@@ -1,5 +1,7 @@
 //! Clients that were made for other servers, unchanged.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Options, Storage, TestServer, python};
 use std::process::{Output, Stdio};

@@ -1,5 +1,7 @@
 //! `sys/sync/events` as clients hear it.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
+
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Ask, Listening, TestServer};
 use serde_json::{Value, json};

@@ -1,6 +1,8 @@
 //! The calls that the stock Terraform provider makes for its resources of secrets sync, in its order:
 //! what it reads back equals what it wrote, so that a second plan finds nothing to change.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Answer, Api, Options, TestServer};
 use serde_json::{Map, Value, json};
