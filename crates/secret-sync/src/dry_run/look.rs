@@ -22,6 +22,9 @@ const PAGES_MAX: usize = 1_000;
 const NAMES_A_LOOK: usize = 10;
 const LOOKS_RUNNING_MAX: usize = 8;
 
+/// Names, and what the destination shows of them.
+type Looked<'a> = (&'a [String], Result<Survey, Error>);
+
 /// How far the destination was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -151,7 +154,7 @@ impl DryRun<'_> {
     }
 
     async fn look_at(&self, names: &[String], deadline: Instant, look: &mut Look) {
-        let mut looks: Vec<BoxFuture<'_, (&[String], Result<Survey, Error>)>> = Vec::new();
+        let mut looks: Vec<BoxFuture<'_, Looked<'_>>> = Vec::new();
         for names in names.chunks(NAMES_A_LOOK) {
             let asked = Names::These(names.to_vec());
             let destination = &self.configured.destination;

@@ -89,7 +89,7 @@ impl Worker {
                     let desired = self.desired(task, name, part.sub_key, &part.payload);
                     wanted.objects.push((desired, part.payload));
                 }
-                Err(failed) => wanted.failed.push(failed),
+                Err(failed) => wanted.failed.push(*failed),
             }
         }
         Ok(Some(wanted))
@@ -101,20 +101,20 @@ impl Worker {
         name: Result<String, String>,
         sub_key: &Option<String>,
         taken: &mut BTreeMap<String, Option<String>>,
-    ) -> Result<String, Unnamed> {
+    ) -> Result<String, Box<Unnamed>> {
         let sub_key = sub_key.clone();
         let name = match name {
             Ok(name) => name,
             Err(message) => {
                 let error = Error::new(Failure::Invalid, message);
-                return Err(Unnamed { sub_key, name: String::new(), error });
+                return Err(Box::new(Unnamed { sub_key, name: String::new(), error }));
             }
         };
         if let Some(holder) = taken.get(&name) {
             let holder = holder.clone().unwrap_or_default();
             let message = format!("key {holder:?} of the same secret has the name {name:?}");
             let error = Error::new(Failure::NameTaken, message);
-            return Err(Unnamed { sub_key, name, error });
+            return Err(Box::new(Unnamed { sub_key, name, error }));
         }
         taken.insert(name.clone(), sub_key);
         Ok(name)
@@ -178,8 +178,11 @@ fn parts(
     }
 }
 
+/// A key of a secret and its value.
+pub(crate) type KeyValue = (String, Zeroizing<Vec<u8>>);
+
 /// The keys of a secret and their values: texts as they are, everything else as JSON.
-pub(crate) fn values(payload: &Payload) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Error> {
+pub(crate) fn values(payload: &Payload) -> Result<Vec<KeyValue>, Error> {
     let unreadable = || Error::new(Failure::Internal, "the secret is not a JSON object");
     let keys: BTreeMap<Cow<'_, str>, &RawValue> =
         serde_json::from_slice(&payload.bytes).map_err(|_| unreadable())?;

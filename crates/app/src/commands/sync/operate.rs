@@ -141,16 +141,15 @@ async fn act(
 impl Now {
     /// Runs the command.
     pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let mut body = json!({ "repair": self.repair });
-        let target = match self.arguments.as_slice() {
+        let repair = self.repair;
+        let (target, body) = match self.arguments.as_slice() {
             [target, mount, secret] => {
-                body["mount"] = json!(mount.trim_matches('/'));
-                body["secret_name"] = json!(secret);
-                target
+                let mount = mount.trim_matches('/');
+                (target, json!({ "repair": repair, "mount": mount, "secret_name": secret }))
             }
             _ => {
                 let [target] = arguments::exactly(&self.arguments)?;
-                target
+                (target, json!({ "repair": repair }))
             }
         };
         let target = Target::parse(target)?;

@@ -15,6 +15,20 @@ use std::collections::BTreeMap;
 /// Exit code where something is to be done, or cannot be done.
 const CHANGES: u8 = 2;
 
+/// Settings of a destination that a plan takes; it tries no other credentials and addresses.
+const SETTINGS: [&str; 10] = [
+    "secret_name_template",
+    "granularity",
+    "ownership",
+    "deletion",
+    "recovery_window_days",
+    "drift",
+    "custom_tags",
+    "tags_to_remove",
+    "kms_key_id",
+    "replica_regions",
+];
+
 /// Shows what would be created, updated and removed at a destination. Nothing is written.
 ///
 /// With settings as KEY=VALUE, what they would change; with -associate and -dissociate, what
@@ -55,6 +69,12 @@ impl Plan {
         let (target, given) = arguments::first(&self.arguments)?;
         let target = Target::parse(target)?;
         let mut body = destination::body(given, &mut context.input)?;
+        if let Some(other) = body.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
+            return Err(Failure::usage(format!(
+                "{other:?} cannot be planned: a plan takes {}",
+                SETTINGS.join(", ")
+            )));
+        }
         if !self.associate.is_empty() || !self.dissociate.is_empty() {
             let mounts: Vec<String> = status::mounts(context).await?.into_values().collect();
             for (field, paths) in [("associate", &self.associate), ("dissociate", &self.dissociate)]
@@ -323,6 +343,16 @@ mod tests {
         let refused = json!({"errors": ["permission denied"]});
         let (mut context, ..) = testing::context(Format::Table, vec![(403, refused)]).await;
         assert_eq!(plan(&[]).run(&mut context).await.unwrap_err().exit, 1);
+    }
+
+    #[tokio::test]
+    async fn other_addresses_and_credentials_are_not_planned() {
+        let (mut context, ..) = testing::context(Format::Table, Vec::new()).await;
+        let mut plan = plan(&[]);
+        plan.arguments.push("region=eu-west-1".to_owned());
+        let end = plan.run(&mut context).await.unwrap_err();
+        assert_eq!(end.exit, 1);
+        assert!(end.message.starts_with("\"region\" cannot be planned"), "{end:?}");
     }
 
     #[test]
