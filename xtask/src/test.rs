@@ -33,6 +33,9 @@ pub(crate) fn run(options: &[String]) -> Result<()> {
         tools::step("clients of others", &mut other)?;
         let crash = ["test", "-p", "bailee-storage", "--features", "slow-tests", "--test", "crash"];
         tools::step("1500 power cuts", &mut tools::cargo(&crash))?;
+        let histories =
+            ["test", "-p", "bailee-secret-sync", "--features", "slow-tests", "--lib", "simulation"];
+        tools::step("10,000 histories of sync", &mut tools::cargo(&histories))?;
         let years =
             ["test", "-p", "bailee-kernel", "--features", "slow-tests", "--lib", "in_a_year"];
         tools::step("100 years of leases, 200 of tokens", &mut tools::cargo(&years))?;

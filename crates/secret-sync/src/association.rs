@@ -187,6 +187,12 @@ impl Association {
         std::iter::once(&self.state).chain(objects).filter_map(|state| state.problem.as_ref())
     }
 
+    /// Whether another server was seen to have one of the objects.
+    pub(crate) fn is_taken(&self) -> bool {
+        let drift = self.objects.iter().filter_map(|object| object.drift);
+        drift.into_iter().any(|drift| drift.kind == DriftKind::Taken)
+    }
+
     /// Whether anything is, or may be, at the destination.
     pub(crate) fn has_begun(&self) -> bool {
         self.objects.iter().any(|object| object.begun)

@@ -108,6 +108,19 @@ pub struct Delivery {
     pub mark: OwnerMark,
 }
 
+impl Delivery {
+    /// The same as it updates what has the name already though we never delivered it: with a token of
+    /// its own. Else a creation that is tried again would find its token used by the update, and be
+    /// taken for done, tags and all.
+    #[must_use]
+    pub fn over_what_exists(&self) -> Delivery {
+        let mut token = self.token.clone();
+        let first = token.pop().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
+        token.extend(char::from_digit(first ^ 8, 16));
+        Delivery { token, ..self.clone() }
+    }
+}
+
 /// How much of an object is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

@@ -39,6 +39,8 @@ struct State {
     survey_latency: Duration,
     attempts: usize,
     surveys: usize,
+    /// The operation whose next reply is lost.
+    loses: Option<&'static str>,
     running: usize,
     most_running: usize,
 }
@@ -89,6 +91,11 @@ impl FakeCloud {
         self.state.lock().faults.extend(faults);
     }
 
+    /// The next call of that operation has its effect, and its reply is lost.
+    pub fn lose_reply_of(&self, operation: &'static str) {
+        self.state.lock().loses = Some(operation);
+    }
+
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
         self.state.lock().faults.clear();
@@ -111,9 +118,11 @@ impl FakeCloud {
         Some(String::from_utf8_lossy(object.value()).into_owned())
     }
 
-    /// Names of all objects.
+    /// Names of all objects but those that are scheduled for deletion.
     pub fn names(&self) -> Vec<String> {
-        self.state.lock().service.objects().keys().cloned().collect()
+        let state = self.state.lock();
+        let staying = state.service.objects().iter().filter(|(_, object)| object.goes_at.is_none());
+        staying.map(|(name, _)| name.clone()).collect()
     }
 
     /// What arrived of us, in order: name, and text or a removal.
@@ -204,7 +213,13 @@ impl FakeCloud {
 #[async_trait]
 impl Wire for FakeCloud {
     async fn call(&self, call: Call) -> Result<Answer, Error> {
-        self.state.lock().service.apply(US, &call)
+        let mut state = self.state.lock();
+        let answer = state.service.apply(US, &call)?;
+        if state.loses == Some(call.operation()) {
+            state.loses = None;
+            return Err(Error::new(Failure::Unavailable, "the reply was lost").uncertain());
+        }
+        Ok(answer)
     }
 }
 

@@ -32,9 +32,11 @@ pub async fn deliver(wire: &dyn Wire, delivery: &Delivery) -> Result<Receipt, Er
         return Ok(Receipt { version_id, ..Receipt::default() });
     }
     let mut create = delivery.previous.is_none();
+    let update = if create { delivery.over_what_exists() } else { delivery.clone() };
     let mut restored = false;
     for _ in 0..TURNS_MAX {
-        let (name, token) = (delivery.name.clone(), delivery.token.clone());
+        let token = if create { delivery.token.clone() } else { update.token.clone() };
+        let name = delivery.name.clone();
         let bytes = delivery.payload.bytes.to_vec();
         let call = if create {
             Call::Create { name, token, bytes, tags: delivery.tags.clone() }
@@ -53,7 +55,7 @@ pub async fn deliver(wire: &dyn Wire, delivery: &Delivery) -> Result<Receipt, Er
                 if !retag(wire, delivery).await.map_err(Error::uncertain)? {
                     return Err(Error::new(Failure::Conflict, "it disappeared").uncertain());
                 }
-                let version_id = delivery.token.clone();
+                let version_id = update.token.clone();
                 return Ok(Receipt { version_id, ..Receipt::default() });
             }
             (Answer::Exists, true) => {

@@ -1,8 +1,11 @@
 //! A server in small: storage, a KV store that leaves change notes, and sync.
 
 use crate::{
-    LocalSource, Payload, Running, SecretSync, Settings, SyncSession, failure::Error as SyncError,
-    registry::StoredDestination, store::Store, testing::FakeCloud,
+    LocalSource, Payload, Running, SecretSync, Settings, SyncSession,
+    failure::Error as SyncError,
+    registry::{DestinationKind, StoredDestination},
+    store::Store,
+    testing::FakeCloud,
 };
 use async_trait::async_trait;
 use bailee_barrier::{Barrier, RootKey};
@@ -111,8 +114,20 @@ impl World {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> World {
+        let kind = cloud.kind();
+        World::of_kind(barrier, cloud, kind, settings, clock)
+    }
+
+    /// The same with a kind of destinations of the test's own.
+    pub(super) fn of_kind(
+        barrier: Arc<Barrier>,
+        cloud: Arc<FakeCloud>,
+        kind: DestinationKind,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> World {
         let mut kinds = crate::destinations::all();
-        kinds.push(cloud.kind());
+        kinds.push(kind);
         let sync = SecretSync::with_kinds(settings, clock.clone(), kinds);
         let mounts = Mounts(Arc::new(vec![mount("kv/", "1234", "2"), mount("old/", "5678", "1")]));
         let team = Namespace { id: "team1".to_owned(), path: "team/".to_owned() };
@@ -300,6 +315,17 @@ impl World {
         .await
     }
 
+    /// Makes these the versions of a secret, deleted ones as `None`.
+    pub(super) async fn keep(
+        &self,
+        path: &str,
+        values: Vec<Option<Value>>,
+    ) -> Result<(), StorageError> {
+        let stored = |value| Stored { value, expires_at: None };
+        let versions: Versions = values.into_iter().map(|value| value.map(stored)).collect();
+        self.change(path, |kept| *kept = versions).await
+    }
+
     async fn change(
         &self,
         path: &str,
@@ -342,6 +368,11 @@ impl World {
     /// Lets the work that is ready come to its end.
     pub(super) async fn settle(&self) {
         tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+
+    /// Other mounts instead of those there are.
+    pub(super) fn swap_mounts(&self, mounts: Mounts) -> Mounts {
+        std::mem::replace(&mut *self.local.mounts.lock(), mounts)
     }
 
     pub(super) fn unmount(&self) {

@@ -11,6 +11,7 @@ use crate::{
     registry::Configured,
     source::Payload,
     store::{Claim, Store},
+    tags::MARK_TAG,
 };
 use bailee_crypto::{clock::to_millis, random};
 use serde_json::{Map, Value, json};
@@ -279,7 +280,9 @@ impl Worker {
 /// are left is not known: all are set again.
 pub(crate) fn previous(object: &Object, desired: &Desired, why: Reason) -> Option<Delivered> {
     let mut previous = object.delivered.clone()?;
-    if matches!(why, Reason::Drift(_)) {
+    // A ledger of before a restoration does not know what was done since.
+    let restored = previous.tags.get(MARK_TAG) != desired.tags.get(MARK_TAG);
+    if restored || matches!(why, Reason::Drift(_)) {
         previous.tags.retain(|key, _| !desired.tags.contains_key(key));
     }
     Some(previous)

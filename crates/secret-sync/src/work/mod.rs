@@ -14,6 +14,7 @@ pub(crate) use foresee::Foreseen;
 use crate::{
     association::{Association, Object},
     board::{Board, Job, Key, Manner, PurgeKey, Verdict},
+    destination::{Owner, Remote},
     epoch::Epoch,
     event,
     failure::{Error, Failure},
@@ -215,7 +216,9 @@ impl Worker {
         let done = wanted.as_ref().map_or(Done::Gone, |wanted| Done::Live(wanted.expires_at));
         let mut outcome = Outcome::of(Ok(done));
         let mut wanted = wanted.unwrap_or_default();
-        let found = if manner.verify { self.survey(task).await } else { None };
+        // What another server has taken is looked at before it is touched.
+        let looks = manner.verify || task.association.is_taken();
+        let found = if looks { self.survey(task).await } else { None };
         let desired: Vec<Desired> =
             wanted.objects.iter().map(|(desired, _)| desired.clone()).collect();
         let plan = self.planned(task, &desired, &wanted.unnamed(), found.as_ref(), manner);
@@ -225,7 +228,7 @@ impl Worker {
             name: unnamed.name,
             result: Err(unnamed.error),
         }));
-        self.act(task, &wanted, &plan, manner, &mut outcome).await;
+        self.act(task, &wanted, &plan, manner, found.as_ref(), &mut outcome).await;
         outcome.acted = !plan.steps.is_empty() || !outcome.is_ok();
         outcome.looked = found.map(|_| plan);
         outcome
@@ -236,7 +239,7 @@ impl Worker {
         task: &Task<'_>,
         desired: &[Desired],
         unnamed: &BTreeSet<Option<String>>,
-        found: Option<&BTreeMap<String, crate::destination::Remote>>,
+        found: Option<&BTreeMap<String, Remote>>,
         manner: Manner,
     ) -> Plan {
         let of_ledger = |object: &&Object| object.begun && !unnamed.contains(&object.sub_key);
@@ -255,6 +258,7 @@ impl Worker {
         wanted: &Wanted,
         plan: &Plan,
         manner: Manner,
+        found: Option<&BTreeMap<String, Remote>>,
         outcome: &mut Outcome,
     ) {
         let values: BTreeMap<&str, &(Desired, Payload)> =
@@ -283,7 +287,17 @@ impl Worker {
                 }
                 Step::Delete { name } => {
                     outcome.leaving.insert(name.clone());
-                    leaving.extend(task.association.holder_of(name));
+                    let object = task.association.holder_of(name);
+                    let remote = found.and_then(|found| found.get(name));
+                    if let (Some(object), Some(remote)) = (object, remote)
+                        && remote.owner(&task.mark(&self.barrier, name)) == Owner::Twin
+                    {
+                        // It goes on as the other server's: nothing of ours is there any more.
+                        let (sub_key, name) = (object.sub_key.clone(), name.clone());
+                        outcome.reports.push(Report { sub_key, name, result: Ok(Landed::Gone) });
+                        continue;
+                    }
+                    leaving.extend(object);
                 }
             }
         }

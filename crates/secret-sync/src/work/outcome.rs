@@ -117,14 +117,29 @@ impl Worker {
                     for secret in woken {
                         self.board.kick(Key::new(namespace, destination, &secret), Urgency::Change);
                     }
+                    self.forget_tokens(key, outcome);
                     if outcome.is_ok() {
-                        self.begun.lock().remove(key);
                         if let Some((mark, _)) = mark.filter(|_| outcome.acted) {
                             let lag = now.duration_since(from_millis(mark.since));
                             event::lag(&seen.destination_type, lag.unwrap_or_default());
                         }
                     }
                     return Ok(verdict);
+                }
+            }
+        }
+    }
+
+    /// What is recorded as done is done: a later delivery of the same value is another one, and a
+    /// destination that knows its token would take it for this one.
+    fn forget_tokens(&self, key: &Key, outcome: &Outcome) {
+        let mut begun = self.begun.lock();
+        if outcome.is_ok() {
+            begun.remove(key);
+        } else if let Some(tokens) = begun.get_mut(key) {
+            for report in &outcome.reports {
+                if let Ok(Landed::Confirmed { .. } | Landed::Kept | Landed::Gone) = report.result {
+                    tokens.remove(&report.name);
                 }
             }
         }
@@ -319,12 +334,18 @@ fn note_drift(current: &mut Association, plan: &Plan, reports: &[Report], now: S
         .filter(|report| matches!(report.result, Ok(Landed::Confirmed { .. })))
         .map(|report| report.name.as_str())
         .collect();
+    let reported = reports.iter().filter(|report| report.result.is_ok());
+    let reported: BTreeSet<&str> = reported.map(|report| report.name.as_str()).collect();
     for object in current.objects.iter_mut().filter(|object| object.begun) {
         let kind = plan.drift.get(&object.name).copied();
         if let Some(found) =
             kind.filter(|kind| object.drift.is_none_or(|drift| drift.kind != *kind))
         {
             event::drift_found(&current.destination_type, found.name());
+        }
+        if kind.is_none() && !reported.contains(object.name.as_str()) {
+            // It was not judged, such as one that leaves: what is known of it stays.
+            continue;
         }
         let left = kind.filter(|_| !delivered.contains(object.name.as_str()));
         object.drift = left.map(|kind| match object.drift {

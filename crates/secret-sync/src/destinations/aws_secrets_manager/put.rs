@@ -38,6 +38,7 @@ impl AwsSecretsManager {
 
     async fn write(&self, delivery: &Delivery) -> Result<Receipt, Error> {
         let mut create = delivery.previous.is_none();
+        let over = if create { delivery.over_what_exists() } else { delivery.clone() };
         let mut restored = false;
         let mut seen = None;
         for _ in 0..TURNS_MAX {
@@ -45,7 +46,7 @@ impl AwsSecretsManager {
             let answer = if create {
                 self.calls.create(delivery, &self.placement).await
             } else {
-                self.calls.update(delivery, moves.key.as_deref()).await
+                self.calls.update(&over, moves.key.as_deref()).await
             };
             let answer = match answer {
                 Err(denied) if !create && denied.failure == Failure::Forbidden && !restored => {
@@ -66,7 +67,7 @@ impl AwsSecretsManager {
                 }
                 // The token is used: the preceding call landed though its reply was lost.
                 (Answer::Exists, false) => {
-                    return self.settled(delivery, delivery.token.clone(), &moves).await;
+                    return self.settled(delivery, over.token.clone(), &moves).await;
                 }
                 (Answer::Exists, true) => {
                     seen = self.look(delivery).await?;

@@ -1,0 +1,153 @@
+//! The life of one session: it ends at a numbered commit or call, before or after its effect, and from
+//! then on nothing that belongs to it gets any further.
+
+use async_trait::async_trait;
+use bailee_storage::{
+    Backend, Batch, Change, Entries, Entry, Error as StorageError, Revision, memory::Memory,
+};
+use futures_util::stream::{BoxStream, StreamExt};
+use parking_lot::Mutex;
+use std::{future::pending, sync::Arc};
+use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
+
+/// Where a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// At that commit, which is lost.
+    BeforeCommit(u64),
+    /// At that commit, which lands.
+    AfterCommit(u64),
+    /// At that call, which is not sent.
+    BeforeCall(u64),
+    /// At that call, which has its effect.
+    AfterCall(u64),
+}
+
+/// A session.
+#[derive(Default)]
+pub(super) struct Life {
+    /// Which server and which session of it: the author of its calls.
+    pub(super) author: u32,
+    end: Option<Crash>,
+    state: Mutex<State>,
+    crashed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    commits: u64,
+    calls: u64,
+    died_at: Option<Instant>,
+}
+
+impl Life {
+    pub(super) fn new(author: u32, end: Option<Crash>) -> Arc<Life> {
+        Arc::new(Life { author, end, ..Life::default() })
+    }
+
+    pub(super) fn died_at(&self) -> Option<Instant> {
+        self.state.lock().died_at
+    }
+
+    pub(super) fn die(&self) {
+        self.state.lock().died_at.get_or_insert_with(Instant::now);
+        self.crashed.notify_waiters();
+        self.crashed.notify_one();
+    }
+
+    /// Ends when the session has.
+    pub(super) async fn crashed(&self) {
+        while self.died_at().is_none() {
+            self.crashed.notified().await;
+        }
+    }
+
+    /// The dead do nothing.
+    pub(super) async fn alive(&self) {
+        if self.died_at().is_some() {
+            pending::<()>().await;
+        }
+    }
+
+    /// Counts a call; whether the session ends there.
+    pub(super) fn next_call(&self) -> Option<Crash> {
+        let mut state = self.state.lock();
+        state.calls += 1;
+        let number = state.calls;
+        self.end.filter(|end| [Crash::BeforeCall(number), Crash::AfterCall(number)].contains(end))
+    }
+
+    fn next_commit(&self) -> Option<Crash> {
+        let mut state = self.state.lock();
+        state.commits += 1;
+        let number = state.commits;
+        self.end
+            .filter(|end| [Crash::BeforeCommit(number), Crash::AfterCommit(number)].contains(end))
+    }
+}
+
+/// Storage as one session sees it.
+pub(super) struct Disk {
+    pub(super) inner: Arc<Memory>,
+    pub(super) life: Arc<Life>,
+}
+
+#[async_trait]
+impl Backend for Disk {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StorageError> {
+        self.life.alive().await;
+        self.inner.get(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        self.life.alive().await;
+        self.inner.list(prefix, after, limit).await
+    }
+
+    fn scan(
+        &self,
+        prefix: &str,
+        after: &str,
+    ) -> BoxStream<'_, Result<(String, Entry), StorageError>> {
+        if self.life.died_at().is_some() {
+            return futures_util::stream::pending().boxed();
+        }
+        self.inner.scan(prefix, after)
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Revision, StorageError> {
+        self.life.alive().await;
+        let crash = self.life.next_commit();
+        if let Some(Crash::BeforeCommit(_)) = crash {
+            self.life.die();
+            self.life.alive().await;
+        }
+        let outcome = self.inner.commit(batch).await;
+        if crash.is_some() {
+            self.life.die();
+            self.life.alive().await;
+        }
+        outcome
+    }
+
+    fn changes(&self) -> BoxStream<'static, Result<Change, StorageError>> {
+        self.inner.changes()
+    }
+
+    async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), StorageError> {
+        self.inner.backup(into).await
+    }
+
+    async fn restore(&self, entries: Entries<'_>) -> Result<Revision, StorageError> {
+        self.inner.restore(entries).await
+    }
+}

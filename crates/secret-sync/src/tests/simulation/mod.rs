@@ -1,0 +1,187 @@
+//! The whole of sync in a made-up world, ten thousand times over.
+//!
+//! A run is a story that follows from a number: users write, associate and configure; strangers meddle
+//! at the destinations; calls are slow, lost, throttled, refused; sessions end at any numbered commit
+//! and call, before or after its effect, and others begin on what is stored. Everything between the
+//! request and the calls of the destination is the real thing; clock, chance, storage and the accounts
+//! are not. When quiet comes the destinations must hold what [`model`] says, which shares no code with
+//! the product.
+//!
+//! A run that fails prints its story and the command that repeats it:
+//! `BAILEE_SIMULATION_SEED=7 cargo test -p bailee-secret-sync --lib simulation`.
+//!
+//! **Of a session that was killed**, calls that were sent may land up to five seconds later, as a
+//! request that left the machine does. They do not land once the session after it has changed the
+//! same object: services of this kind take writes unconditionally, so nothing on our side could tell
+//! the late one apart, and a start takes longer than a request that is under way to a healthy service.
+//!
+//! **A deposed session** works beside its successor in some runs. Nothing in the product fences its
+//! calls today: one process has the storage. The order of values is not judged in those runs; that
+//! everything converges is.
+
+mod account;
+mod dice;
+mod epilogue;
+mod life;
+mod model;
+mod story;
+mod verify;
+
+use account::Faults;
+use bailee_crypto::random::predictable;
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use story::Story;
+use tokio::time::sleep;
+
+/// Runs of the quick suite.
+const RUNS: u64 = 1_000;
+/// Runs of the slow one.
+const RUNS_SLOW: u64 = 10_000;
+/// Where a single seed is asked for.
+const SEED: &str = "BAILEE_SIMULATION_SEED";
+/// Long enough for every retry, and for the lists to be believed.
+const QUIET: Duration = Duration::from_secs(1_900);
+/// A comparison comes round.
+const STILL: Duration = Duration::from_secs(700);
+/// Failures that are shown.
+const SHOWN_MAX: usize = 3;
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test is told what to repeat")]
+fn whatever_happens_destinations_end_as_they_shall() {
+    if let Ok(seed) = std::env::var(SEED) {
+        let seed = seed.parse().expect("a seed is a number");
+        match run(seed) {
+            Ok(faults) => println!("seed {seed} holds: {faults:?}"),
+            Err(story) => panic!("{story}"),
+        }
+        return;
+    }
+    let runs = std::env::var("BAILEE_SIMULATION_RUNS").ok().and_then(|runs| runs.parse().ok());
+    let default = if cfg!(feature = "slow-tests") { RUNS_SLOW } else { RUNS };
+    many(runs.unwrap_or(default));
+}
+
+fn many(runs: u64) {
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    let (total, failed) = (Mutex::new(Faults::default()), Mutex::new(Vec::new()));
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= runs {
+            return;
+        }
+        match run(seed) {
+            Ok(faults) => total.lock().unwrap().add(faults),
+            Err(story) => failed.lock().unwrap().push((seed, story)),
+        }
+    };
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    println!("{runs} runs in {:?}: {:?}", began.elapsed(), total.lock().unwrap());
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort();
+    for (_, story) in failed.iter().take(SHOWN_MAX) {
+        println!("{story}\n");
+    }
+    let seeds: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
+    assert!(seeds.is_empty(), "{} of {runs} runs failed: {seeds:?}", seeds.len());
+}
+
+/// One run; the story where it fails.
+fn run(seed: u64) -> Result<Faults, String> {
+    predictable::seed(Some(seed));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let outcome = runtime.block_on(told(seed));
+    drop(runtime);
+    predictable::seed(None);
+    outcome
+}
+
+async fn told(seed: u64) -> Result<Faults, String> {
+    let mut story = Story::begin(seed).await;
+    let steps = 8 + story.dice.below(32);
+    let middle = story.dice.below(steps);
+    story.go_on(middle).await;
+    let earlier = epilogue::Snapshot::take(&story).await;
+    story.go_on(steps - middle).await;
+    let mut wrong = quiet(&mut story).await;
+    if !story.overlapped {
+        for account in story.accounts.values() {
+            wrong.extend(verify::order(&story.heads, account.books().service.effects()));
+        }
+    }
+    if wrong.is_empty() {
+        wrong = epilogue::after(&mut story, earlier).await;
+    }
+    let mut faults = story.faults;
+    for account in story.accounts.values() {
+        faults.add(account.books().faults);
+    }
+    let ledger = if wrong.is_empty() { String::new() } else { story.ledger().await };
+    story.session.world.kill().await;
+    if wrong.is_empty() {
+        return Ok(faults);
+    }
+    Err(format!(
+        "{}\n{ledger}\nseed {seed}:\n  {}\nrepeat it with {SEED}={seed} cargo test -p bailee-secret-sync \
+         --lib simulation",
+        story.log.text(),
+        wrong.join("\n  ")
+    ))
+}
+
+/// Nothing goes wrong any more, and time goes by.
+async fn quiet(story: &mut Story) -> verify::Wrong {
+    story.log.add("quiet");
+    for account in story.accounts.values() {
+        account.calm();
+    }
+    story.settle_down().await;
+    story.resume().await;
+    sleep(QUIET).await;
+    story.end_purges().await;
+    sleep(STILL).await;
+    story.look_after_purges().await;
+    still(story).await
+}
+
+/// Nothing is left to do: nothing is changed, nor looked at but in lists.
+async fn still(story: &mut Story) -> verify::Wrong {
+    story.log.add("still");
+    let before = counts(story);
+    sleep(STILL).await;
+    let mut wrong = verify::Wrong::new();
+    let after = counts(story);
+    for ((name, account), (before, after)) in story.accounts.iter().zip(before.iter().zip(&after)) {
+        // What is in doubt, contested, or reported and left, is looked at every time.
+        let looks = after.1 - before.1;
+        if before.0 != after.0 || looks > 8 * account.doubts() {
+            wrong.push(format!("{name} does not rest: {before:?}, then {after:?}"));
+        }
+    }
+    wrong.extend(verify::compare(&story.session.world, &story.model, &story.accounts).await);
+    wrong
+}
+
+fn counts(story: &Story) -> Vec<(usize, usize)> {
+    let count = |account: &std::sync::Arc<account::Account>| {
+        let books = account.books();
+        (books.service.effects().len(), books.looks)
+    };
+    story.accounts.values().map(count).collect()
+}
