@@ -2,8 +2,10 @@
 
 mod associate;
 mod destination;
+mod events;
 mod operate;
 mod plan;
+mod preview;
 mod status;
 
 use crate::{arguments, context::Context, failure::Failure};
@@ -23,8 +25,10 @@ pub(crate) enum Sync {
     Destination(destination::Destination),
     Associate(associate::Associate),
     Dissociate(associate::Dissociate),
+    Preview(preview::Preview),
     Plan(plan::Plan),
     Status(status::Status),
+    Events(events::Events),
     Check(operate::Check),
     Now(operate::Now),
     Pause(operate::Pause),
@@ -49,8 +53,10 @@ impl Sync {
             Sync::Destination(arguments) => arguments.run(context).await,
             Sync::Associate(arguments) => arguments.run(context).await,
             Sync::Dissociate(arguments) => arguments.run(context).await,
+            Sync::Preview(arguments) => arguments.run(context).await,
             Sync::Plan(arguments) => arguments.run(context).await,
             Sync::Status(arguments) => arguments.run(context).await,
+            Sync::Events(arguments) => arguments.run(context).await,
             Sync::Check(arguments) => arguments.run(context).await,
             Sync::Now(arguments) => arguments.run(context).await,
             Sync::Pause(arguments) => arguments.run(context).await,
