@@ -56,6 +56,14 @@ impl View {
         View::new(self.barrier.clone(), &self.prefix)
     }
 
+    /// A new, empty unit of work on the same place that is to land before this one, under what this
+    /// one expects by now.
+    pub fn ahead(&self) -> View {
+        let ahead = self.fresh();
+        ahead.unit.pending.lock().expects.clone_from(&self.unit.pending.lock().expects);
+        ahead
+    }
+
     /// The barrier it looks through.
     pub fn barrier(&self) -> &Arc<Barrier> {
         &self.barrier

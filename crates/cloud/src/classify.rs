@@ -118,8 +118,39 @@ impl CloudError {
         }
     }
 
+    /// A failure that the service answered with.
+    pub(crate) fn answered(
+        status: u16,
+        code: Option<String>,
+        message: Option<String>,
+        request_id: Option<String>,
+        retry_after: Option<Duration>,
+    ) -> CloudError {
+        let code = code.as_deref().map(bare_code).filter(|code| !code.is_empty());
+        let message = message
+            .map(|text| printable(without_request(&text)))
+            .unwrap_or_else(|| format!("the service answered with status {status}"));
+        let kind = match code {
+            Some(code) => kind_of_code(code, &message).unwrap_or_else(|| kind_of_status(status)),
+            None => kind_of_status(status),
+        };
+        let kind = match kind {
+            Kind::Denied { .. } => denied(&message),
+            kind => kind,
+        };
+        CloudError {
+            code: code.map_or_else(|| code_of_status(status), str::to_owned),
+            http_status: Some(status),
+            kind,
+            message,
+            request_id: request_id.map(|id| printable(&id)),
+            retry_after,
+            sent: true,
+        }
+    }
+
     /// The same failure of a call that certainly did not reach the service.
-    fn unsent(self) -> CloudError {
+    pub(crate) fn unsent(self) -> CloudError {
         CloudError { sent: false, ..self }
     }
 

@@ -10,9 +10,11 @@ mod credentials;
 mod guard;
 mod http;
 mod proxy;
+pub mod query;
 mod registry;
 mod tls;
 mod web_identity;
+mod xml;
 
 #[cfg(test)]
 mod testing;
@@ -24,3 +26,4 @@ pub use guard::{EgressRules, InvalidRule, Refused, parse_ipv4_net, parse_ipv6_ne
 pub use proxy::{InvalidProxy, Proxy};
 pub use registry::{SPECIAL_IPV4, SPECIAL_IPV6, SpecialBlock};
 pub use tls::{InvalidRoots, Roots};
+pub use xml::Xml;

@@ -136,6 +136,24 @@ pub(crate) fn lease_revoked() {
     metrics::counter!("vault_expire_lease_revoked").increment(1);
 }
 
+/// What a request that never finished had begun outside is undone.
+pub(crate) fn intent_undone(made: std::time::SystemTime) {
+    metrics::counter!("vault_rollback_undone").increment(1);
+    tracing::info!(?made, "undid what a request that never finished had begun outside");
+}
+
+/// What a request that never finished had begun outside could not be undone; it is tried again.
+pub(crate) fn intent_failed(error: &Error) {
+    metrics::counter!("vault_rollback_failed").increment(1);
+    tracing::warn!(%error, source = chain(error), "an unfinished request could not be undone");
+}
+
+/// What a request that never finished had begun outside is left there: an operator said so.
+pub(crate) fn intent_given_up(error: &Error) {
+    metrics::counter!("vault_rollback_given_up").increment(1);
+    tracing::error!(%error, source = chain(error), "an unfinished request was given up, not undone");
+}
+
 /// A lease could not be revoked; it is tried again.
 pub(crate) fn lease_failed(error: &Error) {
     metrics::counter!("vault_expire_lease_revocation_failed").increment(1);

@@ -194,6 +194,8 @@ impl Kernel {
         let changes = Changes::default();
         let request = self.request(call, admitted, changes.clone());
         let view = request.view.clone();
+        // What an engine commits ahead of the batch holds under the same condition.
+        target.mounted.guard.iter().for_each(|guard| view.guard(guard.clone()));
         if again {
             // Those that come again wait for each other, so that each gets through.
             view.at("retry/").lock(&target.mounted.mount.uuid).await;
@@ -233,11 +235,7 @@ impl Kernel {
         for path in &changed {
             change::note(view, &target.place.namespace, &target.mounted.mount, path);
         }
-        let writes = view.is_changed();
-        if let (true, Some(guard)) = (writes, &target.mounted.guard) {
-            view.guard(guard.clone());
-        }
-        let moved = writes && target.changes_registry();
+        let moved = view.is_changed() && target.changes_registry();
         if moved || !changed.is_empty() {
             let (registry, place) = (self.registry.clone(), target.place.clone());
             let waiting = self.changed.clone();

@@ -16,6 +16,7 @@ mod handle;
 mod headers;
 mod help;
 mod identity;
+mod intents;
 mod kernel;
 mod keyholders;
 mod lease;

@@ -2,6 +2,7 @@
 
 use crate::{
     event,
+    intents::{Reach, Undo},
     registry::{Mounted, Registry},
 };
 use bailee_barrier::Barrier;
@@ -59,6 +60,8 @@ async fn turn(
 ) -> (String, Result<(), Error>) {
     let work = async {
         let Some(served) = &mounted.served else { return Ok(()) };
+        let undone = Undo { barrier, mounted: &mounted, clock }.run(Reach::Due).await;
+        undone.unwrap_or_else(|error| event::pass_failed("undoing unfinished requests", &error));
         let view = barrier.view(&mounted.prefix);
         served.engine.tick(&view, clock.now()).await?;
         if let (true, Some(guard)) = (view.is_changed(), &mounted.guard) {

@@ -43,7 +43,9 @@ pub trait Engine: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Undoes an outside effect whose request never finished.
+    /// Undoes an outside effect whose request never finished ([`crate::intent`]). Called again until it
+    /// succeeds, also after it did: what is gone already is done. What it writes lands with the removal
+    /// of the intent.
     async fn roll_back(&self, _view: &View, _intent: &Value) -> Result<(), Error> {
         Ok(())
     }
@@ -65,7 +67,8 @@ pub enum Class {
 }
 
 /// Makes an engine from the options of a mount.
-pub type MakeEngine = fn(&BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error>;
+pub type MakeEngine =
+    Arc<dyn Fn(&BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> + Send + Sync>;
 
 /// A kind of engine that can be mounted.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod field;
 pub mod help;
+pub mod intent;
 pub mod openapi;
 pub mod path;
 pub mod request;

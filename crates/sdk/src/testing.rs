@@ -383,7 +383,7 @@ mod tests {
     }
 
     fn kind() -> EngineKind {
-        EngineKind { name: "counter", class: Class::Secret, make: |_| Ok(Arc::new(Counter)) }
+        EngineKind { name: "counter", class: Class::Secret, make: Arc::new(|_| Ok(Arc::new(Counter))) }
     }
 
     #[tokio::test]

@@ -1,12 +1,17 @@
 //! Leases under a prefix, and how many there are.
 
 use super::{
+    gate::Closed,
     lane::Lane,
     record::{Record, code_of, names, place, suffix},
     revoke::Failing,
     store::{Found, LeaseStore},
 };
-use crate::registry::Place;
+use crate::{
+    intents::{Reach, Undo},
+    registry::{Mounted, Place},
+};
+use bailee_barrier::View;
 use bailee_crypto::clock::from_millis;
 use bailee_sdk::{Code, Error, Namespace};
 use futures_util::{StreamExt, stream};
@@ -31,6 +36,12 @@ pub(crate) struct Told {
     pub(crate) id: String,
     pub(crate) mount_path: String,
     pub(crate) record: Record,
+}
+
+/// Mounts that have nothing outside any more; they make nothing new until this is dropped.
+pub(crate) struct Ended {
+    _closed: Closed,
+    _gates: Vec<View>,
 }
 
 impl LeaseStore {
@@ -233,7 +244,7 @@ impl LeaseStore {
         &self,
         at: &Place,
         is_meant: impl Fn(&str) -> bool,
-    ) -> Result<super::Closed, Error> {
+    ) -> Result<Ended, Error> {
         let meant = || at.mounts.values().filter(|mounted| is_meant(&mounted.mount.path));
         let closed = self.close(meant().map(|mounted| mounted.mount.uuid.clone()).collect()).await;
         let mut found = Vec::new();
@@ -241,7 +252,26 @@ impl LeaseStore {
             self.walk(&at.namespace, &mounted.mount.uuid, "", &mut found).await?;
         }
         self.revoke_all(found).await?;
-        Ok(closed)
+        let mut gates = Vec::new();
+        for mounted in meant() {
+            gates.push(self.unfinished(mounted).close().await?);
+        }
+        Ok(Ended { _closed: closed, _gates: gates })
+    }
+
+    /// Undoes what requests that never finished left outside in mounts below a prefix, and forgets what
+    /// cannot be undone.
+    pub(crate) async fn give_up_unfinished(&self, at: &Place, prefix: &str) -> Result<(), Error> {
+        for mounted in at.mounts.values() {
+            if within(&mounted.mount.path, prefix) == Some("") {
+                self.unfinished(mounted).run(Reach::GivesUp).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unfinished<'a>(&'a self, mounted: &'a Mounted) -> Undo<'a> {
+        Undo { barrier: &self.barrier, mounted, clock: &self.clock }
     }
 }
 

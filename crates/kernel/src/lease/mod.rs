@@ -18,10 +18,10 @@ mod revoke;
 mod store;
 mod token_lease;
 
-pub(crate) use gate::Closed;
+pub(crate) use listing::Ended;
 pub(crate) use mark::end_with_token;
 pub(crate) use paths::LeasePaths;
-pub(crate) use store::{Asked, LeaseStore};
+pub(crate) use store::{Asked, LeaseStore, no_engine};
 
 #[cfg(test)]
 mod tests;

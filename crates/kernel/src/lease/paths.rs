@@ -246,6 +246,7 @@ impl LeasePaths {
         self.leases.tokens.revoke_made_below(&place.namespace, &prefix).await?;
         let found = self.leases.below(&place, &prefix).await?;
         self.leases.give_up(found).await?;
+        self.leases.give_up_unfinished(&place, &prefix).await?;
         Ok(Reply::empty())
     }
 

@@ -1,7 +1,7 @@
 //! What a mount gave out ends before the mount does.
 
 use super::System;
-use crate::lease::Closed;
+use crate::lease::Ended;
 use bailee_sdk::{Error, Namespace};
 
 impl System {
@@ -12,7 +12,7 @@ impl System {
         &self,
         namespace: &Namespace,
         path: &str,
-    ) -> Result<Closed, Error> {
+    ) -> Result<Ended, Error> {
         let places = self.registry.places();
         let place = places.with_id(&namespace.id).ok_or_else(Error::not_found)?;
         let is_meant = |mount: &str| path.is_empty() || mount == path;

@@ -20,9 +20,9 @@ pub(super) fn kinds() -> Vec<EngineKind> {
         }
     };
     vec![
-        EngineKind { name: "kv", class: Class::Secret, make },
-        EngineKind { name: "boxes", class: Class::Secret, make },
-        EngineKind { name: "door", class: Class::Auth, make: |_| Ok(Arc::new(Door)) },
+        EngineKind { name: "kv", class: Class::Secret, make: Arc::new(make) },
+        EngineKind { name: "boxes", class: Class::Secret, make: Arc::new(make) },
+        EngineKind { name: "door", class: Class::Auth, make: Arc::new(|_| Ok(Arc::new(Door))) },
     ]
 }
 

@@ -32,7 +32,7 @@ pub const METADATA_BYTES_MAX: usize = 64 << 10;
 
 /// The kind `approle`.
 pub fn kind() -> EngineKind {
-    EngineKind { name: "approle", class: Class::Auth, make }
+    EngineKind { name: "approle", class: Class::Auth, make: Arc::new(make) }
 }
 
 /// The auth method of roles and secret ids.

@@ -20,7 +20,7 @@ pub const USERNAME_BYTES_MAX: usize = 512;
 
 /// The kind `userpass`.
 pub fn kind() -> EngineKind {
-    EngineKind { name: "userpass", class: Class::Auth, make }
+    EngineKind { name: "userpass", class: Class::Auth, make: Arc::new(make) }
 }
 
 /// The auth method of names and passwords.

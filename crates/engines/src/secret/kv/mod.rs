@@ -34,12 +34,12 @@ pub const SECRET_BYTES_MAX: usize = 1 << 20;
 
 /// The kind `kv`.
 pub fn kind() -> EngineKind {
-    EngineKind { name: "kv", class: Class::Secret, make }
+    EngineKind { name: "kv", class: Class::Secret, make: Arc::new(make) }
 }
 
 /// The kind `generic`: the name that version 1 had when there was no other.
 pub fn generic() -> EngineKind {
-    EngineKind { name: "generic", class: Class::Secret, make: make_generic }
+    EngineKind { name: "generic", class: Class::Secret, make: Arc::new(make_generic) }
 }
 
 /// The versioned key-value store.

@@ -177,12 +177,12 @@ fn kinds() -> Vec<EngineKind> {
         EngineKind {
             name: "lender",
             class: Class::Secret,
-            make: |options| {
+            make: Arc::new(|options| {
                 let ledger = LEDGERS.lock()[&options["ledger"]].clone();
                 Ok(Arc::new(Lender(ledger)))
-            },
+            }),
         },
-        EngineKind { name: "door", class: Class::Auth, make: |_| Ok(Arc::new(Door)) },
+        EngineKind { name: "door", class: Class::Auth, make: Arc::new(|_| Ok(Arc::new(Door))) },
     ]
 }
 
