@@ -27,6 +27,7 @@
 //! [`OUTPUT_BYTES_MAX`].
 
 mod function;
+pub mod generator;
 mod scan;
 
 use std::borrow::Cow;
