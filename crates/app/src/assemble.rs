@@ -7,7 +7,9 @@ use crate::{
     host::Machine,
     logs::Logs,
 };
+use bailee_cloud::{HttpOptions, Roots};
 use bailee_crypto::{Clock, SystemClock, memory};
+use bailee_engines::secret::aws;
 use bailee_kernel::{Core, Node, Parts, Session, Settings};
 use bailee_secret_sync::{self as secret_sync, Proxy, Running, SecretSync, SyncSession};
 use bailee_server::{
@@ -71,7 +73,7 @@ pub async fn assemble(
     let core = Core::new(Parts {
         backend,
         clock: clock.clone(),
-        kinds: bailee_engines::all(),
+        kinds: bailee_engines::all(aws_settings(config, environment, &clock)?),
         system: vec![sync.engine()],
         audit: Vec::new(),
         settings: Settings {
@@ -217,13 +219,37 @@ fn open(storage: &Storage) -> Result<Opened, bailee_storage::Error> {
     })
 }
 
+/// What all mounts of the `aws` engine share. Where their connections may go is said here, by the
+/// operator: a mount's own settings name endpoints, and open nothing.
+fn aws_settings(
+    config: &Config,
+    environment: &ServerEnvironment,
+    clock: &Arc<dyn Clock>,
+) -> Result<aws::Settings, StartError> {
+    let http = HttpOptions {
+        rules: config.aws.rules.clone(),
+        roots: Roots::native(),
+        proxy: proxy(environment)?,
+        ..HttpOptions::default()
+    };
+    let ambient = config.aws.ambient_credentials;
+    let mut settings = aws::Settings::new(clock.clone(), http, ambient);
+    settings.iam_endpoint_url = environment.aws_iam_endpoint_url.clone();
+    settings.sts_endpoint_url = environment.aws_sts_endpoint_url.clone();
+    Ok(settings)
+}
+
+fn proxy(environment: &ServerEnvironment) -> Result<Option<Proxy>, StartError> {
+    let no_proxy = environment.no_proxy.as_deref().unwrap_or_default();
+    let proxy = environment.proxy.as_ref().map(|url| Proxy::parse(url, no_proxy)).transpose();
+    proxy.map_err(|error| StartError::Proxy(error.to_string()))
+}
+
 fn sync_settings(
     config: &Config,
     environment: &ServerEnvironment,
 ) -> Result<secret_sync::Settings, StartError> {
-    let no_proxy = environment.no_proxy.as_deref().unwrap_or_default();
-    let proxy = environment.proxy.as_ref().map(|url| Proxy::parse(url, no_proxy)).transpose();
-    let proxy = proxy.map_err(|error| StartError::Proxy(error.to_string()))?;
+    let proxy = proxy(environment)?;
     Ok(secret_sync::Settings {
         ambient_credentials: config.sync.ambient_credentials,
         reconcile_interval: config.sync.reconcile_interval,

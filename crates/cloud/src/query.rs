@@ -10,6 +10,7 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
+use aws_types::SdkConfig;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
@@ -115,6 +116,16 @@ impl QueryClient {
         service: Service,
     ) -> QueryClient {
         QueryClient { transport, credentials, clock, service }
+    }
+
+    /// A client that signs with the credentials of a configuration; `None` when it has none.
+    pub fn of(
+        config: &SdkConfig,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        service: Service,
+    ) -> Option<QueryClient> {
+        Some(QueryClient::new(transport, config.credentials_provider()?, clock, service))
     }
 
     /// The same service, called with other keys.

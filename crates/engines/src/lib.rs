@@ -11,6 +11,12 @@ mod time;
 use bailee_sdk::EngineKind;
 
 /// Every kind that can be mounted.
-pub fn all() -> Vec<EngineKind> {
-    vec![secret::kv::kind(), secret::kv::generic(), auth::approle::kind(), auth::userpass::kind()]
+pub fn all(aws: secret::aws::Settings) -> Vec<EngineKind> {
+    vec![
+        secret::kv::kind(),
+        secret::kv::generic(),
+        secret::aws::kind(aws),
+        auth::approle::kind(),
+        auth::userpass::kind(),
+    ]
 }

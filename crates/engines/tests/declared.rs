@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+use bailee_cloud::HttpOptions;
+use bailee_engines::secret::aws::Settings;
 use bailee_sdk::{
     EngineKind, Path, help, openapi,
-    testing::{EngineHarness, undescribed},
+    testing::{EngineHarness, TestClock, undescribed},
 };
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 async fn kv_paths() -> Vec<Path> {
     let kind = bailee_engines::secret::kv::kind();
@@ -18,9 +20,13 @@ async fn paths(kind: EngineKind) -> Vec<Path> {
     EngineHarness::mount(&kind, &[]).await.paths().to_vec()
 }
 
+fn aws() -> Settings {
+    Settings::new(Arc::new(TestClock::default()), HttpOptions::default(), false)
+}
+
 async fn paths_of_all_kinds() -> Vec<Path> {
     let mut all = kv_paths().await;
-    for kind in bailee_engines::all() {
+    for kind in bailee_engines::all(aws()) {
         all.extend(paths(kind).await);
     }
     all

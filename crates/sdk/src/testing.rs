@@ -4,8 +4,8 @@
 use crate::{
     Body, Caller, Code, Engine, EngineKind, Error, Headers, Login, Mount, Mounts, Namespace,
     Operation, Path, Reply, Request, change,
-    engine::Renewal,
-    openapi,
+    engine::{Lease, LeaseRenewal, Renewal, Term},
+    intent, openapi,
     request::{Changes, note_changes},
 };
 use bailee_barrier::{Barrier, RootKey, View};
@@ -21,6 +21,8 @@ use std::{
 
 /// Times a request is run when its batch conflicts.
 const ATTEMPTS_MAX: usize = 8;
+/// Where leases are kept, in the mount's own storage.
+const LEASES: &str = "harness/leases/";
 /// Notes read at once.
 const NOTES_MAX: usize = 10_000;
 
@@ -152,6 +154,64 @@ impl EngineHarness {
         self.engine.renew_login(&self.view(), &renewal).await
     }
 
+    /// The leases that are out, as stored with the answers that gave them.
+    pub async fn leases(&self) -> Vec<(String, Lease)> {
+        let view = self.view();
+        let names = view.list(LEASES, "", usize::MAX).await.expect("the storage works");
+        let mut leases = Vec::new();
+        for name in names {
+            let lease = view.get(&format!("{LEASES}{name}")).await.expect("the storage works");
+            leases.extend(lease.map(|lease| (name, lease)));
+        }
+        leases
+    }
+
+    /// Takes a lease back, and forgets it in the same batch, as the kernel does.
+    pub async fn revoke(&self, id: &str) -> Result<(), Error> {
+        let (key, view) = (format!("{LEASES}{id}"), self.view());
+        let Some(lease) = view.get::<Lease>(&key).await? else { return Ok(()) };
+        self.engine.revoke(&view, &lease).await?;
+        view.delete(&key);
+        view.commit().await?;
+        Ok(())
+    }
+
+    /// Asks for how long a lease can be prolonged.
+    pub async fn renew(&self, id: &str, increment: Duration) -> Result<Term, Error> {
+        let (key, view) = (format!("{LEASES}{id}"), self.view());
+        let lease = view.get::<Lease>(&key).await?;
+        let lease = lease.ok_or_else(|| Error::invalid("lease not found"))?;
+        let now = self.clock.now();
+        let renewal = LeaseRenewal { increment, issued: now, now };
+        self.engine.renew(&view, &lease, &renewal).await
+    }
+
+    /// Undoes what unfinished requests left outside, where it is due, as the kernel does before the
+    /// periodic work of a mount. Tells how many are left.
+    pub async fn roll_back(&self) -> usize {
+        let view = self.view();
+        let folder = format!("{}/", intent::GATE);
+        let names = view.list(&folder, "", usize::MAX).await.expect("the storage works");
+        let mut left = 0;
+        for name in names {
+            let (key, view) = (format!("{folder}{name}"), self.view());
+            let locked = tokio::time::timeout(Duration::from_millis(100), view.lock(&key)).await;
+            let stored = view.get::<intent::Stored>(&key).await.expect("the storage works");
+            let Some(stored) = stored else { continue };
+            let due = stored.due <= bailee_crypto::clock::to_millis(self.clock.now());
+            let undone = due
+                && locked.is_ok()
+                && self.engine.roll_back(&view, &stored.body).await.is_ok();
+            if !undone {
+                left += 1;
+                continue;
+            }
+            view.delete(&key);
+            view.commit().await.expect("the storage works");
+        }
+        left
+    }
+
     /// Runs the periodic work of the mount.
     pub async fn tick(&self) -> Result<(), Error> {
         self.engine.tick(&self.view(), self.clock.now()).await
@@ -220,6 +280,13 @@ impl EngineHarness {
         &self.backend
     }
 
+    /// The clock that the engine's kind is to be made with, when it needs one.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<TestClock>) -> EngineHarness {
+        self.clock = clock;
+        self
+    }
+
     /// What the engine takes for the time of day.
     pub fn now(&self) -> SystemTime {
         self.clock.now()
@@ -242,6 +309,9 @@ impl EngineHarness {
         let request = self.request(operation, path, view.clone(), changes.clone(), input);
         let reply = endpoint.call(request, captures).await?;
         note_changes(&self.request(operation, path, view.clone(), changes, ()));
+        if let Body::Lease(_, lease) = &reply.body {
+            view.put(&format!("{LEASES}{}", bailee_crypto::random::uuid()), lease);
+        }
         view.commit().await?;
         Ok(reply)
     }

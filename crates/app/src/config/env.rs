@@ -36,6 +36,8 @@ pub(crate) fn home() -> Option<PathBuf> {
 pub struct ServerEnvironment {
     /// Where AWS Secrets Manager is, instead of its regional address.
     pub aws_endpoint_url: Option<String>,
+    /// Where AWS IAM is.
+    pub aws_iam_endpoint_url: Option<String>,
     /// Where AWS STS is.
     pub aws_sts_endpoint_url: Option<String>,
     /// A forward proxy for everything that leaves.
@@ -60,6 +62,7 @@ impl ServerEnvironment {
         let for_all = variable("AWS_ENDPOINT_URL");
         ServerEnvironment {
             aws_endpoint_url: variable("AWS_ENDPOINT_URL_SECRETS_MANAGER").or(for_all.clone()),
+            aws_iam_endpoint_url: variable("AWS_ENDPOINT_URL_IAM").or(for_all.clone()),
             aws_sts_endpoint_url: variable("AWS_ENDPOINT_URL_STS").or(for_all),
             proxy: variable("HTTPS_PROXY").or_else(|| variable("https_proxy")),
             no_proxy: variable("NO_PROXY").or_else(|| variable("no_proxy")),

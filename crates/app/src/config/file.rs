@@ -2,9 +2,10 @@
 //! no meaning here is taken and reported, what nobody knows is refused.
 
 use super::{
-    Config, LEASE_TTL, Listener, Storage, Sync,
+    Aws, Config, LEASE_TTL, Listener, Storage, Sync,
     reader::{Block, Faults},
 };
+use bailee_cloud::EgressRules;
 use bailee_notation::hcl;
 use bailee_server::tls::TlsFiles;
 use std::{path::PathBuf, time::Duration};
@@ -132,6 +133,7 @@ pub fn parse(text: &str) -> Result<Config, Faults> {
         pid_file: file.text("pid_file", &mut faults).map(PathBuf::from),
         files: Vec::new(),
         sync: sync(&mut file, &mut faults),
+        aws: aws(&mut file, &mut faults),
         without_effect,
     };
     file.finish(&mut faults);
@@ -290,6 +292,21 @@ fn log_json(file: &mut Block, faults: &mut Faults) -> bool {
             false
         }
     }
+}
+
+fn aws(file: &mut Block, faults: &mut Faults) -> Aws {
+    let Some(mut block) = file.block("aws", faults) else { return Aws::default() };
+    let ambient_credentials = block.flag("ambient_credentials", faults).unwrap_or(false);
+    let open = block.flag("disable_strict_networking", faults).unwrap_or(false);
+    let ipv4 = block.texts("allowed_ipv4_addresses", faults);
+    let ipv6 = block.texts("allowed_ipv6_addresses", faults);
+    let ports = block.texts("allowed_ports", faults);
+    let rules = EgressRules::parse(open, &ipv4, &ipv6, &ports).unwrap_or_else(|error| {
+        faults.add(block.line, error.to_string());
+        EgressRules::default()
+    });
+    block.finish(faults);
+    Aws { ambient_credentials, rules }
 }
 
 fn sync(file: &mut Block, faults: &mut Faults) -> Sync {

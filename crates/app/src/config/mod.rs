@@ -8,6 +8,7 @@ pub use env::ServerEnvironment;
 pub use file::parse;
 pub use reader::Faults;
 
+use bailee_cloud::EgressRules;
 use bailee_server::tls::TlsFiles;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// Delivery to other places.
     pub sync: Sync,
+    /// Engines that make credentials of AWS.
+    pub aws: Aws,
     /// Settings that were read and have no effect, with their lines.
     pub without_effect: Vec<String>,
 }
@@ -67,6 +70,15 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Its certificate; none for plain HTTP.
     pub tls: Option<TlsFiles>,
+}
+
+/// Engines that make credentials of AWS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aws {
+    /// Whether mounts of the root namespace may use the server's own cloud credentials.
+    pub ambient_credentials: bool,
+    /// Where connections of the engines may go.
+    pub rules: EgressRules,
 }
 
 /// Delivery to other places.
@@ -106,6 +118,7 @@ impl Config {
             pid_file: None,
             files: Vec::new(),
             sync: Sync::default(),
+            aws: Aws::default(),
             without_effect: Vec::new(),
         }
     }

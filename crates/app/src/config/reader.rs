@@ -103,6 +103,22 @@ impl Block {
         })
     }
 
+    /// A list of texts or numbers; one of them counts as a list.
+    pub(crate) fn texts(&mut self, name: &str, faults: &mut Faults) -> Vec<String> {
+        let texts = self.one(name, faults, "a list of strings", |value| match value {
+            Value::String(text) | Value::Number(text) => Some(vec![text]),
+            Value::List(items) => items
+                .into_iter()
+                .map(|item| match item.value {
+                    Value::String(text) | Value::Number(text) => Some(text),
+                    Value::Bool(_) | Value::List(_) | Value::Object(_) => None,
+                })
+                .collect(),
+            Value::Bool(_) | Value::Object(_) => None,
+        });
+        texts.unwrap_or_default()
+    }
+
     /// A time span, as seconds or text.
     pub(crate) fn duration(&mut self, name: &str, faults: &mut Faults) -> Option<Duration> {
         self.one(name, faults, "a duration such as \"30s\" or \"1h\"", |value| match value {

@@ -1,3 +1,4 @@
 //! Engines that keep secrets.
 
+pub mod aws;
 pub mod kv;

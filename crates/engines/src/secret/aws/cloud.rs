@@ -1,0 +1,318 @@
+//! IAM and STS as one mount reaches them.
+
+use super::{
+    config_root::{KEY, Root},
+    ready::Patience,
+    settings::Settings,
+};
+use bailee_cloud::{
+    CloudError, Kind, Xml,
+    aws::{self, Ambient, AwsConnection, InvalidConnection},
+    query::{Form, QueryClient, Service},
+};
+use bailee_crypto::random;
+use bailee_sdk::{Code, Error, Namespace, View};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// Mounts whose clients are kept.
+const CLOUDS_MAX: usize = 256;
+const REGION_DEFAULT: &str = "us-east-1";
+const SESSION_NAME: &str = "bailee-aws-engine";
+/// The first pause before a call is made again; each further one doubles it.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Pages of a list that are read at most.
+const PAGES_MAX: usize = 200;
+
+/// The clients of all mounts, made anew when a mount is configured otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Clouds(Mutex<HashMap<String, (u64, Arc<Cloud>)>>);
+
+impl Clouds {
+    pub(super) async fn of(&self, settings: &Settings, view: &View) -> Result<Arc<Cloud>, Error> {
+        let stored = view.get_at::<Root>(KEY).await?;
+        let (root, revision) = match stored {
+            Some((root, revision)) => (root, revision.map(|revision| revision.0)),
+            None => (Root::default(), Some(0)),
+        };
+        let place = view.prefix().to_owned();
+        if let Some(revision) = revision
+            && let Some((known, cloud)) = self.0.lock().get(&place)
+            && *known == revision
+        {
+            return Ok(cloud.clone());
+        }
+        let cloud = Arc::new(Cloud::connect(settings, &root, is_root(view)).await?);
+        if let Some(revision) = revision {
+            let mut kept = self.0.lock();
+            if kept.len() >= CLOUDS_MAX {
+                kept.clear();
+            }
+            kept.insert(place, (revision, cloud.clone()));
+        }
+        Ok(cloud)
+    }
+}
+
+/// Whether the mount is in the root namespace.
+fn is_root(view: &View) -> bool {
+    view.prefix().starts_with(&Namespace::root().prefix())
+}
+
+/// IAM and STS with the credentials of a mount.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    iam: QueryClient,
+    /// The first address, and those to fall back to.
+    sts: Vec<QueryClient>,
+    attempts: u32,
+    pub(super) ready: Patience,
+}
+
+impl Cloud {
+    async fn connect(settings: &Settings, root: &Root, in_root: bool) -> Result<Cloud, Error> {
+        let region = given(&root.region).or(given(&root.sts_region)).unwrap_or(REGION_DEFAULT);
+        let sts_region = given(&root.sts_region).unwrap_or(region);
+        let configured = settings.sts_endpoint_url.as_deref();
+        let sts_endpoint = given(&root.sts_endpoint).or(configured).map(str::to_owned);
+        let ambient = match &settings.ambient {
+            Some(chain) if in_root => Ambient::Allowed(chain.clone()),
+            _ => Ambient::Forbidden,
+        };
+        let connection = AwsConnection {
+            region: Some(region.to_owned()),
+            access_key_id: given(&root.access_key).map(str::to_owned),
+            secret_access_key: root.secret(),
+            role_arn: given(&root.role_arn).map(str::to_owned),
+            external_id: given(&root.external_id).map(str::to_owned),
+            session_name: SESSION_NAME.to_owned(),
+            sts_endpoint_url: sts_endpoint.clone(),
+            ambient,
+            ..AwsConnection::default()
+        };
+        let config = aws::connect(&connection, &settings.http, &settings.clock).await;
+        let config = config.map_err(|error| refused(&error, in_root))?;
+        let client = |service| {
+            let (transport, clock) = (settings.transport.clone(), settings.clock.clone());
+            QueryClient::of(&config, transport, clock, service)
+                .ok_or_else(|| Error::internal("a connection has no credentials"))
+        };
+        let (iam_host, iam_region) = iam_address(region);
+        let configured = settings.iam_endpoint_url.as_deref();
+        let iam = client(Service {
+            name: "iam",
+            version: "2010-05-08",
+            region: iam_region.to_owned(),
+            endpoint: given(&root.iam_endpoint).or(configured).unwrap_or(iam_host).to_owned(),
+        })?;
+        let first = client(Service {
+            name: "sts",
+            version: "2011-06-15",
+            region: sts_region.to_owned(),
+            endpoint: sts_endpoint.unwrap_or_else(|| sts_address(sts_region)),
+        })?;
+        let fallbacks = root.sts_fallback_endpoints.iter().zip(&root.sts_fallback_regions);
+        let mut sts = vec![first.clone()];
+        sts.extend(fallbacks.map(|(endpoint, region)| first.at(endpoint, region)));
+        Ok(Cloud { iam, sts, attempts: root.attempts(), ready: root.ready })
+    }
+
+    /// Calls IAM once: for revocation, whose pace the kernel sets.
+    pub(super) async fn iam_once(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
+        self.iam.call(action, form).await
+    }
+
+    /// Calls IAM, again when it is throttled or away.
+    pub(super) async fn iam(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
+        self.persist(|| self.iam.call(action, form)).await
+    }
+
+    /// Calls IAM, again only when the call certainly had no effect.
+    pub(super) async fn iam_unless_sent(
+        &self,
+        action: &str,
+        form: &Form,
+    ) -> Result<Xml, CloudError> {
+        let mut pause = PAUSE_MIN;
+        for _ in 1..self.attempts {
+            match self.iam.call(action, form).await {
+                Err(error) if error.kind == Kind::Throttled || !error.sent && passes(&error) => {
+                    rest(&mut pause, &error).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.iam.call(action, form).await
+    }
+
+    /// Calls STS, at another address when one cannot be reached.
+    pub(super) async fn sts(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
+        let mut last = None;
+        for client in &self.sts {
+            match self.persist(|| client.call(action, form)).await {
+                Err(error) if is_away(&error) => last = Some(error),
+                outcome => return outcome,
+            }
+        }
+        Err(last.unwrap_or_else(|| CloudError::from(&no_address())))
+    }
+
+    /// STS at its first address.
+    pub(super) fn first_sts(&self) -> Option<&QueryClient> {
+        self.sts.first()
+    }
+
+    /// The members of a list, page after page.
+    pub(super) async fn list(
+        &self,
+        action: &str,
+        list: &str,
+        form: &Form,
+    ) -> Result<Vec<Xml>, CloudError> {
+        let mut members = Vec::new();
+        let mut marker = String::new();
+        for _ in 0..PAGES_MAX {
+            let page = self.iam(action, &form.clone().with_given("Marker", &marker)).await?;
+            members.extend(page.members(list).cloned());
+            marker = page.value("Marker").to_owned();
+            if page.value("IsTruncated") != "true" || marker.is_empty() {
+                break;
+            }
+        }
+        Ok(members)
+    }
+
+    async fn persist<F, Fut>(&self, call: F) -> Result<Xml, CloudError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Xml, CloudError>>,
+    {
+        let mut pause = PAUSE_MIN;
+        for _ in 1..self.attempts {
+            match call().await {
+                Err(error) if passes(&error) => rest(&mut pause, &error).await,
+                outcome => return outcome,
+            }
+        }
+        call().await
+    }
+}
+
+/// Waits as long as the service asks, or a little longer each time.
+async fn rest(pause: &mut Duration, error: &CloudError) {
+    let [spread] = random::array::<1>();
+    let jittered = pause.mul_f64(0.5 + f64::from(spread) / 512.0);
+    tokio::time::sleep(error.retry_after.unwrap_or(jittered).min(PAUSE_MAX)).await;
+    *pause = pause.saturating_mul(2).min(PAUSE_MAX);
+}
+
+/// Whether a failure is likely to pass by itself.
+fn passes(error: &CloudError) -> bool {
+    match error.kind {
+        Kind::Throttled | Kind::ServerFault | Kind::Timeout | Kind::Io | Kind::Dns => true,
+        Kind::Conflict => error.code != "DeleteConflict",
+        Kind::Refused
+        | Kind::Denied { .. }
+        | Kind::Credentials
+        | Kind::Token
+        | Kind::NotFound
+        | Kind::Exists
+        | Kind::InvalidRequest
+        | Kind::LimitExceeded
+        | Kind::Encryption
+        | Kind::ClockSkew
+        | Kind::Other => false,
+    }
+}
+
+fn is_away(error: &CloudError) -> bool {
+    matches!(error.kind, Kind::ServerFault | Kind::Timeout | Kind::Io | Kind::Dns)
+}
+
+fn no_address() -> bailee_cloud::HttpError {
+    bailee_cloud::HttpError::Dns("STS has no address".to_owned())
+}
+
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// IAM is one service for each partition: its address, and the region of signatures.
+fn iam_address(region: &str) -> (&'static str, &'static str) {
+    if region.starts_with("cn-") {
+        ("https://iam.cn-north-1.amazonaws.com.cn", "cn-north-1")
+    } else if region.starts_with("us-gov-") {
+        ("https://iam.us-gov.amazonaws.com", "us-gov-west-1")
+    } else {
+        ("https://iam.amazonaws.com", "us-east-1")
+    }
+}
+
+fn sts_address(region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("https://sts.{region}.amazonaws.com{suffix}")
+}
+
+fn refused(error: &InvalidConnection, in_root: bool) -> Error {
+    match error {
+        InvalidConnection::NoCredentials if in_root => Error::invalid(
+            "no AWS credentials: set access_key and secret_key in config/root, or allow the \
+             credentials of this machine in the server's configuration with aws { \
+             ambient_credentials = true }",
+        ),
+        InvalidConnection::NoCredentials => Error::invalid(
+            "no AWS credentials: set access_key and secret_key in config/root; the credentials of \
+             this machine serve the root namespace only",
+        ),
+        other => Error::invalid(other.to_string()),
+    }
+}
+
+/// A step that AWS did not do.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) what: &'static str,
+    pub(super) cause: CloudError,
+}
+
+impl Failed {
+    pub(super) fn new(what: &'static str) -> impl FnOnce(CloudError) -> Failed {
+        move |cause| Failed { what, cause }
+    }
+
+    /// As the answer to a request.
+    pub(super) fn of_request(self) -> Error {
+        let code = if passes(&self.cause) { Code::Upstream } else { Code::InvalidRequest };
+        Error::new(code, format!("{}: {}", self.what, self.cause))
+    }
+
+    /// As the outcome of taking something back: being throttled says nothing about the lease.
+    pub(super) fn of_revocation(self) -> Error {
+        let throttled = self.cause.kind == Kind::Throttled;
+        let code = if throttled { Code::RateLimited } else { Code::Upstream };
+        Error::new(code, format!("{}: {}", self.what, self.cause))
+    }
+}
+
+/// Numbered fields, as `PolicyArns.member.1.arn`.
+pub(super) fn members<'a>(
+    form: Form,
+    list: &str,
+    suffix: &str,
+    values: impl IntoIterator<Item = &'a str>,
+) -> Form {
+    let values = values.into_iter().zip(1..);
+    values.fold(form, |form, (value, number)| {
+        form.with(format!("{list}.member.{number}{suffix}"), value)
+    })
+}
+
+/// Tags, as `Tags.member.1.Key` and `Tags.member.1.Value`.
+pub(super) fn tags<'a>(form: Form, tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Form {
+    tags.into_iter().zip(1..).fold(form, |form, ((key, value), number)| {
+        form.with(format!("Tags.member.{number}.Key"), key)
+            .with(format!("Tags.member.{number}.Value"), value)
+    })
+}

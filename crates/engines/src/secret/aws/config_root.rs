@@ -1,0 +1,279 @@
+//! `config/root`: how AWS is reached.
+
+use super::{Aws, ready, user_name};
+use bailee_notation::duration::format_go;
+use bailee_sdk::{
+    Error, Nothing, Reply, Request, Sensitive, View,
+    field::{CommaList, Flag, Ttl},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+pub(super) const KEY: &str = "config/root";
+/// Other addresses of STS at most.
+const FALLBACKS_MAX: usize = 10;
+/// Repetitions of a call at most.
+const RETRIES_MAX: i64 = 20;
+
+/// How AWS is reached, as stored.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Root {
+    pub(super) access_key: String,
+    pub(super) secret_key: String,
+    pub(super) role_arn: String,
+    pub(super) external_id: String,
+    pub(super) region: String,
+    pub(super) iam_endpoint: String,
+    pub(super) sts_endpoint: String,
+    pub(super) sts_region: String,
+    pub(super) sts_fallback_endpoints: Vec<String>,
+    pub(super) sts_fallback_regions: Vec<String>,
+    pub(super) max_retries: Option<i64>,
+    pub(super) username_template: String,
+    pub(super) ready: ready::Patience,
+    /// The user's former key, to be removed.
+    pub(super) old_key: Option<OldKey>,
+}
+
+/// A key that has been replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct OldKey {
+    pub(super) user: String,
+    pub(super) id: String,
+}
+
+impl Root {
+    pub(super) async fn of(view: &View) -> Result<Option<Root>, Error> {
+        Ok(view.get(KEY).await?)
+    }
+
+    pub(super) fn secret(&self) -> Option<Sensitive<String>> {
+        (!self.secret_key.is_empty()).then(|| Sensitive::from(self.secret_key.clone()))
+    }
+
+    /// How often a call is made at most.
+    pub(super) fn attempts(&self) -> u32 {
+        const RETRIES_DEFAULT: u32 = 5;
+        let retries = self.max_retries.unwrap_or(-1);
+        u32::try_from(retries).unwrap_or(RETRIES_DEFAULT).saturating_add(1)
+    }
+}
+
+pub(super) async fn read(_: Arc<Aws>, request: Request<Nothing>) -> Result<Reply, Error> {
+    let root = Root::of(&request.view).await?.ok_or_else(Error::not_found)?;
+    let template = match root.username_template.as_str() {
+        "" => user_name::DEFAULT,
+        template => template,
+    };
+    Ok(Reply::data(&json!({
+        "access_key": root.access_key,
+        "disable_automated_rotation": false,
+        "external_id": root.external_id,
+        "iam_endpoint": root.iam_endpoint,
+        "identity_token_audience": "",
+        "identity_token_ttl": 0,
+        "max_retries": root.max_retries.unwrap_or(-1),
+        "region": root.region,
+        "role_arn": root.role_arn,
+        "rotation_period": 0,
+        "rotation_schedule": "",
+        "rotation_window": 0,
+        "sts_endpoint": root.sts_endpoint,
+        "sts_fallback_endpoints": root.sts_fallback_endpoints,
+        "sts_fallback_regions": root.sts_fallback_regions,
+        "sts_region": root.sts_region,
+        "username_template": template,
+        "wait_until_usable": root.ready.wait,
+        "wait_until_usable_timeout": root.ready.timeout_secs,
+    })))
+}
+
+/// How to reach AWS. What is left out stays as it is.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct WriteRoot {
+    /// The id of the engine's own key. Without key and role the credentials of this machine are used,
+    /// where the operator permits it.
+    access_key: Option<String>,
+    /// The secret part of that key. It is never shown again.
+    secret_key: Option<String>,
+    /// A role that the engine takes on with its credentials before it does anything.
+    role_arn: Option<String>,
+    /// Sent when that role is taken on.
+    external_id: Option<String>,
+    /// The region; us-east-1 when empty.
+    region: Option<String>,
+    /// Where IAM is, instead of AWS's own address.
+    iam_endpoint: Option<String>,
+    /// Where STS is, instead of AWS's own address.
+    sts_endpoint: Option<String>,
+    /// The region of STS, when it is another one.
+    sts_region: Option<String>,
+    /// Where STS is asked when it cannot be reached at the first address.
+    sts_fallback_endpoints: Option<CommaList>,
+    /// The regions of those, in the same order.
+    sts_fallback_regions: Option<CommaList>,
+    /// How often a failed call is made again; -1 for the default.
+    max_retries: Option<Value>,
+    /// How names of users and sessions are made.
+    username_template: Option<String>,
+    /// Whether a new key is answered only after it authenticated several times in a row; true unless
+    /// said otherwise.
+    wait_until_usable: Option<Flag>,
+    /// How long to wait for that at most: 1s to 60s.
+    wait_until_usable_timeout: Option<Ttl>,
+    /// Not supported: give a role that the engine's key or this machine may take on.
+    identity_token_audience: Option<String>,
+    /// Without meaning as long as `identity_token_audience` is not supported.
+    #[serde(rename = "identity_token_ttl")]
+    _identity_token_ttl: Option<Value>,
+    /// Not supported: call `config/rotate-root` instead.
+    rotation_period: Option<Ttl>,
+    /// Not supported: call `config/rotate-root` instead.
+    rotation_schedule: Option<String>,
+    /// Without meaning as long as rotation by a schedule is not supported.
+    #[serde(rename = "rotation_window")]
+    _rotation_window: Option<Value>,
+    /// Without meaning as long as rotation by a schedule is not supported.
+    #[serde(rename = "rotation_policy")]
+    _rotation_policy: Option<String>,
+    /// Without meaning as long as rotation by a schedule is not supported.
+    #[serde(rename = "disable_automated_rotation")]
+    _disable_automated_rotation: Option<Flag>,
+}
+
+pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Reply, Error> {
+    let (input, request) = request.take_input();
+    let max_retries = input.max_retries.as_ref().map(retries).transpose()?;
+    request.view.lock(KEY).await;
+    let known = request.view.get_at::<Root>(KEY).await?;
+    match &known {
+        Some((_, Some(revision))) => request.view.expect(KEY, *revision),
+        _ => request.view.expect_absent(KEY),
+    }
+    let mut root = known.map(|(root, _)| root).unwrap_or_default();
+    refuse_unsupported(&input)?;
+    let texts = [
+        (&mut root.access_key, input.access_key),
+        (&mut root.secret_key, input.secret_key),
+        (&mut root.role_arn, input.role_arn),
+        (&mut root.external_id, input.external_id),
+        (&mut root.region, input.region),
+        (&mut root.iam_endpoint, input.iam_endpoint),
+        (&mut root.sts_endpoint, input.sts_endpoint),
+        (&mut root.sts_region, input.sts_region),
+        (&mut root.username_template, input.username_template),
+    ];
+    for (stored, given) in texts {
+        if let Some(given) = given {
+            *stored = given;
+        }
+    }
+    if let Some(CommaList(endpoints)) = input.sts_fallback_endpoints {
+        root.sts_fallback_endpoints = endpoints;
+    }
+    if let Some(CommaList(regions)) = input.sts_fallback_regions {
+        root.sts_fallback_regions = regions;
+    }
+    if let Some(retries) = max_retries {
+        root.max_retries = Some(retries);
+    }
+    if let Some(wait) = input.wait_until_usable {
+        root.ready.wait = wait.0;
+    }
+    if let Some(Ttl(timeout)) = input.wait_until_usable_timeout {
+        root.ready.timeout_secs = checked_timeout(timeout)?;
+    }
+    check(&root)?;
+    request.view.put(KEY, &root);
+    Ok(Reply::empty())
+}
+
+/// In Vault's own words, which repeat the input here.
+fn retries(value: &Value) -> Result<i64, Error> {
+    let text = match value {
+        Value::Null => return Ok(-1),
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    let number: i64 = text.parse().map_err(|_| {
+        Error::invalid(format!(
+            "error converting input for field \"max_retries\": cannot parse '' as int: \
+             strconv.ParseInt: parsing {text:?}: invalid syntax"
+        ))
+    })?;
+    if number > RETRIES_MAX {
+        return Err(Error::invalid(format!("max_retries must be at most {RETRIES_MAX}")));
+    }
+    Ok(number)
+}
+
+fn checked_timeout(timeout: Duration) -> Result<u64, Error> {
+    let seconds = timeout.as_secs();
+    if !(1..=ready::TIMEOUT_SECS_MAX).contains(&seconds) {
+        return Err(Error::invalid(format!(
+            "wait_until_usable_timeout must be between 1s and {}: clients give up after that; set \
+             wait_until_usable=false to answer at once",
+            format_go(Duration::from_secs(ready::TIMEOUT_SECS_MAX))
+        )));
+    }
+    Ok(seconds)
+}
+
+fn refuse_unsupported(input: &WriteRoot) -> Result<(), Error> {
+    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if given(&input.identity_token_audience) {
+        return Err(Error::invalid(
+            "identity_token_audience is not supported by this engine: give access_key and \
+             secret_key, or a role_arn that the credentials of this machine may take on",
+        ));
+    }
+    let period = input.rotation_period.is_some_and(|period| !period.0.is_zero());
+    if period || given(&input.rotation_schedule) {
+        return Err(Error::invalid(
+            "rotation of the engine's own key by a schedule is not supported: call \
+             config/rotate-root when it is to be replaced",
+        ));
+    }
+    Ok(())
+}
+
+fn check(root: &Root) -> Result<(), Error> {
+    if root.access_key.is_empty() != root.secret_key.is_empty() {
+        return Err(Error::invalid(
+            "access_key and secret_key must be set together, or both be empty",
+        ));
+    }
+    let endpoints = [("iam_endpoint", &root.iam_endpoint), ("sts_endpoint", &root.sts_endpoint)];
+    let endpoints = endpoints.into_iter().filter(|(_, url)| !url.is_empty());
+    let fallbacks = root.sts_fallback_endpoints.iter().map(|url| ("sts_fallback_endpoints", url));
+    for (field, url) in endpoints.chain(fallbacks) {
+        if url.chars().any(|c| c.is_whitespace() || c.is_control()) || url.contains('@') {
+            return Err(Error::invalid(format!(
+                "{field} is not valid: want an http or https URL without credentials"
+            )));
+        }
+    }
+    let regions = [("region", &root.region), ("sts_region", &root.sts_region)];
+    let fallbacks = root.sts_fallback_regions.iter().map(|it| ("sts_fallback_regions", it));
+    for (field, region) in regions.into_iter().chain(fallbacks) {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        // The region becomes a part of a host name.
+        if region.len() > 63 || !region.chars().all(allowed) {
+            return Err(Error::invalid(format!(
+                "{field} is not valid: want lowercase letters, digits and hyphens, as eu-west-1"
+            )));
+        }
+    }
+    if root.sts_fallback_endpoints.len() != root.sts_fallback_regions.len()
+        || root.sts_fallback_endpoints.len() > FALLBACKS_MAX
+    {
+        return Err(Error::invalid(format!(
+            "sts_fallback_endpoints and sts_fallback_regions must be equally many, at most \
+             {FALLBACKS_MAX}"
+        )));
+    }
+    user_name::check(&root.username_template)
+}

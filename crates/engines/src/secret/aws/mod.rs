@@ -1,0 +1,191 @@
+//! Credentials for AWS that exist only while they are needed: users of IAM with a key, and sessions of
+//! STS.
+//!
+//! A user is announced by an intent before it is made, and the batch that answers with its key holds
+//! its lease and its record in `users/`. So every user outside has an intent or a lease, whatever
+//! fails in between.
+//!
+//! **Invariant:** what is undone or revoked is identified first: by the mark among its tags, by its
+//! id, or by a key that was ours. A user of somebody else that has the same name is left alone.
+
+mod cloud;
+mod config_lease;
+mod config_root;
+mod creds;
+mod orphans;
+mod policy;
+mod ready;
+mod remove;
+mod role;
+mod role_paths;
+mod root_policy;
+mod rotate_root;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod user;
+mod user_name;
+
+pub use settings::Settings;
+
+use bailee_sdk::{
+    Engine, EngineKind, Error, Lease, LeaseRenewal,
+    Operation::{Delete, List, Read, Update},
+    Path, Term, View,
+    engine::Class,
+};
+use cloud::{Cloud, Clouds};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// The kind `aws`.
+pub fn kind(settings: Settings) -> EngineKind {
+    let make = move |_: &_| {
+        let engine: Arc<dyn Engine> =
+            Arc::new(Aws { clouds: Clouds::default(), settings: settings.clone() });
+        Ok(engine)
+    };
+    EngineKind { name: "aws", class: Class::Secret, make: Arc::new(make) }
+}
+
+/// The engine of all mounts of the kind.
+#[derive(Debug)]
+struct Aws {
+    settings: Settings,
+    clouds: Clouds,
+}
+
+/// What is made outside, told before it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+enum Intent {
+    /// A user, with all that hangs on it.
+    User {
+        name: String,
+        /// The mark among its tags.
+        mark: String,
+        /// When, in seconds since 1970.
+        made: u64,
+    },
+    /// Another key of the user that the engine itself is.
+    RootKey {
+        user: String,
+        /// The keys it had before.
+        known: Vec<String>,
+    },
+}
+
+/// What a lease stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Given {
+    /// A user with one key.
+    User(user::MadeUser),
+    /// A session of STS, which ends by itself and cannot be ended before.
+    Session,
+}
+
+impl Given {
+    fn of(lease: &Lease) -> Result<Given, Error> {
+        serde_json::from_value(lease.data.clone()).map_err(Error::internal)
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for Aws {
+    fn paths(self: Arc<Aws>) -> Vec<Path> {
+        vec![
+            Path::new("config/root")
+                .on(Read, &self, "Read how AWS is reached", config_root::read)
+                .on(Update, &self, "Set how AWS is reached", config_root::write),
+            Path::new("config/rotate-root").on(
+                Update,
+                &self,
+                "Replace the engine's own key",
+                rotate_root::rotate,
+            ),
+            Path::new("config/lease")
+                .on(Read, &self, "Read how long keys of users last", config_lease::read)
+                .on(Update, &self, "Set how long keys of users last", config_lease::write),
+            Path::new("roles").on(List, &self, "List the names of roles", role_paths::list),
+            Path::new("roles/{name}")
+                .on(Read, &self, "Read a role", role_paths::read)
+                .on(Update, &self, "Create a role, or change one", role_paths::write)
+                .on(Delete, &self, "Remove a role; what it gave out stays", role_paths::delete)
+                .exists(&self, role_paths::exists),
+            Path::new("creds/{name}")
+                .on(Read, &self, "Make credentials of a role", creds::give)
+                .on(Update, &self, "Make credentials of a role", creds::give),
+            Path::new("sts/{name}")
+                .on(Read, &self, "Make temporary credentials of a role", creds::give)
+                .on(Update, &self, "Make temporary credentials of a role", creds::give),
+            Path::new("root-policy").on(
+                Read,
+                &self,
+                "The permissions that the engine's own user needs",
+                root_policy::read,
+            ),
+            Path::new("orphans")
+                .sudo()
+                .on(Read, &self, "Users of this mount that no lease knows", orphans::report)
+                .on(Update, &self, "Remove users of this mount that no lease knows", orphans::remove),
+        ]
+    }
+
+    async fn renew(
+        &self,
+        view: &View,
+        lease: &Lease,
+        renewal: &LeaseRenewal,
+    ) -> Result<Term, Error> {
+        match Given::of(lease)? {
+            Given::Session => Err(Error::invalid("lease is not renewable")),
+            Given::User(_) => {
+                let term = config_lease::term(view).await?;
+                let asked = renewal.increment;
+                let ttl = if asked == Duration::ZERO { term.ttl } else { asked };
+                Ok(Term { ttl, ..term })
+            }
+        }
+    }
+
+    async fn revoke(&self, view: &View, lease: &Lease) -> Result<(), Error> {
+        match Given::of(lease)? {
+            Given::Session => Ok(()),
+            Given::User(user) => {
+                let cloud = self.cloud(view).await?;
+                remove::made(&cloud, &user).await.map_err(|error| error.of_revocation())?;
+                view.delete(&user::record_key(&user.mark));
+                Ok(())
+            }
+        }
+    }
+
+    async fn roll_back(&self, view: &View, intent: &Value) -> Result<(), Error> {
+        let intent = Intent::deserialize(intent).map_err(Error::internal)?;
+        let cloud = self.cloud(view).await?;
+        let outcome = match intent {
+            Intent::User { name, mark, made } => remove::intended(&cloud, &name, &mark, made).await,
+            Intent::RootKey { user, known } => {
+                rotate_root::undo(&cloud, view, &user, &known).await?
+            }
+        };
+        outcome.map_err(|error| error.of_revocation())
+    }
+
+    async fn tick(&self, view: &View, _: SystemTime) -> Result<(), Error> {
+        rotate_root::clear_old(self, view).await
+    }
+}
+
+impl Aws {
+    /// AWS as the mount is configured to reach it.
+    async fn cloud(&self, view: &View) -> Result<Arc<Cloud>, Error> {
+        self.clouds.of(&self.settings, view).await
+    }
+}
