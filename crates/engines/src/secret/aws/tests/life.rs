@@ -117,7 +117,7 @@ async fn an_engine_that_may_not_tag_makes_users_without_marks_and_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_leaves_an_intent_and_the_intent_removes_the_user() {
-    for crash in (0..2400).step_by(80) {
+    for crash in (0..1600).step_by(80) {
         let world = World::new().await;
         let request = world.read("creds/ci");
         let crashed = tokio::time::timeout(Duration::from_millis(crash), request).await.is_err();
