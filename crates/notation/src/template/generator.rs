@@ -110,7 +110,7 @@ impl Generator {
         let (steps, end) = reader.steps(&mut pieces, 0)?;
         match end {
             End::Text => Ok(Generator(steps)),
-            End::Else(_, line) | End::End(line) => {
+            End::Else(_, line) | End::Word(line) => {
                 Err(Error::new(line, "end or else without an if before it"))
             }
         }
@@ -131,7 +131,7 @@ impl Generator {
 enum End {
     Text,
     Else(Vec<Token>, u32),
-    End(u32),
+    Word(u32),
 }
 
 struct Reader<'a> {
@@ -157,7 +157,7 @@ impl Reader<'_> {
                 _ => String::new(),
             };
             match word.as_str() {
-                "end" if tokens.len() == 1 => return Ok((steps, End::End(line))),
+                "end" if tokens.len() == 1 => return Ok((steps, End::Word(line))),
                 "else" => return Ok((steps, End::Else(tokens.split_off(1), line))),
                 "if" => {
                     let condition = self.pipeline(tokens.split_off(1), line)?;
@@ -186,7 +186,7 @@ impl Reader<'_> {
             let is_last = condition.is_none();
             branches.push((condition, steps));
             match end {
-                End::End(_) => return Ok(Step::Branches(branches)),
+                End::Word(_) => return Ok(Step::Branches(branches)),
                 End::Text => return Err(Error::new(line, "if without an end")),
                 End::Else(_, line) if is_last => {
                     return Err(Error::new(line, "else after the last else"));

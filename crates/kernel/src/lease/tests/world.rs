@@ -2,6 +2,7 @@
 
 use crate::{
     Answer, AuditDevice, Call, Content, Core, Initialize, Parts, Settings,
+    intents::{Reach, Undo},
     kernel::Kernel,
     token::tests::world::{Faulty, SetClock},
 };
@@ -13,7 +14,7 @@ use bailee_barrier::{
 use bailee_crypto::{Clock, Sensitive, clock::to_millis};
 use bailee_sdk::{
     Body, Code, Engine, EngineKind, Error, Headers, Json, Lease, LeaseRenewal, Nothing, Operation,
-    Path, Reply, Request, Term, engine::Class, field::Ttl,
+    Path, Reply, Request, Term, engine::Class, field::Ttl, intent,
 };
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -101,6 +102,7 @@ impl Engine for Lender {
                     Ok(Body::Lease(Json::of(&data), lease).into())
                 },
             ),
+            Path::new("made/{role}").on(Operation::Read, &self, "Make and lend.", make),
             Path::new("config")
                 .on(
                     Operation::Update,
@@ -127,6 +129,15 @@ impl Engine for Lender {
         Ok(Term { ttl: wish.increment, max_ttl: Duration::ZERO })
     }
 
+    async fn roll_back(&self, _: &View, intent: &Value) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        if matches!(*self.0.mood.lock(), Mood::Refuses) {
+            return Err(Error::new(Code::Upstream, "the lender is away"));
+        }
+        self.0.out.lock().remove(intent["loan"].as_str().unwrap());
+        Ok(())
+    }
+
     async fn revoke(&self, view: &View, lease: &Lease) -> Result<(), Error> {
         tokio::task::yield_now().await;
         self.0.calls.fetch_add(1, Ordering::SeqCst);
@@ -142,6 +153,21 @@ impl Engine for Lender {
         self.0.out.lock().remove(name);
         Ok(())
     }
+}
+
+/// Makes what it lends: told before, so that a crash leaves nothing made that nobody has.
+async fn make(lender: Arc<Lender>, request: Request<Borrow>) -> Result<Reply, Error> {
+    let name = format!("loan-{}", lender.0.next.fetch_add(1, Ordering::SeqCst));
+    let data = json!({ "loan": name });
+    let declared = intent::declare(&request.view, &data, request.now).await?;
+    lender.0.out.lock().insert(name);
+    tokio::task::yield_now().await;
+    if request.input.role == "broken" {
+        return Err(Error::new(Code::Upstream, "the lender is away"));
+    }
+    declared.settle(&request.view);
+    let lease = Lease { ttl: request.input.ttl.0, renewable: true, data: data.clone() };
+    Ok(Body::Lease(Json::of(&data), lease).into())
 }
 
 /// Lets everyone in for an hour.
@@ -316,6 +342,24 @@ impl World {
         let now = self.now();
         self.kernel.tokens.expire_pass(now).await.unwrap();
         self.kernel.leases.pass(now).await.unwrap();
+    }
+
+    /// Undoes what unfinished requests left, as a turn of each mount does.
+    pub(super) async fn undo(&self, reach: Reach) -> Result<(), Error> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let places = self.kernel.registry.places();
+        let mounts = places.iter().flat_map(|place| place.mounts.values());
+        for mounted in mounts.filter(|mounted| mounted.served.is_some()) {
+            let barrier = &self.kernel.barrier;
+            Undo { barrier, mounted, clock: &clock }.run(reach).await?;
+        }
+        Ok(())
+    }
+
+    /// How many intents are stored.
+    pub(super) async fn intents(&self) -> usize {
+        let keys = self.backend.keys_under("n/").await;
+        keys.iter().filter(|key| key.contains("/intents/")).count()
     }
 
     pub(super) fn is_out(&self, loan: &str) -> bool {
