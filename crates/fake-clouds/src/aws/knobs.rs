@@ -74,6 +74,22 @@ impl FakeAws {
         self.set(|settings| settings.new_key_delay_ms = millis(delay));
     }
 
+    /// How much longer than that it may be: each key draws its own time.
+    pub fn set_new_key_delay_spread(&self, spread: Duration) {
+        self.set(|settings| settings.new_key_delay_spread_ms = millis(spread));
+    }
+
+    /// How long the policies of a new user have no effect; none at the start.
+    pub fn set_new_policy_delay(&self, delay: Duration) {
+        self.set(|settings| settings.new_policy_delay_ms = millis(delay));
+    }
+
+    /// Whether errors of IAM and STS come as `Response/Errors/Error`, as some gateways write them; off
+    /// at the start.
+    pub fn set_gateway_errors(&self, on: bool) {
+        self.set(|settings| settings.gateway_errors = on);
+    }
+
     /// How many versions of a secret there may be; 100 at the start.
     pub fn set_version_quota(&self, versions_max: usize) {
         self.set(|settings| settings.versions_max = versions_max);

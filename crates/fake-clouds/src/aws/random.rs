@@ -28,6 +28,14 @@ pub(crate) fn capitals(length: usize) -> String {
     text(length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 }
 
+/// A number from 0 to `bound`.
+pub(crate) fn below(bound: i64) -> i64 {
+    let mut bytes = [0u8; 8];
+    fill(&mut bytes);
+    let number = i64::from_le_bytes(bytes) & i64::MAX;
+    number % bound.saturating_add(1).max(1)
+}
+
 /// A random UUID.
 pub(crate) fn uuid() -> String {
     let mut bytes = [0u8; 16];

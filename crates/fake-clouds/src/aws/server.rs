@@ -114,7 +114,7 @@ async fn answer(
         }
         None => perform(&shared, peer, &parts, &body, &target, &mut record),
     };
-    let response = respond(&shared.clock, &target, &outcome, &mut record);
+    let response = respond(&shared, &target, &outcome, &mut record);
     shared.calls.record(record);
     if verdict.lose_reply { Err(Cut) } else { Ok(response) }
 }
@@ -244,7 +244,7 @@ fn identify(
 }
 
 fn respond(
-    clock: &Clock,
+    shared: &Shared,
     target: &Target,
     outcome: &Outcome,
     record: &mut RecordedCall,
@@ -254,7 +254,12 @@ fn respond(
         Ok(value) => (200, wire::success(target.service, &target.operation, value, &request_id)),
         Err(failure) => {
             record.error = Some(failure.code.to_string());
-            (failure.status, failure.body(target.service, &request_id))
+            let gateway = shared.world.lock().settings.gateway_errors;
+            let body = match gateway && target.service.is_query() {
+                true => failure.gateway_body(&request_id),
+                false => failure.body(target.service, &request_id),
+            };
+            (failure.status, body)
         }
     };
     record.status = status;
@@ -265,7 +270,7 @@ fn respond(
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static(kind));
     for (name, value) in
-        [("x-amzn-requestid", request_id), ("date", clock::http_date(clock.signing_now()))]
+        [("x-amzn-requestid", request_id), ("date", clock::http_date(shared.clock.signing_now()))]
     {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);

@@ -121,6 +121,19 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The body in the shape of EC2, which some gateways write for other services, too.
+    pub(crate) fn gateway_body(&self, request_id: &str) -> Vec<u8> {
+        format!(
+            "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors>\
+             <RequestID>{request_id}</RequestID></Response>",
+            escape(&self.code),
+            escape(&self.message),
+        )
+        .into_bytes()
+    }
+}
+
 /// A successful reply in the service's protocol.
 pub(crate) fn success(
     service: Service,

@@ -36,6 +36,9 @@ pub(crate) struct Settings {
     pub(crate) read_lag_ms: Millis,
     pub(crate) force_delete_ms: Millis,
     pub(crate) new_key_delay_ms: Millis,
+    pub(crate) new_key_delay_spread_ms: Millis,
+    pub(crate) new_policy_delay_ms: Millis,
+    pub(crate) gateway_errors: bool,
     pub(crate) source_ip: Option<String>,
 }
 
@@ -51,6 +54,9 @@ impl Default for Settings {
             read_lag_ms: 0,
             force_delete_ms: 0,
             new_key_delay_ms: 0,
+            new_key_delay_spread_ms: 0,
+            new_policy_delay_ms: 0,
+            gateway_errors: false,
             source_ip: None,
         }
     }
@@ -179,6 +185,11 @@ impl World {
         }
         let caller = call.caller;
         let mut policies = self.iam.policies_behind(&caller.access_key_id);
+        if let Some(Owner::User { account, name }) = &caller.owner
+            && self.iam.user(account, name).is_some_and(|user| user.effective_from > call.now)
+        {
+            policies.identity.clear();
+        }
         policies.resource = ask.policy;
         policies.resource_decides = ask.policy_decides;
         if policies.look_at_context() {

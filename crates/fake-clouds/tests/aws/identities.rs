@@ -120,3 +120,61 @@ async fn identity_calls_need_permission_on_what_they_change() {
     engine.iam("DeleteUser", &[("UserName", "admin")]).await.refused_with(403, "AccessDenied");
     assert_eq!(engine.iam("DeleteUser", &[("UserName", "vault-1")]).await.status, 200);
 }
+
+#[tokio::test]
+async fn whatever_hangs_on_a_user_keeps_it_from_being_deleted() {
+    let (_aws, client) = start().await;
+    let bob = ("UserName", "bob");
+    client.iam("CreateUser", &[bob]).await;
+    let device = ("SerialNumber", "GAHT12345678");
+    let made = [
+        client.iam("CreateLoginProfile", &[bob, ("Password", "x")]).await,
+        client.iam("EnableMFADevice", &[bob, device]).await,
+        client.iam("UploadSigningCertificate", &[bob, ("CertificateBody", "x")]).await,
+        client.iam("UploadSSHPublicKey", &[bob, ("SSHPublicKeyBody", "x")]).await,
+        client.iam("CreateServiceSpecificCredential", &[bob, ("ServiceName", "x")]).await,
+    ];
+    assert!(made.iter().all(|reply| reply.status == 200));
+    let id = |place: usize, name: &str| made[place].element(name).to_owned();
+    let (certificate, key) = (id(2, "CertificateId"), id(3, "SSHPublicKeyId"));
+    let credential = id(4, "ServiceSpecificCredentialId");
+    for (operation, parameter) in [
+        ("DeleteLoginProfile", None),
+        ("DeactivateMFADevice", Some(device)),
+        ("DeleteSigningCertificate", Some(("CertificateId", certificate.as_str()))),
+        ("DeleteSSHPublicKey", Some(("SSHPublicKeyId", key.as_str()))),
+        (
+            "DeleteServiceSpecificCredential",
+            Some(("ServiceSpecificCredentialId", credential.as_str())),
+        ),
+    ] {
+        client.iam("DeleteUser", &[bob]).await.refused_with(409, "DeleteConflict");
+        let mut parameters = vec![bob];
+        parameters.extend(parameter);
+        assert_eq!(client.iam(operation, &parameters).await.status, 200, "{operation}");
+        client.iam(operation, &parameters).await.refused_with(404, "NoSuchEntity");
+    }
+    assert_eq!(client.iam("DeleteUser", &[bob]).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_policies_of_a_new_user_may_take_effect_later_than_its_key() {
+    let (aws, client) = start().await;
+    aws.set_new_policy_delay(Duration::from_secs(300));
+    let bob = ("UserName", "bob");
+    client.iam("CreateUser", &[bob]).await;
+    client.iam("PutUserPolicy", &[bob, ("PolicyName", "p"), ("PolicyDocument", LIST)]).await;
+    let user = Client::with_key(&aws, key(&client.iam("CreateAccessKey", &[bob]).await));
+    assert_eq!(user.sts("GetCallerIdentity", &[]).await.status, 200);
+    user.secrets("ListSecrets", json!({})).await.refused("AccessDeniedException");
+    aws.advance(Duration::from_secs(301));
+    user.secrets("ListSecrets", json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn errors_can_come_in_the_shape_of_a_gateway() {
+    let (aws, client) = start().await;
+    aws.set_gateway_errors(true);
+    let reply = client.iam("GetUser", &[("UserName", "nobody")]).await;
+    assert!(reply.text.starts_with("<Response><Errors><Error><Code>NoSuchEntity"), "{}", reply.text);
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::evaluate::{Context, decide};
 use super::policy::DocumentKind;
 use super::store::{Document, ManagedPolicy, Permissions, key};
-use super::{groups, roles, users};
+use super::{attachments, groups, roles, users};
 use crate::aws::clock::iso;
 use crate::aws::random;
 use crate::aws::wire::{Failure, Outcome};
@@ -44,6 +44,7 @@ pub(crate) fn perform(world: &mut World, call: &Call<'_>) -> Outcome {
         _ => users::perform(world, call)
             .or_else(|| roles::perform(world, call))
             .or_else(|| groups::perform(world, call))
+            .or_else(|| attachments::perform(world, call))
             .unwrap_or_else(|| Err(Failure::unknown_operation(call.service, call.operation))),
     }
 }

@@ -1,6 +1,7 @@
 //! Identity and Access Management: who exists, what they may do, and the calls that change it.
 
 pub(crate) mod actions;
+pub(crate) mod attachments;
 pub(crate) mod condition;
 pub(crate) mod evaluate;
 pub(crate) mod groups;

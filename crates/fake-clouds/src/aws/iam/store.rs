@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::attachments::Attachments;
 use super::evaluate::{Policies, Principal, PrincipalKind};
 use super::policy::{DocumentKind, Policy};
 use crate::aws::clock::Millis;
@@ -38,6 +39,9 @@ pub(crate) struct User {
     pub(crate) boundary: Option<String>,
     pub(crate) permissions: Permissions,
     pub(crate) groups: BTreeSet<String>,
+    pub(crate) attachments: Attachments,
+    /// The policies of a new user take a while to be known everywhere.
+    pub(crate) effective_from: Millis,
 }
 
 #[derive(Clone, Debug)]
@@ -175,6 +179,8 @@ impl Store {
             boundary: None,
             permissions: Permissions::default(),
             groups: BTreeSet::new(),
+            attachments: Attachments::default(),
+            effective_from: now,
         };
         self.users.entry(key(account, name)).insert_entry(user).into_mut()
     }

@@ -9,6 +9,7 @@ use super::actions::{
 use super::evaluate::Context;
 use super::store::{Owner, User, key};
 use crate::aws::clock::iso;
+use crate::aws::random;
 use crate::aws::wire::{Failure, Outcome};
 use crate::aws::world::{Call, World};
 
@@ -113,7 +114,9 @@ fn create(world: &mut World, call: &Call<'_>) -> Outcome {
         let message = format!("Scope ARN: {arn} does not exist or is not attachable.");
         return Err(no_such_entity(message));
     }
+    let effective_from = call.now + world.settings.new_policy_delay_ms;
     let user = world.iam.add_user(account, name, path, call.now);
+    user.effective_from = effective_from;
     user.tags = tags;
     user.boundary = boundary.map(str::to_owned);
     Ok(json!({ "User": user_json(user) }))
@@ -142,7 +145,7 @@ fn delete(world: &mut World, call: &Call<'_>) -> Outcome {
     } else if !world.iam.keys_of(&owner).is_empty() {
         Some("Cannot delete entity, must delete access keys first.")
     } else {
-        None
+        user.attachments.conflict()
     };
     if let Some(message) = conflict {
         return Err(delete_conflict(message));
@@ -209,7 +212,8 @@ fn create_key(world: &mut World, call: &Call<'_>) -> Outcome {
     if world.iam.keys_of(&owner).len() >= KEYS_MAX {
         return Err(limit_exceeded("Cannot exceed quota for AccessKeysPerUser: 2"));
     }
-    let usable_from = call.now + world.settings.new_key_delay_ms;
+    let spread = random::below(world.settings.new_key_delay_spread_ms);
+    let usable_from = call.now + world.settings.new_key_delay_ms + spread;
     let key = world.iam.add_key(owner, call.now, usable_from);
     Ok(json!({ "AccessKey": {
         "UserName": name,
