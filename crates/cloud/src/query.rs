@@ -194,6 +194,7 @@ impl QueryClient {
 }
 
 /// The document of a success, or what went wrong.
+#[expect(clippy::result_large_err, reason = "failures are rare, and are told whole")]
 fn read(response: &Response<Bytes>) -> Result<Xml, CloudError> {
     let status = response.status().as_u16();
     let document = std::str::from_utf8(response.body()).ok().and_then(Xml::parse);

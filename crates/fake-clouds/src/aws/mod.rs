@@ -18,6 +18,7 @@ mod faults;
 mod iam;
 mod input;
 mod inspect;
+mod inspect_users;
 mod kms;
 mod knobs;
 mod oidc;

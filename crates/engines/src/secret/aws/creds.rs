@@ -21,7 +21,7 @@ use bailee_sdk::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// What credentials are asked for.
@@ -77,9 +77,9 @@ pub(super) async fn give(engine: Arc<Aws>, request: Request<Give>) -> Result<Rep
         left => left,
     };
     let mut data = secrets(&made.keys);
-    data["ttl"] = left.into();
+    data.insert("ttl".to_owned(), left.into());
     if !made.arn.is_empty() {
-        data["arn"] = made.arn.into();
+        data.insert("arn".to_owned(), made.arn.into());
     }
     let given = serde_json::to_value(Given::Session).map_err(Error::internal)?;
     let lease = Lease { ttl: Duration::from_secs(left), renewable: false, data: given };
@@ -96,15 +96,16 @@ fn checked_session_name(name: String) -> Result<String, Error> {
     Ok(name)
 }
 
-fn secrets(keys: &Keys) -> serde_json::Value {
+fn secrets(keys: &Keys) -> Map<String, Value> {
     let token = keys.session_token.as_ref().map(|token| token.expose().as_str());
-    // Old clients read the second name, new ones the third.
-    json!({
-        "access_key": keys.access_key_id,
-        "secret_key": keys.secret_access_key.expose(),
-        "security_token": token,
-        "session_token": token,
-    })
+    // Old clients know the token by the third name, new ones by the fourth.
+    let fields = [
+        ("access_key", json!(keys.access_key_id)),
+        ("secret_key", json!(keys.secret_access_key.expose())),
+        ("security_token", json!(token)),
+        ("session_token", json!(token)),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn give_user(

@@ -8,6 +8,8 @@
 //! **Invariant:** what is undone or revoked is identified first: by the mark among its tags, by its
 //! id, or by a key that was ours. A user of somebody else that has the same name is left alone.
 
+#![expect(clippy::result_large_err, reason = "failures of a cloud are rare, and are told whole")]
+
 mod cloud;
 mod config_lease;
 mod config_root;
@@ -22,6 +24,7 @@ mod root_policy;
 mod rotate_root;
 mod session;
 mod settings;
+mod static_role;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -36,8 +39,10 @@ use bailee_sdk::{
     engine::Class,
 };
 use cloud::{Cloud, Clouds};
+use config_root::Root;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use static_role::StaticRole;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -74,6 +79,13 @@ enum Intent {
     },
     /// Another key of the user that the engine itself is.
     RootKey {
+        user: String,
+        /// The keys it had before.
+        known: Vec<String>,
+    },
+    /// Another key of a static role's user.
+    StaticKey {
+        role: String,
         user: String,
         /// The keys it had before.
         known: Vec<String>,
@@ -124,6 +136,23 @@ impl Engine for Aws {
             Path::new("sts/{name}")
                 .on(Read, &self, "Make temporary credentials of a role", creds::give)
                 .on(Update, &self, "Make temporary credentials of a role", creds::give),
+            Path::new("static-roles").on(
+                List,
+                &self,
+                "List the names of static roles",
+                static_role::list,
+            ),
+            Path::new("static-roles/{name}")
+                .on(Read, &self, "Read a static role", static_role::read)
+                .on(Update, &self, "Create a static role, or change one", static_role::write)
+                .on(Delete, &self, "Remove a static role and its key", static_role::delete)
+                .exists(&self, static_role::exists),
+            Path::new("static-creds/{name}").on(
+                Read,
+                &self,
+                "Read the key of a static role",
+                static_role::creds,
+            ),
             Path::new("root-policy").on(
                 Read,
                 &self,
@@ -172,14 +201,21 @@ impl Engine for Aws {
         let outcome = match intent {
             Intent::User { name, mark, made } => remove::intended(&cloud, &name, &mark, made).await,
             Intent::RootKey { user, known } => {
-                rotate_root::undo(&cloud, view, &user, &known).await?
+                let stored = Root::of(view).await?.unwrap_or_default().access_key;
+                remove::other_keys(&cloud, &user, &known, &stored).await
+            }
+            Intent::StaticKey { role, user, known } => {
+                let stored = StaticRole::of(view, &role).await?;
+                let stored = stored.as_ref().map(StaticRole::access_key).unwrap_or_default();
+                remove::other_keys(&cloud, &user, &known, stored).await
             }
         };
         outcome.map_err(|error| error.of_revocation())
     }
 
     async fn tick(&self, view: &View, _: SystemTime) -> Result<(), Error> {
-        rotate_root::clear_old(self, view).await
+        let cleared = rotate_root::clear_old(self, view).await;
+        static_role::tick(self, view).await.and(cleared)
     }
 }
 

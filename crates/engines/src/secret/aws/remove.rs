@@ -179,6 +179,23 @@ async fn remove_all(cloud: &Cloud, named: &Form, kind: &Hanging) -> Result<(), C
     Ok(())
 }
 
+/// Removes the keys of a user that a rotation made and nobody has: those that are neither stored nor
+/// were there before.
+pub(super) async fn other_keys(
+    cloud: &Cloud,
+    user: &str,
+    known: &[String],
+    stored: &str,
+) -> Result<(), Failed> {
+    const UNDOING: &str = "error undoing the rotation of a key";
+    for id in user::key_ids(cloud, user).await.map_err(Failed::new(UNDOING))? {
+        if id != stored && !known.contains(&id) {
+            user::delete_key(cloud, user, &id).await.map_err(Failed::new(UNDOING))?;
+        }
+    }
+    Ok(())
+}
+
 /// What is gone already is done.
 fn gone(outcome: Result<Xml, CloudError>) -> Result<(), CloudError> {
     match outcome {

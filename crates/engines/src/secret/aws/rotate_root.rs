@@ -91,22 +91,3 @@ pub(super) async fn clear_old(engine: &Aws, view: &View) -> Result<(), Error> {
     view.put(KEY, &Root { old_key: None, ..root });
     Ok(())
 }
-
-/// Removes keys of a rotation that never finished: those that are neither stored nor were there.
-pub(super) async fn undo(
-    cloud: &Cloud,
-    view: &View,
-    user: &str,
-    known: &[String],
-) -> Result<Result<(), Failed>, Error> {
-    let stored = Root::of(view).await?.unwrap_or_default().access_key;
-    let work = async {
-        for id in key_ids(cloud, user).await? {
-            if id != stored && !known.contains(&id) {
-                delete_key(cloud, user, &id).await?;
-            }
-        }
-        Ok(())
-    };
-    Ok(work.await.map_err(Failed::new("error undoing a rotation of the root key")))
-}

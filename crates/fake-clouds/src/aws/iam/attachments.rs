@@ -73,6 +73,14 @@ pub(crate) struct Attachments {
 }
 
 impl Attachments {
+    /// One of each kind.
+    pub(crate) fn fill(&mut self) {
+        self.login = true;
+        for (objects, kind) in self.objects.iter_mut().zip(&KINDS) {
+            objects.push(format!("{}{}", kind.prefix, random::capitals(17)));
+        }
+    }
+
     /// Why the user cannot be deleted, if something hangs on it.
     pub(crate) fn conflict(&self) -> Option<&'static str> {
         if self.login {

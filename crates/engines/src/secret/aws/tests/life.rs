@@ -231,3 +231,61 @@ async fn orphans_are_found_by_their_mark_and_removed_when_asked() {
     assert_eq!(bailee_sdk::testing::data(&reply)["removed"], found["orphans"]);
     assert_eq!(world.iam.made().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_key_of_a_static_role_is_replaced_at_its_intervals() {
+    let world = World::new().await;
+    {
+        let mut state = world.iam.state.lock();
+        let old = super::iam::TestUser {
+            id: "AIDAAPP".to_owned(),
+            keys: [("AKIAOLD1".to_owned(), 0), ("AKIAOLD2".to_owned(), 0)].into(),
+            ..Default::default()
+        };
+        state.users.insert("app".to_owned(), old);
+    }
+    let role = json!({ "username": "app", "rotation_period": "1h" });
+    let made = world.write("static-roles/app", role.clone()).await.unwrap();
+    assert_eq!(bailee_sdk::testing::data(&made)["rotation_period"], 3600);
+    let first = world.read("static-creds/app").await.unwrap()["access_key"].clone();
+    let keys = || world.iam.state.lock().users["app"].keys.clone();
+    assert!(keys().contains_key(first.as_str().unwrap()) && keys().len() == 2);
+    world.mount.tick().await.unwrap();
+    assert_eq!(world.read("static-creds/app").await.unwrap()["access_key"], first);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    world.mount.tick().await.unwrap();
+    let second = world.read("static-creds/app").await.unwrap()["access_key"].clone();
+    assert_ne!(second, first);
+    assert!(keys().contains_key(first.as_str().unwrap()), "who has it can go on for an interval");
+    assert!(keys().contains_key(second.as_str().unwrap()) && keys().len() == 2);
+    let error = world.refusal("static-roles/other", role).await;
+    assert!(error.contains("belongs to the static role \"app\""), "{error}");
+    let short = json!({ "username": "x", "rotation_period": "59s" });
+    assert_eq!(
+        world.refusal("static-roles/x", short).await,
+        "rotation_period must be >= 60 seconds"
+    );
+    world.mount.call(bailee_sdk::Operation::Delete, "static-roles/app", json!({})).await.unwrap();
+    assert!(!keys().contains_key(second.as_str().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_of_a_static_role_that_is_cut_short_loses_no_key_and_leaves_no_other() {
+    for crash in (0..2000).step_by(90) {
+        let world = World::new().await;
+        let app = super::iam::TestUser { id: "AIDAAPP".to_owned(), ..Default::default() };
+        world.iam.state.lock().users.insert("app".to_owned(), app);
+        let role = json!({ "username": "app", "rotation_period": "1h" });
+        world.write("static-roles/app", role).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let turn = tokio::time::timeout(Duration::from_millis(crash), world.mount.tick()).await;
+        let mount = world.mount.restarted().await;
+        tokio::time::sleep(ROLL_BACK_AFTER).await;
+        assert_eq!(mount.roll_back().await, 0);
+        let stored = world.read("static-creds/app").await.unwrap()["access_key"].clone();
+        let keys = world.iam.state.lock().users["app"].keys.clone();
+        assert!(keys.contains_key(stored.as_str().unwrap()), "{crash} ms, {}", turn.is_ok());
+        assert!(keys.len() <= 2);
+        mount.tick().await.unwrap();
+    }
+}

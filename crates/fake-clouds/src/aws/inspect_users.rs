@@ -1,0 +1,33 @@
+//! Users as tests look at them, and what tests do to them.
+
+use super::FakeAws;
+
+impl FakeAws {
+    /// Names of the users of the fake's account, sorted.
+    pub fn users(&self) -> Vec<String> {
+        let world = self.shared.world.lock();
+        let own = world.iam.users.iter().filter(|((account, _), _)| account == self.account_id());
+        own.map(|(_, user)| user.name.clone()).collect()
+    }
+
+    /// Whether a long-lived key is accepted now.
+    pub fn key_works(&self, access_key_id: &str) -> bool {
+        let now = self.shared.clock.now();
+        let world = self.shared.world.lock();
+        world.iam.keys.get(access_key_id).is_some_and(|key| key.active && key.usable_from <= now)
+    }
+
+    /// Hangs one of everything on a user: a password, a device, certificates, another key, another
+    /// policy. Answers whether the user exists.
+    pub fn hang_everything_on(&self, name: &str) -> bool {
+        let account = self.account_id().to_owned();
+        let now = self.shared.clock.now();
+        let mut world = self.shared.world.lock();
+        let Some(user) = world.iam.user_mut(&account, name) else { return false };
+        user.attachments.fill();
+        user.permissions.attached.insert("arn:aws:iam::aws:policy/ReadOnlyAccess".to_owned());
+        let owner = super::iam::store::Owner::User { account, name: user.name.clone() };
+        world.iam.add_key(owner, now, now);
+        true
+    }
+}
