@@ -22,6 +22,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("list", &["$ list auth/userpass/users"]),
     ("delete", &["$ delete auth/userpass/users/anna"]),
     ("unwrap", &["$ unwrap -field=password -"]),
+    (
+        "aws root-policy",
+        &["$ aws root-policy", "$ aws root-policy -mount=cloud -credential-type=iam_user"],
+    ),
     // Secrets.
     (
         "kv put",

@@ -119,3 +119,54 @@ async fn whoever_configures_a_mount_reaches_no_address_that_the_operator_did_not
     assert!(refused.errors().contains("prohibited port"), "{}", refused.errors());
     assert_eq!(aws.calls().len(), 0);
 }
+
+/// All that a role of users can do, and all that others can hang on a user.
+async fn live(server: &TestServer, aws: &FakeAws) -> Result<(), String> {
+    let given = server.api().get("aws/creds/full").await;
+    if given.status != 200 || !given.json["warnings"].is_null() {
+        return Err(format!("{}", given.json));
+    }
+    let lease = given.text("/lease_id");
+    aws.hang_everything_on(&users(aws)[0]);
+    // Then the engine has to look whose user it is.
+    aws.delete_access_key(given.data()["access_key"].as_str().unwrap());
+    let revoked = server.api().put("sys/leases/revoke", json!({ "lease_id": lease })).await;
+    if revoked.status == 204 { Ok(()) } else { Err(format!("{}", revoked.json)) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_that_is_printed_is_enough_and_nothing_can_be_left_out() {
+    let aws = FakeAws::start().await;
+    let server = start(&aws).await;
+    configure(&server, &aws).await;
+    let api = server.api();
+    api.post("aws/config/root", json!({ "wait_until_usable": false, "max_retries": 0 })).await.done();
+    aws.create_group("staff");
+    let role = json!({
+        "credential_type": "iam_user", "policy_document": EC2, "iam_groups": "staff",
+        "policy_arns": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+    });
+    api.post("aws/roles/full", role).await.done();
+    let policy = api.get("aws/root-policy").await.ok().data()["policy"].clone();
+    aws.set_user_policies("engine", &[&policy.to_string()]);
+    live(&server, &aws).await.unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    let mut tried = 0;
+    for (at, statement) in statements.iter().enumerate() {
+        if statement["Sid"] == "RotateOwnKey" {
+            continue;
+        }
+        for action in statement["Action"].as_array().unwrap() {
+            let mut less = policy.clone();
+            let kept = less["Statement"][at]["Action"].as_array_mut().unwrap();
+            kept.retain(|kept| kept != action);
+            aws.set_user_policies("engine", &[&less.to_string()]);
+            let outcome = live(&server, &aws).await;
+            assert!(outcome.is_err(), "{action} of {} can be left out", statement["Sid"]);
+            aws.set_user_policies("engine", &[&policy.to_string()]);
+            api.put("sys/leases/revoke-prefix/aws", json!({ "sync": true })).await;
+            tried += 1;
+        }
+    }
+    assert!(tried > 20);
+}

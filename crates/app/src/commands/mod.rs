@@ -2,6 +2,7 @@
 
 mod about;
 mod audit;
+mod aws;
 pub(crate) mod completion;
 mod kv;
 mod lease;
@@ -67,6 +68,8 @@ enum Command {
     #[command(subcommand)]
     Sync(sync::Sync),
     #[command(subcommand)]
+    Aws(aws::Aws),
+    #[command(subcommand)]
     Namespace(namespace::Namespace),
     #[command(subcommand)]
     Print(token::Print),
@@ -123,6 +126,7 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Policy(arguments) => arguments.run(context).await,
         Command::Token(arguments) => arguments.run(context).await,
         Command::Sync(arguments) => arguments.run(context).await,
+        Command::Aws(arguments) => arguments.run(context).await,
         Command::Namespace(arguments) => arguments.run(context).await,
         Command::Print(arguments) => arguments.run(context),
         Command::PathHelp(arguments) => arguments.run(context).await,

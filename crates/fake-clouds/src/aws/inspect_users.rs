@@ -1,6 +1,8 @@
 //! Users as tests look at them, and what tests do to them.
 
 use super::FakeAws;
+use super::iam::store::{Group, Owner, Permissions, key};
+use super::random;
 
 impl FakeAws {
     /// Names of the users of the fake's account, sorted.
@@ -17,6 +19,20 @@ impl FakeAws {
         world.iam.keys.get(access_key_id).is_some_and(|key| key.active && key.usable_from <= now)
     }
 
+    /// Makes a group without policies.
+    pub fn create_group(&self, name: &str) {
+        let account = self.account_id();
+        let group = Group {
+            name: name.to_owned(),
+            path: "/".to_owned(),
+            id: format!("AGPA{}", random::capitals(17)),
+            arn: format!("arn:aws:iam::{account}:group/{name}"),
+            created: self.shared.clock.now(),
+            permissions: Permissions::default(),
+        };
+        self.shared.world.lock().iam.groups.insert(key(account, name), group);
+    }
+
     /// Hangs one of everything on a user: a password, a device, certificates, another key, another
     /// policy. Answers whether the user exists.
     pub fn hang_everything_on(&self, name: &str) -> bool {
@@ -26,7 +42,7 @@ impl FakeAws {
         let Some(user) = world.iam.user_mut(&account, name) else { return false };
         user.attachments.fill();
         user.permissions.attached.insert("arn:aws:iam::aws:policy/ReadOnlyAccess".to_owned());
-        let owner = super::iam::store::Owner::User { account, name: user.name.clone() };
+        let owner = Owner::User { account, name: user.name.clone() };
         world.iam.add_key(owner, now, now);
         true
     }

@@ -15,7 +15,6 @@ const ROLES_MAX: usize = 1000;
 
 /// What making and removing a user takes.
 const USER_ACTIONS: &[&str] = &[
-    "iam:AddUserToGroup",
     "iam:AttachUserPolicy",
     "iam:CreateAccessKey",
     "iam:CreateUser",
@@ -38,7 +37,6 @@ const USER_ACTIONS: &[&str] = &[
     "iam:ListSSHPublicKeys",
     "iam:ListUserPolicies",
     "iam:PutUserPolicy",
-    "iam:RemoveUserFromGroup",
     "iam:TagUser",
 ];
 
