@@ -1,7 +1,8 @@
 //! Users as tests look at them, and what tests do to them.
 
 use super::FakeAws;
-use super::iam::store::{Group, Owner, Permissions, key};
+use super::iam::policy::DocumentKind;
+use super::iam::store::{Document, Group, Owner, Permissions, key};
 use super::random;
 
 impl FakeAws {
@@ -33,15 +34,20 @@ impl FakeAws {
         self.shared.world.lock().iam.groups.insert(key(account, name), group);
     }
 
-    /// Hangs one of everything on a user: a password, a device, certificates, another key, another
-    /// policy. Answers whether the user exists.
+    /// Hangs one of everything on a user: a password, a device, certificates, another key, other
+    /// policies, another group. Answers whether the user exists.
     pub fn hang_everything_on(&self, name: &str) -> bool {
+        const NOTHING: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"none:None","Resource":"*"}]}"#;
         let account = self.account_id().to_owned();
         let now = self.shared.clock.now();
+        self.create_group("hung");
+        let Ok(document) = Document::parse(NOTHING, DocumentKind::Identity) else { return false };
         let mut world = self.shared.world.lock();
         let Some(user) = world.iam.user_mut(&account, name) else { return false };
         user.attachments.fill();
-        user.permissions.attached.insert("arn:aws:iam::aws:policy/ReadOnlyAccess".to_owned());
+        user.permissions.attached.insert("arn:aws:iam::aws:policy/AdministratorAccess".to_owned());
+        user.permissions.inline.insert("hung".to_owned(), document);
+        user.groups.insert("hung".to_owned());
         let owner = Owner::User { account, name: user.name.clone() };
         world.iam.add_key(owner, now, now);
         true

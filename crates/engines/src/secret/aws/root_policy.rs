@@ -133,9 +133,11 @@ fn statements_of(
                     .iter()
                     .map(|group| format!("arn:aws:iam::{account}:group/{group}"))
                     .collect();
-                let actions = ["iam:AddUserToGroup", "iam:RemoveUserFromGroup"];
-                statements.push(allow("JoinGroups", &actions, &groups));
+                statements.push(allow("JoinGroups", &["iam:AddUserToGroup"], &groups));
             }
+            // Whatever group somebody put a user in, it leaves before it goes.
+            let all = [format!("arn:aws:iam::{account}:group/*")];
+            statements.push(allow("LeaveGroups", &["iam:RemoveUserFromGroup"], &all));
             statements
         }
         CredentialType::AssumedRole => {

@@ -11,7 +11,7 @@ use super::store::{Owner, User, key};
 use crate::aws::clock::iso;
 use crate::aws::random;
 use crate::aws::wire::{Failure, Outcome};
-use crate::aws::world::{Call, World};
+use crate::aws::world::{Ask, Call, World};
 
 const KEYS_MAX: usize = 2;
 
@@ -104,7 +104,13 @@ fn create(world: &mut World, call: &Call<'_>) -> Outcome {
     if let Some(boundary) = boundary {
         context.set("iam:PermissionsBoundary", [boundary]);
     }
-    permit(world, call, &format!("arn:aws:iam::{account}:user{path}{name}"), context)?;
+    let arn = format!("arn:aws:iam::{account}:user{path}{name}");
+    if !tags.is_empty() {
+        let mut ask = Ask::new("iam:TagUser", &arn, account);
+        describe_tags(&mut ask.context, &tags);
+        world.authorize(call, ask)?;
+    }
+    permit(world, call, &arn, context)?;
     if world.iam.user(account, name).is_some() {
         return Err(already_exists(format!("User with name {name} already exists.")));
     }
