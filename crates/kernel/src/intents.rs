@@ -15,6 +15,8 @@ use std::{sync::Arc, time::Duration};
 
 /// Intents of a mount that are looked at in one turn.
 const INTENTS_AT_ONCE: usize = 1000;
+/// Failures after which a turn leaves the rest to the next one.
+const FAILURES_MAX: usize = 8;
 /// Intents of a mount that are undone at the same time.
 const UNDONE_AT_ONCE: usize = 4;
 /// How long an engine may take to undo one.
@@ -65,17 +67,17 @@ impl Undo<'_> {
         let mut outcomes = stream::iter(names)
             .map(|name| async move { self.one(&format!("{GATE}/{name}"), reach).await })
             .buffer_unordered(UNDONE_AT_ONCE);
-        let (mut left, mut failure) = (0usize, None);
+        let (mut left, mut failures, mut failure) = (0usize, 0usize, None);
         while let Some(outcome) = outcomes.next().await {
             match outcome? {
                 Outcome::Done => {}
                 Outcome::Kept => left += 1,
                 Outcome::Failed(error) => {
-                    left += 1;
-                    let throttled = error.code == Code::RateLimited;
+                    (left, failures) = (left + 1, failures + 1);
+                    let refused = error.code == Code::RateLimited || failures >= FAILURES_MAX;
                     failure = Some(error);
-                    if throttled && reach == Reach::Due {
-                        // The next turn goes on where this one was too fast.
+                    if refused && reach == Reach::Due {
+                        // The next turn goes on: other work of the mount waits for this one.
                         break;
                     }
                 }

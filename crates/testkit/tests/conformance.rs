@@ -10,11 +10,13 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use bailee_testkit::{binary, workspace};
+use bailee_testkit::{binary, free_port, python, workspace};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::TcpStream,
     path::Path,
-    process::Command,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// Steps by `group/id`, and why they differ.
@@ -28,6 +30,11 @@ fn known(group: &str) -> BTreeMap<String, String> {
 
 /// Replays a group of recorded requests: every answer equals a recorded one, but those listed.
 fn compare(group: &str) {
+    compare_with(group, &[]);
+}
+
+/// The same with more for the program that replays.
+fn compare_with(group: &str, more: &[&str]) {
     let recordings = workspace().join("../shared/conformance");
     if !recordings.join("replay.py").exists() {
         println!("{group}: no recordings at {}, nothing is compared", recordings.display());
@@ -40,7 +47,7 @@ fn compare(group: &str) {
     replay.args(["--also", "recordings/openbao", "--expect"]);
     replay.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/known.json"));
     replay.arg("--server-cmd").arg(format!("{} server -config={{config}}", binary().display()));
-    let output = replay.output().unwrap();
+    let output = replay.args(more).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let told = |mark: &str| -> BTreeSet<String> {
         let names = text.lines().filter_map(|line| line.strip_prefix(mark)?.split(' ').next());
@@ -113,4 +120,34 @@ fn audit_devices_are_as_recorded() {
 #[test]
 fn cubbyholes_are_as_recorded() {
     compare("cubbyhole");
+}
+
+#[test]
+fn credentials_of_aws_are_as_recorded() {
+    let port = free_port();
+    let mut moto = Command::new(python());
+    moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
+    moto.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut moto = Ended(moto.spawn().unwrap());
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let since = Instant::now();
+    while !listens() {
+        assert!(since.elapsed() < Duration::from_secs(60) && moto.0.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let address = format!("http://127.0.0.1:{port}");
+    compare_with(
+        "aws",
+        &["--moto", &address, "--extra", "aws { disable_strict_networking = true }"],
+    );
+}
+
+/// A process that ends with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }

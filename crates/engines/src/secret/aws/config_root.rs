@@ -1,6 +1,6 @@
 //! `config/root`: how AWS is reached.
 
-use super::{Aws, ready, user_name};
+use super::{Aws, ready, stored, user_name};
 use bailee_notation::duration::format_go;
 use bailee_sdk::{
     Error, Nothing, Reply, Request, Sensitive, View,
@@ -22,7 +22,8 @@ const RETRIES_MAX: i64 = 20;
 #[serde(default)]
 pub(super) struct Root {
     pub(super) access_key: String,
-    pub(super) secret_key: String,
+    #[serde(serialize_with = "stored")]
+    pub(super) secret_key: Sensitive<String>,
     pub(super) role_arn: String,
     pub(super) external_id: String,
     pub(super) region: String,
@@ -51,7 +52,12 @@ impl Root {
     }
 
     pub(super) fn secret(&self) -> Option<Sensitive<String>> {
-        (!self.secret_key.is_empty()).then(|| Sensitive::from(self.secret_key.clone()))
+        self.has_keys().then(|| self.secret_key.clone())
+    }
+
+    /// Whether the mount has a key of its own.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.secret_key.expose().is_empty()
     }
 
     /// How often a call is made at most.
@@ -157,7 +163,6 @@ pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Re
     refuse_unsupported(&input)?;
     let texts = [
         (&mut root.access_key, input.access_key),
-        (&mut root.secret_key, input.secret_key),
         (&mut root.role_arn, input.role_arn),
         (&mut root.external_id, input.external_id),
         (&mut root.region, input.region),
@@ -170,6 +175,9 @@ pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Re
         if let Some(given) = given {
             *stored = given;
         }
+    }
+    if let Some(secret) = input.secret_key {
+        root.secret_key = secret.into();
     }
     if let Some(CommaList(endpoints)) = input.sts_fallback_endpoints {
         root.sts_fallback_endpoints = endpoints;
@@ -241,7 +249,7 @@ fn refuse_unsupported(input: &WriteRoot) -> Result<(), Error> {
 }
 
 fn check(root: &Root) -> Result<(), Error> {
-    if root.access_key.is_empty() != root.secret_key.is_empty() {
+    if root.access_key.is_empty() == root.has_keys() {
         return Err(Error::invalid(
             "access_key and secret_key must be set together, or both be empty",
         ));

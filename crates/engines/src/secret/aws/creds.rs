@@ -24,6 +24,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 
+/// The longest name of a policy.
+const POLICY_NAME_LENGTH_MAX: usize = 128;
+
 /// What credentials are asked for.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Give {
@@ -121,7 +124,8 @@ async fn give_user(
     let announced = Intent::User { name: name.to_owned(), mark: mark.clone(), made };
     let now = engine.settings.clock.now();
     let declared = intent::declare(&request.view, &announced, now).await?;
-    let policy_name = user_name::permitted(role_name);
+    let mut policy_name = user_name::permitted(role_name);
+    policy_name.truncate(POLICY_NAME_LENGTH_MAX);
     let wanted = Wanted { name, mark: &mark, mount: &request.mount.uuid, role, policy_name: &policy_name };
     let made = match user::make(cloud, wanted).await {
         Ok(made) => made,

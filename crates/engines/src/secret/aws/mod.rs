@@ -35,12 +35,12 @@ pub use settings::Settings;
 use bailee_sdk::{
     Engine, EngineKind, Error, Lease, LeaseRenewal,
     Operation::{Delete, List, Read, Update},
-    Path, Term, View,
+    Path, Sensitive, Term, View,
     engine::Class,
 };
 use cloud::{Cloud, Clouds};
 use config_root::Root;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use static_role::StaticRole;
 use std::{
@@ -90,6 +90,11 @@ enum Intent {
         /// The keys it had before.
         known: Vec<String>,
     },
+}
+
+/// For storage alone: what is stored is sealed.
+fn stored<S: Serializer>(secret: &Sensitive<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
 }
 
 /// What a lease stands for.

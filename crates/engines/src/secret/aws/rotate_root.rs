@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) async fn rotate(engine: Arc<Aws>, request: Request<Nothing>) -> Result<Reply, Error> {
     request.view.lock(KEY).await;
     let stored = request.view.get_at::<Root>(KEY).await?;
-    let Some((root, revision)) = stored.filter(|(root, _)| !root.secret_key.is_empty()) else {
+    let Some((root, revision)) = stored.filter(|(root, _)| root.has_keys()) else {
         return Err(Error::invalid(
             "Cannot call config/rotate-root when either access_key or secret_key is empty",
         ));
@@ -47,7 +47,7 @@ pub(super) async fn rotate(engine: Arc<Aws>, request: Request<Nothing>) -> Resul
     }
     let old = OldKey { user, id: root.access_key.clone() };
     let id = keys.access_key_id.clone();
-    let secret_key = keys.secret_access_key.expose().clone();
+    let secret_key = keys.secret_access_key.clone();
     let root = Root { access_key: id.clone(), secret_key, old_key: Some(old), ..root };
     request.view.put(KEY, &root);
     declared.settle(&request.view);

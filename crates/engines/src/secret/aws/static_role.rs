@@ -4,7 +4,7 @@
 //! last works until the one after the next.
 
 use super::{
-    Aws, Intent,
+    Aws, Intent, stored,
     cloud::{Cloud, Failed},
     ready::{self, Readiness},
     user::{create_key, delete_key, found, key_ids},
@@ -12,7 +12,7 @@ use super::{
 use crate::listing::Page;
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::{
-    Code, Error, Reply, Request, View,
+    Code, Error, Reply, Request, Sensitive, View,
     field::{Integer, Ttl},
     intent,
 };
@@ -35,7 +35,8 @@ pub(super) struct StaticRole {
     user_id: String,
     period_secs: u64,
     access_key: String,
-    secret_key: String,
+    #[serde(serialize_with = "stored")]
+    secret_key: Sensitive<String>,
     /// When the key is replaced next, in seconds since 1970.
     due: u64,
 }
@@ -102,7 +103,7 @@ pub(super) async fn creds(_: Arc<Aws>, request: Request<Named>) -> Result<Reply,
     let expiration = i64::try_from(role.due).ok().and_then(|due| Timestamp::from_second(due).ok());
     Ok(Reply::data(&json!({
         "access_key": role.access_key,
-        "secret_key": role.secret_key,
+        "secret_key": role.secret_key.expose(),
         "expiration": expiration.map(|at| at.to_string()),
     })))
 }
@@ -172,7 +173,7 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<Write>) -> Result<R
                 user_id: String::new(),
                 period_secs: period.as_secs(),
                 access_key: String::new(),
-                secret_key: String::new(),
+                secret_key: Sensitive::default(),
                 due: 0,
             };
             rotated(&engine, view, &input.name, role).await?
@@ -236,7 +237,7 @@ async fn rotated(
     Ok(StaticRole {
         user_id,
         access_key: keys.access_key_id,
-        secret_key: keys.secret_access_key.expose().clone(),
+        secret_key: keys.secret_access_key,
         due,
         ..role
     })
