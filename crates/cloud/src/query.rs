@@ -10,11 +10,11 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
-use aws_types::SdkConfig;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
+use aws_types::SdkConfig;
 use bailee_crypto::{Clock, Sensitive};
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -22,8 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// What is left as it is in a form.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Carries a request to a service: the guarded client, or a test's own service.
 #[async_trait]
@@ -151,7 +150,8 @@ impl QueryClient {
     /// Calls an action once.
     pub async fn call(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
         let request = self.signed(form.encode(action, self.service.version)).await?;
-        let response = self.transport.send(request).await.map_err(|error| CloudError::from(&error))?;
+        let response =
+            self.transport.send(request).await.map_err(|error| CloudError::from(&error))?;
         read(&response)
     }
 

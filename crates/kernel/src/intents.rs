@@ -187,7 +187,11 @@ fn later(stored: Stored, error: &Error, now: u64) -> Stored {
 }
 
 fn not_all(left: usize, failure: Option<Error>) -> Error {
-    let things = if left == 1 { "request that never finished is" } else { "requests that never finished are" };
+    let things = if left == 1 {
+        "request that never finished is"
+    } else {
+        "requests that never finished are"
+    };
     let text = match failure {
         Some(reason) => format!(
             "{left} {things} not undone yet, the last failure was: {reason}. It is tried again; \

@@ -199,9 +199,8 @@ impl EngineHarness {
             let stored = view.get::<intent::Stored>(&key).await.expect("the storage works");
             let Some(stored) = stored else { continue };
             let due = stored.due <= bailee_crypto::clock::to_millis(self.clock.now());
-            let undone = due
-                && locked.is_ok()
-                && self.engine.roll_back(&view, &stored.body).await.is_ok();
+            let undone =
+                due && locked.is_ok() && self.engine.roll_back(&view, &stored.body).await.is_ok();
             if !undone {
                 left += 1;
                 continue;
@@ -453,7 +452,11 @@ mod tests {
     }
 
     fn kind() -> EngineKind {
-        EngineKind { name: "counter", class: Class::Secret, make: Arc::new(|_| Ok(Arc::new(Counter))) }
+        EngineKind {
+            name: "counter",
+            class: Class::Secret,
+            make: Arc::new(|_| Ok(Arc::new(Counter))),
+        }
     }
 
     #[tokio::test]

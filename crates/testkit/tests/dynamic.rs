@@ -91,7 +91,8 @@ async fn a_server_that_is_killed_while_it_makes_users_loses_none_of_them() {
     configure(&server, &aws).await;
     aws.inject(Fault::delay("iam:PutUserPolicy", Duration::from_secs(3)));
     let (api, asked) = (server.api().clone(), "aws/creds/my-role");
-    let request = tokio::spawn(async move { api.try_send(bailee_testkit::Ask::new("GET", asked)).await });
+    let request =
+        tokio::spawn(async move { api.try_send(bailee_testkit::Ask::new("GET", asked)).await });
     eventually("the user is made", async || !users(&aws).is_empty()).await;
     server.kill();
     assert!(request.await.unwrap().is_err());
@@ -115,7 +116,8 @@ async fn whoever_configures_a_mount_reaches_no_address_that_the_operator_did_not
         "sts_endpoint": "http://169.254.169.254",
     });
     server.api().post("aws/config/root", root).await.done();
-    let refused = server.api().get("aws/creds/my-role").await.refused(400, "Error creating IAM user");
+    let refused =
+        server.api().get("aws/creds/my-role").await.refused(400, "Error creating IAM user");
     assert!(refused.errors().contains("prohibited port"), "{}", refused.errors());
     assert_eq!(aws.calls().len(), 0);
 }
@@ -140,7 +142,9 @@ async fn the_policy_that_is_printed_is_enough_and_nothing_can_be_left_out() {
     let server = start(&aws).await;
     configure(&server, &aws).await;
     let api = server.api();
-    api.post("aws/config/root", json!({ "wait_until_usable": false, "max_retries": 0 })).await.done();
+    api.post("aws/config/root", json!({ "wait_until_usable": false, "max_retries": 0 }))
+        .await
+        .done();
     aws.create_group("staff");
     let role = json!({
         "credential_type": "iam_user", "policy_document": EC2, "iam_groups": "staff",

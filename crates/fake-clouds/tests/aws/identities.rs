@@ -176,5 +176,9 @@ async fn errors_can_come_in_the_shape_of_a_gateway() {
     let (aws, client) = start().await;
     aws.set_gateway_errors(true);
     let reply = client.iam("GetUser", &[("UserName", "nobody")]).await;
-    assert!(reply.text.starts_with("<Response><Errors><Error><Code>NoSuchEntity"), "{}", reply.text);
+    assert!(
+        reply.text.starts_with("<Response><Errors><Error><Code>NoSuchEntity"),
+        "{}",
+        reply.text
+    );
 }

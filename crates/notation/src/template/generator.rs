@@ -274,9 +274,13 @@ impl Reader<'_> {
             }
             Kind::Word(name) => {
                 // A function without arguments stands as a value.
-                let known = FUNCTIONS.iter().find(|(known, _, least, _)| *known == name && *least == 0);
+                let known =
+                    FUNCTIONS.iter().find(|(known, _, least, _)| *known == name && *least == 0);
                 let Some((_, function, ..)) = known else {
-                    return Err(Error::new(line, format!("put {name} and its values in parentheses")));
+                    return Err(Error::new(
+                        line,
+                        format!("put {name} and its values in parentheses"),
+                    ));
                 };
                 Call::Function(*function, Vec::new(), line)
             }
@@ -327,7 +331,9 @@ fn evaluate(call: &Call, sources: &Sources<'_>) -> Result<Value, Error> {
         Call::Value(value) => return Ok(value.clone()),
         Call::Placeholder(name) => {
             let value = (sources.value)(name);
-            return value.map(Value::Text).ok_or_else(|| Error::new(1, format!(".{name} is not set")));
+            return value
+                .map(Value::Text)
+                .ok_or_else(|| Error::new(1, format!(".{name} is not set")));
         }
         Call::Function(function, arguments, line) => (*function, arguments, *line),
     };
@@ -404,7 +410,9 @@ fn printf(format: &str, values: &[Value]) -> String {
         }
         match rest.next() {
             Some('%') => text.push('%'),
-            Some('s' | 'd' | 'v') => text.push_str(&values.next().map(Value::text).unwrap_or_default()),
+            Some('s' | 'd' | 'v') => {
+                text.push_str(&values.next().map(Value::text).unwrap_or_default())
+            }
             Some(other) => text.extend(['%', other]),
             None => text.push('%'),
         }

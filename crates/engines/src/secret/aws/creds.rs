@@ -126,7 +126,8 @@ async fn give_user(
     let declared = intent::declare(&request.view, &announced, now).await?;
     let mut policy_name = user_name::permitted(role_name);
     policy_name.truncate(POLICY_NAME_LENGTH_MAX);
-    let wanted = Wanted { name, mark: &mark, mount: &request.mount.uuid, role, policy_name: &policy_name };
+    let wanted =
+        Wanted { name, mark: &mark, mount: &request.mount.uuid, role, policy_name: &policy_name };
     let made = match user::make(cloud, wanted).await {
         Ok(made) => made,
         Err(failed) => {

@@ -167,7 +167,12 @@ impl Engine for Aws {
             Path::new("orphans")
                 .sudo()
                 .on(Read, &self, "Users of this mount that no lease knows", orphans::report)
-                .on(Update, &self, "Remove users of this mount that no lease knows", orphans::remove),
+                .on(
+                    Update,
+                    &self,
+                    "Remove users of this mount that no lease knows",
+                    orphans::remove,
+                ),
         ]
     }
 

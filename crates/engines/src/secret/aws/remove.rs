@@ -206,10 +206,7 @@ fn gone(outcome: Result<Xml, CloudError>) -> Result<(), CloudError> {
 }
 
 /// An engine whose policy is small may not look for everything: most users have none of it.
-fn not_permitted(
-    error: CloudError,
-    refused: &mut Option<CloudError>,
-) -> Result<(), CloudError> {
+fn not_permitted(error: CloudError, refused: &mut Option<CloudError>) -> Result<(), CloudError> {
     match error.kind {
         Kind::Denied { .. } => {
             refused.get_or_insert(error);

@@ -90,7 +90,8 @@ impl Role {
             CredentialType::SessionToken,
         ];
         let only_user = !sts.iter().any(|kind| self.gives(*kind));
-        let terms = [("default_sts_ttl", self.default_sts_secs), ("max_sts_ttl", self.max_sts_secs)];
+        let terms =
+            [("default_sts_ttl", self.default_sts_secs), ("max_sts_ttl", self.max_sts_secs)];
         for (field, secs) in terms {
             if secs > 0 && only_user {
                 wrong.push(format!(
@@ -103,7 +104,8 @@ impl Role {
             }
         }
         if self.max_sts_secs > 0 && self.default_sts_secs > self.max_sts_secs {
-            let text = "\"default_sts_ttl\" value must be less than or equal to \"max_sts_ttl\" value";
+            let text =
+                "\"default_sts_ttl\" value must be less than or equal to \"max_sts_ttl\" value";
             wrong.push(text.to_owned());
         }
     }
@@ -112,7 +114,8 @@ impl Role {
         let user = self.gives(CredentialType::IamUser);
         if !self.user_path.is_empty() {
             if !user {
-                wrong.push("user_path parameter only valid for iam_user credential type".to_owned());
+                wrong
+                    .push("user_path parameter only valid for iam_user credential type".to_owned());
             }
             if !is_path(&self.user_path) {
                 let pattern = r"^\/([\x21-\x7F]{0,510}\/)?$";
@@ -124,7 +127,8 @@ impl Role {
         let boundary = &self.permissions_boundary_arn;
         if !boundary.is_empty() {
             if !user {
-                let text = "cannot supply permissions_boundary_arn when credential_type isn't iam_user";
+                let text =
+                    "cannot supply permissions_boundary_arn when credential_type isn't iam_user";
                 wrong.push(text.to_owned());
             }
             check_arn("permissions_boundary_arn", boundary, wrong);
@@ -143,7 +147,8 @@ impl Role {
         let assumed = self.gives(CredentialType::AssumedRole);
         let has_policy = !self.policy_document.is_empty() || !self.policy_arns.is_empty();
         if has_policy && self.gives(CredentialType::SessionToken) {
-            let text = "cannot supply a policy or policy ARNs when using credential_type session_token";
+            let text =
+                "cannot supply a policy or policy ARNs when using credential_type session_token";
             wrong.push(text.to_owned());
         }
         let fields = [
@@ -153,9 +158,8 @@ impl Role {
         ];
         for (field, absent) in fields {
             if !absent && !assumed {
-                wrong.push(format!(
-                    "cannot supply {field} when credential_type isn't assumed_role"
-                ));
+                wrong
+                    .push(format!("cannot supply {field} when credential_type isn't assumed_role"));
             }
         }
         self.role_arns.iter().for_each(|arn| check_arn("role_arns", arn, wrong));

@@ -4,11 +4,11 @@ use super::{
     Aws, policy,
     role::{CredentialType, Role, TREE, refused},
 };
+use crate::listing::Page;
 use bailee_sdk::{
     Error, Reply, Request,
     field::{CommaList, Integer, KeyValues, Ttl},
 };
-use crate::listing::Page;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -193,8 +193,7 @@ fn changed(mut role: Role, input: WriteRole) -> Result<Role, Error> {
             *stored = given;
         }
     }
-    let tags =
-        [(&mut role.iam_tags, input.iam_tags), (&mut role.session_tags, input.session_tags)];
+    let tags = [(&mut role.iam_tags, input.iam_tags), (&mut role.session_tags, input.session_tags)];
     for (stored, given) in tags {
         if let Some(KeyValues(given)) = given {
             *stored = given;

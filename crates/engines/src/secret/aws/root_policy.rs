@@ -79,7 +79,11 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Ask>) -> Result<Reply, Er
     if groups {
         let actions =
             ["iam:GetGroupPolicy", "iam:ListAttachedGroupPolicies", "iam:ListGroupPolicies"];
-        statements.push(allow("ReadGroups", &actions, &[format!("arn:aws:iam::{account}:group/*")]));
+        statements.push(allow(
+            "ReadGroups",
+            &actions,
+            &[format!("arn:aws:iam::{account}:group/*")],
+        ));
     }
     statements.push(own_key(&account));
     let policy = json!({ "Version": "2012-10-17", "Statement": statements });
@@ -108,12 +112,7 @@ fn used(roles: &[Role]) -> Vec<CredentialType> {
     all.into_iter().filter(is_used).collect()
 }
 
-fn statements_of(
-    kind: CredentialType,
-    roles: &[Role],
-    account: &str,
-    prefix: &str,
-) -> Vec<Value> {
+fn statements_of(kind: CredentialType, roles: &[Role], account: &str, prefix: &str) -> Vec<Value> {
     match kind {
         CredentialType::IamUser => {
             let paths: BTreeSet<&str> = roles
@@ -127,7 +126,8 @@ fn statements_of(
                 .map(|path| format!("arn:aws:iam::{account}:user{path}{prefix}*"))
                 .collect();
             let mut statements = vec![allow("ManageUsers", USER_ACTIONS, &users)];
-            let groups: BTreeSet<&String> = roles.iter().flat_map(|role| &role.iam_groups).collect();
+            let groups: BTreeSet<&String> =
+                roles.iter().flat_map(|role| &role.iam_groups).collect();
             if !groups.is_empty() {
                 let groups: Vec<String> = groups
                     .iter()

@@ -57,18 +57,14 @@ pub(super) fn seconds(role: &Role, asked: &Asked) -> Result<u64, Error> {
 }
 
 /// The role to be assumed: the one that is asked for, or the only one there is.
-pub(super) fn role_arn<'a>(
-    role: &'a Role,
-    name: &str,
-    asked: &'a Asked,
-) -> Result<&'a str, Error> {
+pub(super) fn role_arn<'a>(role: &'a Role, name: &str, asked: &'a Asked) -> Result<&'a str, Error> {
     let wanted = asked.role_arn.as_str();
     match role.role_arns.as_slice() {
         [only] if wanted.is_empty() => Ok(only),
         known if known.iter().any(|known| known == wanted) => Ok(wanted),
-        _ if wanted.is_empty() => Err(Error::invalid(
-            "did not supply a role_arn parameter and unable to determine one",
-        )),
+        _ if wanted.is_empty() => {
+            Err(Error::invalid("did not supply a role_arn parameter and unable to determine one"))
+        }
         _ => Err(Error::invalid(format!(
             "role_arn {wanted:?} not in allowed role arns for Vault role {name:?}"
         ))),
@@ -160,7 +156,8 @@ async fn limited(cloud: &Cloud, form: Form, role: &Role) -> Result<Limited, Erro
                 arns.push(arn);
             }
         }
-        let inline = cloud.list("ListGroupPolicies", "PolicyNames", &named).await.map_err(failed)?;
+        let inline =
+            cloud.list("ListGroupPolicies", "PolicyNames", &named).await.map_err(failed)?;
         for policy in inline {
             let form = named.clone().with("PolicyName", policy.text());
             let answer = cloud.iam("GetGroupPolicy", &form).await.map_err(failed)?;

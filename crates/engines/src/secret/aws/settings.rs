@@ -23,8 +23,7 @@ impl Settings {
     /// Connections have the rules, proxy and limits of `http`; `ambient_credentials` permits those of
     /// this machine in the root namespace.
     pub fn new(clock: Arc<dyn Clock>, http: HttpOptions, ambient_credentials: bool) -> Settings {
-        let ambient =
-            ambient_credentials.then(|| AmbientChain::new(http.clone(), clock.clone()));
+        let ambient = ambient_credentials.then(|| AmbientChain::new(http.clone(), clock.clone()));
         let http = HttpClient::new(http);
         let transport = Arc::new(http.clone());
         Settings { clock, ambient, http, transport, iam_endpoint_url: None, sts_endpoint_url: None }

@@ -4,9 +4,10 @@
 //! last works until the one after the next.
 
 use super::{
-    Aws, Intent, stored,
+    Aws, Intent,
     cloud::{Cloud, Failed},
     ready::{self, Readiness},
+    stored,
     user::{create_key, delete_key, found, key_ids},
 };
 use crate::listing::Page;
@@ -217,13 +218,11 @@ async fn rotated(
         let place = known.iter().position(|id| *id != role.access_key).unwrap_or_default();
         let oldest = known.remove(place);
         let removed = delete_key(&cloud, &role.user, &oldest).await;
-        removed.map_err(|cause| Failed { what: "error deleting access key", cause }.of_request())?;
+        removed
+            .map_err(|cause| Failed { what: "error deleting access key", cause }.of_request())?;
     }
-    let announced = Intent::StaticKey {
-        role: name.to_owned(),
-        user: role.user.clone(),
-        known: known.clone(),
-    };
+    let announced =
+        Intent::StaticKey { role: name.to_owned(), user: role.user.clone(), known: known.clone() };
     let now = engine.settings.clock.now();
     let declared = intent::declare(view, &announced, now).await?;
     let keys = create_key(&cloud, &role.user, &known).await.map_err(Failed::of_request)?;

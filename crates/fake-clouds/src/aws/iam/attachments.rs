@@ -96,9 +96,9 @@ pub(crate) fn perform(world: &mut World, call: &Call<'_>) -> Option<Outcome> {
     if let "CreateLoginProfile" | "DeleteLoginProfile" = call.operation {
         return Some(login(world, call));
     }
-    let at = KINDS.iter().position(|kind| {
-        [kind.make, kind.list, kind.remove].contains(&call.operation)
-    })?;
+    let at = KINDS
+        .iter()
+        .position(|kind| [kind.make, kind.list, kind.remove].contains(&call.operation))?;
     let kind = KINDS.get(at)?;
     Some(of_kind(world, call, kind, at))
 }

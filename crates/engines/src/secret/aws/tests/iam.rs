@@ -99,7 +99,7 @@ impl TestIam {
         let state = &mut *state;
         state.calls.push(action.to_owned());
         let known = state.users.values().find_map(|user| user.keys.get(key));
-        if !known.is_some_and(|usable| *usable <= now) {
+        if known.is_none_or(|usable| *usable > now) {
             let text = "The security token included in the request is invalid.";
             return Err(Refusal(403, "InvalidClientTokenId", text.to_owned()));
         }
@@ -114,7 +114,9 @@ impl TestIam {
         match action {
             "GetCallerIdentity" => Ok("<Arn>arn:aws:iam::1:user/x</Arn>".to_owned()),
             "AssumeRole" | "GetFederationToken" | "GetSessionToken" => Ok(session(fields, now)),
-            "ListUsers" => Ok(list("Users", state.users.iter().map(|(name, user)| shown(name, user)))),
+            "ListUsers" => {
+                Ok(list("Users", state.users.iter().map(|(name, user)| shown(name, user))))
+            }
             "CreateUser" => create(state, fields, now),
             _ => {
                 let own = "root-user".to_owned();
@@ -174,9 +176,8 @@ fn on_user(
     (next, usable): (u64, u64),
 ) -> Result<String, Refusal> {
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-    let listed = |list: &str, element: &str, set: &BTreeSet<String>| {
-        list_of(list, element, set.iter())
-    };
+    let listed =
+        |list: &str, element: &str, set: &BTreeSet<String>| list_of(list, element, set.iter());
     let mut remove = |set: fn(&mut TestUser) -> &mut BTreeSet<String>, value: String| {
         if set(user).remove(&value) { Ok(String::new()) } else { Err(missing(&value)) }
     };

@@ -42,8 +42,9 @@ async fn roles_are_refused_in_the_words_that_clients_know() {
         ),
     ];
     for (role, text) in cases {
-        let expected =
-            format!("error(s) validating supplied role data: \"1 error occurred:\\n\\t* {text}\\n\\n\"");
+        let expected = format!(
+            "error(s) validating supplied role data: \"1 error occurred:\\n\\t* {text}\\n\\n\""
+        );
         assert_eq!(world.refusal("roles/x", role.clone()).await, expected, "{role}");
     }
     let error = world.read("roles/x").await.unwrap_err();

@@ -2,11 +2,7 @@
 //! user has a lease, and when all leases have ended there is no user.
 
 use super::{World, iam::Faults};
-use bailee_sdk::{
-    Operation::Read,
-    intent::ROLL_BACK_AFTER,
-    testing::EngineHarness,
-};
+use bailee_sdk::{Operation::Read, intent::ROLL_BACK_AFTER, testing::EngineHarness};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
@@ -16,6 +12,7 @@ const RUNS: u64 = 150;
 const STEPS_MAX: u64 = 14;
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the number of runs is the test command's to say")]
 async fn no_user_is_without_a_lease_and_no_lease_is_lost() {
     let runs = std::env::var("BAILEE_SIMULATION_RUNS").ok().and_then(|runs| runs.parse().ok());
     for seed in 1..=runs.unwrap_or(RUNS) {
@@ -29,11 +26,8 @@ async fn run(seed: u64) {
     iam.seed(seed);
     let mut mount = world.mount.restarted().await;
     {
-        let faults = Faults {
-            throttled: iam.below(200),
-            away: iam.below(100),
-            reply_lost: iam.below(100),
-        };
+        let faults =
+            Faults { throttled: iam.below(200), away: iam.below(100), reply_lost: iam.below(100) };
         let delay = iam.below(12_000);
         let mut state = iam.state.lock();
         state.faults = faults;
