@@ -1,6 +1,10 @@
 //! A whole server and its `aws` engine, from the first command to the last key that stops working.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics is a test that fails")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
 
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use bailee_testkit::{Options, TestServer, eventually};
