@@ -9,7 +9,7 @@ use crate::{
 };
 use bailee_cloud::{HttpOptions, Roots};
 use bailee_crypto::{Clock, SystemClock, memory};
-use bailee_engines::secret::aws;
+use bailee_engines::aws::Surroundings;
 use bailee_kernel::{Core, Node, Parts, Session, Settings};
 use bailee_secret_sync::{self as secret_sync, Proxy, Running, SecretSync, SyncSession};
 use bailee_server::{
@@ -69,11 +69,12 @@ pub async fn assemble(
     let metrics = record_metrics()?;
     let (backend, embedded) = open(&config.storage)?;
     let sync = SecretSync::new(sync_settings(config, environment)?, clock.clone());
+    let engines_aws = aws_surroundings(config, environment, &clock)?;
     let rendered = metrics.clone();
     let core = Core::new(Parts {
         backend,
         clock: clock.clone(),
-        kinds: bailee_engines::all(aws_settings(config, environment, &clock)?),
+        kinds: bailee_engines::all(&engines_aws),
         system: vec![sync.engine()],
         audit: Vec::new(),
         settings: Settings {
@@ -219,13 +220,19 @@ fn open(storage: &Storage) -> Result<Opened, bailee_storage::Error> {
     })
 }
 
-/// What all mounts of the `aws` engine share. Where their connections may go is said here, by the
-/// operator: a mount's own settings name endpoints, and open nothing.
-fn aws_settings(
+fn proxy(environment: &ServerEnvironment) -> Result<Option<Proxy>, StartError> {
+    let no_proxy = environment.no_proxy.as_deref().unwrap_or_default();
+    let proxy = environment.proxy.as_ref().map(|url| Proxy::parse(url, no_proxy)).transpose();
+    proxy.map_err(|error| StartError::Proxy(error.to_string()))
+}
+
+/// What all engines that reach AWS share. Where their connections may go is said here, by the operator:
+/// a mount's own settings name endpoints, and open nothing.
+fn aws_surroundings(
     config: &Config,
     environment: &ServerEnvironment,
     clock: &Arc<dyn Clock>,
-) -> Result<aws::Settings, StartError> {
+) -> Result<Surroundings, StartError> {
     let http = HttpOptions {
         rules: config.aws.rules.clone(),
         roots: Roots::native(),
@@ -233,29 +240,22 @@ fn aws_settings(
         ..HttpOptions::default()
     };
     let ambient = config.aws.ambient_credentials;
-    let mut settings = aws::Settings::new(clock.clone(), http, ambient);
-    settings.iam_endpoint_url = environment.aws_iam_endpoint_url.clone();
-    settings.sts_endpoint_url = environment.aws_sts_endpoint_url.clone();
-    Ok(settings)
-}
-
-fn proxy(environment: &ServerEnvironment) -> Result<Option<Proxy>, StartError> {
-    let no_proxy = environment.no_proxy.as_deref().unwrap_or_default();
-    let proxy = environment.proxy.as_ref().map(|url| Proxy::parse(url, no_proxy)).transpose();
-    proxy.map_err(|error| StartError::Proxy(error.to_string()))
+    let mut surroundings = Surroundings::new(clock.clone(), http, ambient);
+    surroundings.iam_endpoint_url = environment.aws_iam_endpoint_url.clone();
+    surroundings.sts_endpoint_url = environment.aws_sts_endpoint_url.clone();
+    Ok(surroundings)
 }
 
 fn sync_settings(
     config: &Config,
     environment: &ServerEnvironment,
 ) -> Result<secret_sync::Settings, StartError> {
-    let proxy = proxy(environment)?;
     Ok(secret_sync::Settings {
         ambient_credentials: config.sync.ambient_credentials,
         reconcile_interval: config.sync.reconcile_interval,
         aws_endpoint_url: environment.aws_endpoint_url.clone(),
         aws_sts_endpoint_url: environment.aws_sts_endpoint_url.clone(),
-        proxy,
+        proxy: proxy(environment)?,
         ..secret_sync::Settings::default()
     })
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** it knows no server code; what it knows is what the wire shows.
 
 mod address;
+pub mod aws;
 mod error;
 pub mod kv;
 mod retry;

@@ -29,10 +29,12 @@ use bailee_crypto::{Clock, Sensitive};
 use http_body_util::BodyExt;
 use tokio::sync::Mutex;
 
+use crate::classify::{CloudError, Kind};
 use crate::connector::Target;
 use crate::credentials::{AssumedRole, Refreshing};
 use crate::guard::EgressRules;
 use crate::http::{HttpClient, HttpError, HttpOptions};
+use crate::query::Keys;
 use crate::web_identity::FederatedRole;
 
 pub use crate::web_identity::{CallerIdentity, TokenFailure, WebIdentity, caller_identity};
@@ -133,7 +135,8 @@ fn given(field: &Option<String>) -> Option<&str> {
     field.as_deref().filter(|text| !text.is_empty())
 }
 
-fn endpoint(
+/// An endpoint that a client can be sent to; an empty text is none.
+pub fn endpoint(
     field: &'static str,
     url: &Option<String>,
 ) -> Result<Option<String>, InvalidConnection> {
@@ -232,6 +235,20 @@ impl AmbientChain {
         let rules = EgressRules { disable_strict_networking: true, ..EgressRules::default() };
         let http = HttpClient::new(HttpOptions { rules, ..options });
         AmbientChain(Arc::new(ChainInner { http, clock, loaded: Mutex::new(None) }))
+    }
+
+    /// The keys as they are now, for what is signed elsewhere.
+    pub async fn keys(&self) -> Result<Keys, CloudError> {
+        let found = self.credentials().await.provide_credentials().await.map_err(|error| {
+            let told = std::error::Error::source(&error).map(ToString::to_string);
+            let text = told.unwrap_or_else(|| error.to_string());
+            CloudError::unanswered("Credentials", Kind::Credentials, text).unsent()
+        })?;
+        Ok(Keys {
+            access_key_id: found.access_key_id().to_owned(),
+            secret_access_key: Sensitive::from(found.secret_access_key()),
+            session_token: found.session_token().map(Sensitive::from),
+        })
     }
 
     /// Drops what was found, as after an answer that says the credentials have expired.
@@ -405,7 +422,7 @@ impl TimeSource for ClockSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::{CloudError, Kind, classify};
+    use crate::classify::classify;
     use crate::testing::{Body, Seen, Server, TurnedClock, opened, reply};
     use http::Response;
 

@@ -210,6 +210,13 @@ fn read(response: &Response<Bytes>) -> Result<Xml, CloudError> {
     }
 }
 
+/// What an answer tells that is no success.
+pub fn refusal(response: &Response<Bytes>) -> CloudError {
+    read(response)
+        .err()
+        .unwrap_or_else(|| CloudError::answered(response.status().as_u16(), None, None, None, None))
+}
+
 /// Whether a document of this name answers a call: both shapes of errors are named much alike.
 fn is_result(name: &str) -> bool {
     name.ends_with("Response") && !matches!(name, "Response" | "ErrorResponse")

@@ -4,19 +4,21 @@
 //! the requests that come to them.
 
 pub mod auth;
+pub mod aws;
 mod listing;
 pub mod secret;
 mod time;
 
 use bailee_sdk::EngineKind;
 
-/// Every kind that can be mounted.
-pub fn all(aws: secret::aws::Settings) -> Vec<EngineKind> {
+/// Every kind that can be mounted; those that reach clouds do it with what surrounds them.
+pub fn all(surroundings: &aws::Surroundings) -> Vec<EngineKind> {
     vec![
         secret::kv::kind(),
         secret::kv::generic(),
-        secret::aws::kind(aws),
+        secret::aws::kind(surroundings),
         auth::approle::kind(),
+        auth::aws::kind(surroundings),
         auth::userpass::kind(),
     ]
 }

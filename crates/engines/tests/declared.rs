@@ -2,14 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use bailee_cloud::HttpOptions;
-use bailee_engines::secret::aws::Settings;
+use bailee_engines::aws::Surroundings;
 use bailee_sdk::{
     EngineKind, Path, help, openapi,
-    testing::{EngineHarness, TestClock, undescribed},
+    testing::{EngineHarness, undescribed},
 };
 use serde_json::Value;
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 async fn kv_paths() -> Vec<Path> {
     let kind = bailee_engines::secret::kv::kind();
@@ -20,13 +19,9 @@ async fn paths(kind: EngineKind) -> Vec<Path> {
     EngineHarness::mount(&kind, &[]).await.paths().to_vec()
 }
 
-fn aws() -> Settings {
-    Settings::new(Arc::new(TestClock::default()), HttpOptions::default(), false)
-}
-
 async fn paths_of_all_kinds() -> Vec<Path> {
     let mut all = kv_paths().await;
-    for kind in bailee_engines::all(aws()) {
+    for kind in bailee_engines::all(&Surroundings::default()) {
         all.extend(paths(kind).await);
     }
     all

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+use bailee_fake_clouds::{FakeAws, aws::Key};
 use bailee_testkit::{Options, Storage, TestServer, binary, other_client, search_path, workspace};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,7 @@ const HVAC_FILES: &[&str] = &[
     "api/secrets_engines/test_kv_v2.py",
     "api/secrets_engines/test_identity.py",
     "api/auth_methods/test_approle.py",
+    "api/auth_methods/test_aws.py",
     "api/auth_methods/test_token.py",
     "api/system_backend",
     "v1",
@@ -109,6 +111,60 @@ async fn hvac_s_own_suite_fails_only_where_it_is_known_to() {
     let mended: Vec<&String> = known.keys().filter(|test| !failed.contains(*test)).collect();
     assert!(mended.is_empty(), "these pass now, take them off the list: {mended:#?}");
     assert!(last.contains(" passed"), "hvac's suite did not run:\n{text}");
+}
+
+/// hvac signs for `sts.amazonaws.com`, whatever else is configured; the fake checks what it signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn hvac_logs_in_as_a_user_and_as_a_role_of_aws() {
+    const PROGRAM: &str = "\
+import sys, hvac
+address, endpoint, root, bob, ci = sys.stdin.read().split('\\n')[:5]
+client = hvac.Client(address, token=root)
+client.sys.enable_auth_method('aws')
+client.auth.aws.configure(sts_endpoint=endpoint, iam_server_id_header_value='vault.example')
+arns = ['arn:aws:iam::123456789012:user/bob', 'arn:aws:iam::123456789012:role/ci']
+client.auth.aws.create_role('dev', auth_type='iam', bound_iam_principal_arn=arns,
+    resolve_aws_unique_ids=False, ttl='10m', policies='app')
+for keys in (bob, ci):
+    keys = keys.split(' ')
+    guest = hvac.Client(address)
+    auth = guest.auth.aws.iam_login(*keys, role='dev', header_value='vault.example')['auth']
+    assert auth['policies'] == ['app', 'default'] and auth['lease_duration'] == 600, auth
+    assert guest.is_authenticated()
+try:
+    hvac.Client(address).auth.aws.iam_login(bob.split(' ')[0], 'wrong', role='dev',
+        header_value='vault.example')
+except hvac.exceptions.InvalidRequest as refused:
+    assert 'SignatureDoesNotMatch' in str(refused), refused
+else:
+    raise SystemExit('a wrong key was let in')
+print('hvac is content')
+";
+    let aws = FakeAws::start().await;
+    let bob = aws.create_user("bob", &[]);
+    aws.create_role("ci", "{\"Version\": \"2012-10-17\", \"Statement\": []}", &[]);
+    let ci = aws.role_session("ci", "s-1", std::time::Duration::from_secs(900), None);
+    let config = format!(
+        "aws {{\n  allowed_ipv4_addresses = [\"127.0.0.1/32\"]\n  allowed_ports = [{}]\n}}\n",
+        aws.port()
+    );
+    let options = Options { storage: Storage::Memory, config, ..Options::default() };
+    let server = TestServer::start_with(options).await;
+    let suite = other_client("BAILEE_TEST_HVAC_SUITE");
+    let mut client = Command::new(suite.join("venv/bin/python"));
+    client.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = client.stderr(Stdio::piped()).spawn().unwrap();
+    let keys = |key: &Key| {
+        let token = key.session_token.clone().unwrap_or_default();
+        format!("{} {} {token}", key.access_key_id, key.secret_access_key).trim().to_owned()
+    };
+    let (base, root) = (server.api().base(), server.api().token());
+    let told = format!("{base}\n{}\n{root}\n{}\n{}\n", aws.endpoint(), keys(&bob), keys(&ci));
+    client.stdin.take().unwrap().write_all(told.as_bytes()).await.unwrap();
+    let output = client.wait_with_output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(text(&output.stdout).contains("is content"), "{}", text(&output.stderr));
+    server.assert_no_panic();
 }
 
 /// The name of a test in a line such as `FAILED tests/…/test_x.py::TestX::test_y - text`.

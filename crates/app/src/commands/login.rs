@@ -1,5 +1,6 @@
 //! `login`: a token for the commands to come.
 
+use super::login_aws::{self, Signing};
 use crate::{
     arguments, config::env, context::Context, failure::Failure, output::Secret, token_file, value,
 };
@@ -13,10 +14,12 @@ use serde_json::{Map, Value, json};
 /// With -method=token (the default) the token is the argument, or asked for, or read from standard
 /// input when it is `-`. With -method=userpass: `username=NAME`, and `password=…`, asked for when
 /// absent. With -method=approle: `role_id=…` and `secret_id=…`. With -method=cert: a client
-/// certificate.
+/// certificate. With -method=aws: `role=…`, `region=…`, `header_value=…`, signed with the keys that the
+/// AWS tools would use here, or with `aws_access_key_id=…`, `aws_secret_access_key=@FILE` (or `-`) and
+/// `aws_security_token=@FILE`.
 #[derive(Args, Debug)]
 pub(crate) struct Login {
-    /// How: token, userpass, approle, cert or ldap.
+    /// How: token, userpass, approle, aws, cert or ldap.
     #[arg(long, value_name = "NAME", default_value = "token")]
     method: String,
     /// Where the method is mounted; under its own name by default.
@@ -46,10 +49,11 @@ impl Login {
             "token" => self.with_token(context).await?,
             "userpass" | "ldap" => self.with_password(context).await?,
             "approle" | "cert" => self.with_fields(context).await?,
+            "aws" => with_aws(&self.arguments, self.mount(), context).await?,
             unknown => {
                 return Err(Failure::usage(format!(
-                    "Unknown auth method: {unknown}. This command knows token, userpass, approle, cert \
-                     and ldap; `auth list` shows what is enabled, and others are reached through \
+                    "Unknown auth method: {unknown}. This command knows token, userpass, approle, aws, \
+                     cert and ldap; `auth list` shows what is enabled, and others are reached through \
                      `write auth/…/login`."
                 )));
             }
@@ -135,6 +139,25 @@ impl Login {
         let path = format!("auth/{}/login/{user}", self.mount());
         let outgoing = Outgoing::new(Method::Put, path).json(&Value::Object(body));
         context.send("Error authenticating", outgoing).await
+    }
+}
+
+/// A login with a request to STS that is signed here.
+pub(super) async fn with_aws(
+    arguments: &[String],
+    mount: &str,
+    context: &mut Context,
+) -> Result<Secret, Failure> {
+    let signing = Signing::of(arguments, context).await?;
+    let outgoing =
+        |body: &Value| Outgoing::new(Method::Put, format!("auth/{mount}/login")).json(body);
+    let first = context.send("Error authenticating", outgoing(&signing.body()?)).await;
+    match first {
+        Err(failure) if login_aws::is_used(&failure) => {
+            tokio::time::sleep(login_aws::SECOND).await;
+            context.send("Error authenticating", outgoing(&signing.body()?)).await
+        }
+        outcome => outcome,
     }
 }
 

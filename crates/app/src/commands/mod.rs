@@ -8,6 +8,7 @@ mod kv;
 mod lease;
 mod logical;
 mod login;
+mod login_aws;
 mod mounts;
 mod namespace;
 mod operator;

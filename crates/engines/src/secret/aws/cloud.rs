@@ -3,8 +3,8 @@
 use super::{
     config_root::{KEY, Root},
     ready::Patience,
-    settings::Settings,
 };
+use crate::aws::Surroundings;
 use bailee_cloud::{
     CloudError, Kind, Xml,
     aws::{self, Ambient, AwsConnection, InvalidConnection},
@@ -31,7 +31,11 @@ const PAGES_MAX: usize = 200;
 pub(super) struct Clouds(Mutex<HashMap<String, (u64, Arc<Cloud>)>>);
 
 impl Clouds {
-    pub(super) async fn of(&self, settings: &Settings, view: &View) -> Result<Arc<Cloud>, Error> {
+    pub(super) async fn of(
+        &self,
+        settings: &Surroundings,
+        view: &View,
+    ) -> Result<Arc<Cloud>, Error> {
         let stored = view.get_at::<Root>(KEY).await?;
         let (root, revision) = match stored {
             Some((root, revision)) => (root, revision.map(|revision| revision.0)),
@@ -72,7 +76,7 @@ pub(super) struct Cloud {
 }
 
 impl Cloud {
-    async fn connect(settings: &Settings, root: &Root, in_root: bool) -> Result<Cloud, Error> {
+    async fn connect(settings: &Surroundings, root: &Root, in_root: bool) -> Result<Cloud, Error> {
         let region = given(&root.region).or(given(&root.sts_region)).unwrap_or(REGION_DEFAULT);
         let sts_region = given(&root.sts_region).unwrap_or(region);
         let configured = settings.sts_endpoint_url.as_deref();

@@ -23,15 +23,13 @@ mod role_paths;
 mod root_policy;
 mod rotate_root;
 mod session;
-mod settings;
 mod static_role;
 #[cfg(test)]
 mod tests;
 mod user;
 mod user_name;
 
-pub use settings::Settings;
-
+use crate::aws::Surroundings;
 use bailee_sdk::{
     Engine, EngineKind, Error, Lease, LeaseRenewal,
     Operation::{Delete, List, Read, Update},
@@ -49,7 +47,8 @@ use std::{
 };
 
 /// The kind `aws`.
-pub fn kind(settings: Settings) -> EngineKind {
+pub fn kind(settings: &Surroundings) -> EngineKind {
+    let settings = settings.clone();
     let make = move |_: &_| {
         let engine: Arc<dyn Engine> =
             Arc::new(Aws { clouds: Clouds::default(), settings: settings.clone() });
@@ -61,7 +60,7 @@ pub fn kind(settings: Settings) -> EngineKind {
 /// The engine of all mounts of the kind.
 #[derive(Debug)]
 struct Aws {
-    settings: Settings,
+    settings: Surroundings,
     clouds: Clouds,
 }
 

@@ -5,7 +5,7 @@ mod life;
 mod roles;
 mod simulation;
 
-use super::Settings;
+use crate::aws::Surroundings;
 use bailee_cloud::HttpOptions;
 use bailee_sdk::{
     Error,
@@ -28,8 +28,8 @@ impl World {
     async fn new() -> World {
         let clock = Arc::new(TestClock::default());
         let iam = Arc::new(TestIam::new(clock.clone()));
-        let settings = Settings::new(clock.clone(), HttpOptions::default(), false);
-        let kind = super::kind(settings.over(iam.clone()));
+        let settings = Surroundings::new(clock.clone(), HttpOptions::default(), false);
+        let kind = super::kind(&settings.over(iam.clone()));
         let mount = EngineHarness::mount(&kind, &[]).await.with_clock(clock);
         let world = World { mount, iam };
         let root = json!({ "access_key": "AKIAROOT", "secret_key": "s", "region": "eu-west-1" });
