@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(complete("bailee kv un"), "undelete");
         assert_eq!(complete("bailee kv metadata "), "delete get patch put");
         assert_eq!(complete("bailee nope "), "");
-        assert!(complete("bailee ").contains("auth completion"), "{}", complete("bailee "));
+        assert!(complete("bailee ").contains("auth aws completion"), "{}", complete("bailee "));
     }
 
     #[test]
