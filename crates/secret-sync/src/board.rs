@@ -5,13 +5,15 @@
 //! destination holds up nobody else.
 
 mod key;
+mod lane;
 
 pub(crate) use key::{Key, LaneKey, PurgeKey};
 
 use crate::feed::Feed;
+use lane::{Lane, Phase, Slot};
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
 };
 use tokio::{
@@ -19,8 +21,6 @@ use tokio::{
     time::Instant,
 };
 
-/// Objects of one destination that are worked on at once.
-const LANE_RUNNING_MAX: usize = 16;
 /// Objects that are worked on at once in all.
 const RUNNING_MAX: usize = 128;
 /// Objects that are held in memory in all; what does not fit waits in storage, where it is marked.
@@ -132,69 +132,6 @@ impl Default for State {
             sweep: false,
         }
     }
-}
-
-#[derive(Default)]
-struct Lane {
-    changes: VecDeque<Key>,
-    checks: VecDeque<Key>,
-    running: usize,
-    /// Objects that are ready, running or due later.
-    held: usize,
-    paused_until: Option<Instant>,
-    /// Objects that are worth being worked on at once, as far as that is known.
-    width: Option<usize>,
-    /// More waits in storage than fitted.
-    more: bool,
-    /// Where the next look for it begins.
-    cursor: String,
-    /// Somebody looks for it now.
-    refilling: bool,
-    /// Its destination was told to rest: nothing is taken up until it is resumed.
-    rests: bool,
-}
-
-impl Lane {
-    fn has_room(&self) -> bool {
-        self.running < self.width.map_or(LANE_RUNNING_MAX, |width| width.min(LANE_RUNNING_MAX))
-    }
-
-    fn has_work(&self) -> bool {
-        !self.changes.is_empty() || !self.checks.is_empty()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.held == 0
-            && self.running == 0
-            && !self.has_work()
-            && self.paused_until.is_none()
-            && !self.more
-            && !self.refilling
-            && !self.rests
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Resting,
-    Ready,
-    Running,
-}
-
-#[derive(Default)]
-struct Slot {
-    phase: Phase,
-    /// The queue it is in.
-    queued: Option<Urgency>,
-    /// Wished for while running.
-    again: bool,
-    manner: Manner,
-    due: Option<(Instant, u64)>,
-    /// Told when the work that is ready or running ends.
-    waiters: Vec<oneshot::Sender<()>>,
-    /// Told when the work after that ends.
-    later_waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// Marks of a destination that are to be looked for in storage.
@@ -645,7 +582,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{lane::LANE_RUNNING_MAX, *};
     use bailee_sdk::Namespace;
     use std::{sync::Arc, time::Duration};
 
