@@ -87,7 +87,7 @@ mod tests {
             arguments: Vec::new(),
         };
         command.run(&mut context).await.unwrap();
-        let path = "/v1/cloud/aws/root-policy?credential_type=iam_user";
+        let path = "/v1/cloud/aws/root-policy?credential%5Ftype=iam%5Fuser";
         assert!(asked.text().contains(path), "{}", asked.text());
         assert_eq!(serde_json::from_str::<serde_json::Value>(&out.text()).unwrap(), policy);
     }
