@@ -39,6 +39,18 @@ enum Admission {
     Help(Answer),
 }
 
+impl Admission {
+    /// The rights of the token that a request goes on with.
+    fn acl(&self) -> Option<Arc<policy::Acl>> {
+        match self {
+            Admission::Run(Admitted { asker: Asker::Token(_, rights), .. }) => {
+                Some(rights.acl.clone())
+            }
+            Admission::Run(_) | Admission::Help(_) => None,
+        }
+    }
+}
+
 /// A request that may go on.
 pub(crate) struct Admitted {
     pub(crate) target: Target,
@@ -65,6 +77,7 @@ impl Kernel {
             self.tokens.give_back(token).await.unwrap_or_else(event::use_lost);
         }
         recorded?;
+        let acl = admitted.as_ref().ok().and_then(Admission::acl);
         let outcome = match admitted {
             Ok(Admission::Run(admitted)) => self.run_guarded(&call, admitted).await,
             Ok(Admission::Help(answer)) => Ok(answer),
@@ -76,7 +89,7 @@ impl Kernel {
         }
         self.audit.response(&trace, &call, &outcome).await?;
         timer.stop(&trace, &outcome);
-        outcome.map(|answer| streaming::guarded(answer, self, &call))
+        outcome.map(|answer| streaming::guarded(answer, self, &call, acl))
     }
 
     /// Namespace, mount, token, right. The order is the security: who may not ask learns nothing

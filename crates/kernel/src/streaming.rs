@@ -1,11 +1,10 @@
-//! Answers without an end. They end when the token that asked for them, or its right, does; with the
-//! session; and after a time, so that rights that were judged at the start do not live for ever.
+//! Answers without an end. They end with the token that asked for them; when its rights are others than
+//! at the start, since what is sent is chosen by those; with the session; and after a time.
 
 use crate::{
     Answer, Call, Content,
-    handle::within,
     kernel::Kernel,
-    policy::{self, Rights},
+    policy::{self, Acl, Rights},
 };
 use bailee_sdk::{Pieces, Sensitive};
 use futures_util::{StreamExt, stream};
@@ -26,22 +25,31 @@ struct Guarded {
     /// Not held: a session ends although clients listen.
     kernel: Weak<Kernel>,
     call: Call,
+    /// The rights that the answer was begun with.
+    acl: Arc<Acl>,
     checks: Interval,
     ends: Instant,
 }
 
-/// The answer, which ends with the right to it.
-pub(crate) fn guarded(answer: Answer, kernel: &Arc<Kernel>, call: &Call) -> Answer {
-    match answer.content {
-        Content::Stream { content_type, pieces } => {
-            let pieces = guard(pieces, kernel, call);
+/// The answer, which ends with the rights it was begun with.
+pub(crate) fn guarded(
+    answer: Answer,
+    kernel: &Arc<Kernel>,
+    call: &Call,
+    acl: Option<Arc<Acl>>,
+) -> Answer {
+    match (answer.content, acl) {
+        (Content::Stream { content_type, pieces }, Some(acl)) => {
+            let pieces = guard(pieces, kernel, call, acl);
             Answer { content: Content::Stream { content_type, pieces }, ..answer }
         }
-        content => Answer { content, ..answer },
+        // Nobody's answers end at once: there is no right that could be watched.
+        (Content::Stream { .. }, None) => Answer { content: Content::Empty, ..answer },
+        (content, _) => Answer { content, ..answer },
     }
 }
 
-fn guard(pieces: Pieces, kernel: &Arc<Kernel>, call: &Call) -> Pieces {
+fn guard(pieces: Pieces, kernel: &Arc<Kernel>, call: &Call, acl: Arc<Acl>) -> Pieces {
     let start = Instant::now();
     let mut checks = interval_at(start + CHECK_INTERVAL, CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,14 +65,14 @@ fn guard(pieces: Pieces, kernel: &Arc<Kernel>, call: &Call) -> Pieces {
         headers: call.headers.clone(),
     };
     let kernel = Arc::downgrade(kernel);
-    let state = Guarded { pieces, kernel, call, checks, ends: start + STREAM_TIME_MAX };
+    let state = Guarded { pieces, kernel, call, acl, checks, ends: start + STREAM_TIME_MAX };
     Pieces::new(stream::unfold(state, |mut state| async move {
         loop {
             tokio::select! {
                 biased;
                 _ = state.checks.tick() => {
                     let kernel = state.kernel.upgrade()?;
-                    if Instant::now() >= state.ends || !kernel.may_still(&state.call).await {
+                    if Instant::now() >= state.ends || !kernel.may_still(&state.call, &state.acl).await {
                         return None;
                     }
                 }
@@ -75,16 +83,16 @@ fn guard(pieces: Pieces, kernel: &Arc<Kernel>, call: &Call) -> Pieces {
 }
 
 impl Kernel {
-    /// Whether who asked may still ask the same. What cannot be told is no.
-    async fn may_still(&self, call: &Call) -> bool {
+    /// Whether who asked still has the same rights. What cannot be told is no.
+    async fn may_still(&self, call: &Call, begun_with: &Arc<Acl>) -> bool {
         let places = self.registry.places();
-        let Some((place, path)) = places.resolve(&call.namespace, &call.path) else { return false };
+        let Some((place, _)) = places.resolve(&call.namespace, &call.path) else { return false };
         if places.locked(&place.namespace).is_some() {
             return false;
         }
         let Ok(Some(token)) = self.authenticate(call, place, true).await else { return false };
         match policy::full_rights(&self.policies, &token).await {
-            Ok(Rights { acl, .. }) => acl.may(call.operation, &within(&token, place, &path)),
+            Ok(Rights { acl, .. }) => Arc::ptr_eq(&acl, begun_with) || acl == *begun_with,
             Err(_) => false,
         }
     }

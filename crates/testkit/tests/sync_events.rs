@@ -94,6 +94,33 @@ async fn a_stream_ends_with_its_token_its_right_and_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_its_token_may_read_other_secrets_than_before() {
+    let (_aws, server) = world().await;
+    let api = server.api();
+    let listens = format!("path \"{EVENTS}\" {{ capabilities = [\"read\"] }}\n");
+    let reads = "path \"secret/data/*\" { capabilities = [\"read\"] }";
+    let policy = async |name: &str, rules: &str| {
+        let path = format!("sys/policies/acl/{name}");
+        api.put(&path, json!({ "policy": format!("{listens}{rules}") })).await.done();
+    };
+    let mut streams = Vec::new();
+    for name in ["narrowed", "kept"] {
+        policy(name, reads).await;
+        let wish = json!({ "policies": [name] });
+        let token = api.post("auth/token/create", wish).await.ok().text("/auth/client_token");
+        streams.push(api.with_token(&token).listen(Ask::new("GET", EVENTS)).await);
+    }
+    policy("narrowed", "").await;
+    ends(&mut streams[0]).await;
+    // Whose rights are as before hears on, although policies were written.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    api.write("app/db", json!({ "n": 1 })).await;
+    server.sync().set("fake", "app/db").await.done();
+    assert_eq!(heard(&mut streams[1]).await["event"], "delivered");
+    server.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_of_the_server_waits_for_no_listener() {
     let (_aws, mut server) = world().await;
     let mut stream = server.api().listen(Ask::new("GET", EVENTS)).await;

@@ -9,14 +9,14 @@ use bailee_notation::glob::{Pattern, PatternSet};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The rights of a caller in one namespace.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Acl {
     pub(crate) root: bool,
     pub(crate) rules: PatternSet<Grant>,
 }
 
 /// What all policies together say about one pattern.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Grant {
     /// Nothing but `DENY` when a policy denies.
     pub(crate) capabilities: Capabilities,

@@ -19,6 +19,13 @@ pub struct PatternSet<T> {
     nodes: Vec<Node>,
 }
 
+/// The entries decide: everything else follows from them.
+impl<T: PartialEq> PartialEq for PatternSet<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
 impl<T> PatternSet<T> {
     /// Compiles patterns; what stands for the same pattern several times is merged, in order.
     pub fn new(
