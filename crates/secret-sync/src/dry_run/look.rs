@@ -10,7 +10,7 @@ use crate::{
 };
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// Names that are looked at one by one rather than found in a list.
 const FEW: usize = 100;
@@ -110,7 +110,10 @@ impl DryRun<'_> {
         let mut listed = BTreeMap::new();
         let mut after = None;
         for _ in 0..PAGES_MAX {
-            match self.configured.destination.survey(&Names::Ours, after).await {
+            let page = self.configured.destination.survey(&Names::Ours, after);
+            // A destination that rests is not waited for longer than the plan may take.
+            let Ok(page) = timeout_at(deadline, page).await else { break };
+            match page {
                 Ok(page) => {
                     let ours = page.objects.into_iter();
                     listed.extend(ours.filter(|(name, _)| names.contains(name.as_str())));
@@ -161,17 +164,19 @@ impl DryRun<'_> {
             looks.push(Box::pin(async move { (names, destination.survey(&asked, None).await) }));
         }
         let mut looks = stream::iter(looks).buffer_unordered(LOOKS_RUNNING_MAX);
-        while let Some((names, answer)) = looks.next().await {
+        loop {
+            let next = timeout_at(deadline, looks.next()).await;
+            let Ok(next) = next else {
+                look.extent = Extent::Partial;
+                return;
+            };
+            let Some((names, answer)) = next else { return };
             match answer {
                 Ok(survey) => {
                     look.found.extend(survey.objects);
                     look.known.extend(names.iter().cloned());
                 }
                 Err(error) => return look.failed(error),
-            }
-            if Instant::now() >= deadline {
-                look.extent = Extent::Partial;
-                return;
             }
         }
     }

@@ -105,7 +105,6 @@ impl DryRun<'_> {
         for draft in &drafts {
             self.tell(draft, &look, &mut forecast);
         }
-        self.check_quota(&mut forecast);
         Ok(forecast)
     }
 }

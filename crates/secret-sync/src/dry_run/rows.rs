@@ -210,7 +210,9 @@ impl DryRun<'_> {
             forecast.objects += u64::from(delivered.is_some());
             return forecast.add(row.because(error));
         }
-        if let Some(problem) = known.and_then(|object| object.state.problem.as_ref()) {
+        // Who has a name is told by the plan itself, to whom it may be told.
+        let problem = known.and_then(|object| object.state.problem.as_ref());
+        if let Some(problem) = problem.filter(|problem| problem.failure != Failure::NameTaken) {
             row.problem = Some(format!("the last attempt failed: {}", problem.message));
             row.next_action = Some(problem.failure.next_action());
         }
@@ -322,8 +324,9 @@ impl DryRun<'_> {
         (value > max).then_some(Broken { external_name, limit: "name_characters", value, max })
     }
 
-    /// Whether there would be more objects than an account may hold.
-    pub(super) fn check_quota(&self, forecast: &mut Forecast) {
+    /// Whether there would be more objects than an account may hold; for a plan of several answers, who
+    /// adds them up has to compare.
+    pub(crate) fn check_quota(&self, forecast: &mut Forecast) {
         let Some(prices) = self.configured.destination.prices() else { return };
         if forecast.objects > prices.objects_max {
             forecast.limits.push(Broken {

@@ -3,7 +3,7 @@
 
 use super::{Paths, status::time};
 use crate::{
-    failure::Status,
+    failure::{Failure, Status},
     feed::{Event, Secret},
 };
 use bailee_crypto::clock::to_millis;
@@ -209,7 +209,20 @@ fn shown(event: &Event) -> Map<String, Value> {
         fields.insert("status".to_owned(), json!(status.name()));
     }
     if let Some((name, detail)) = &event.detail {
-        fields.insert((*name).to_owned(), detail.clone());
+        fields.insert((*name).to_owned(), told(detail));
     }
     fields
+}
+
+/// The detail, without the secret that has a name already: the listener may not be permitted to read
+/// that one.
+fn told(detail: &Value) -> Value {
+    let mut detail = detail.clone();
+    let class = detail.get("class").and_then(Value::as_str);
+    if class == Some(Failure::NameTaken.name())
+        && let Some(message) = detail.get_mut("message")
+    {
+        *message = json!("another secret has the name at this destination; the status names it");
+    }
+    detail
 }

@@ -25,6 +25,9 @@ use tokio::time::Instant;
 /// How long a plan is worked on before what there is of it is answered.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
+/// How long it is found out what a plan is about; what is left of the time is for the look.
+const GATHERING_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// What is to be planned.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct PlanDestination {
@@ -113,6 +116,7 @@ impl Paths {
             stored: &configured.stored,
             local: local.as_ref(),
             limit: input.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX),
+            until: Instant::now() + GATHERING_TIME_MAX,
         };
         let mut gathered =
             gathering.subjects(&input.associate, &input.dissociate, &input.after).await?;
@@ -133,24 +137,26 @@ impl Paths {
             epoch,
         };
         let mut forecast = run.of(subjects, deadline).await?;
-        forecast.summary.hidden = gathered.hidden;
-        forecast.objects += gathered.hidden_objects;
+        let counts = gathered.counted(forecast.covered);
+        forecast.summary.hidden = counts.hidden;
+        forecast.objects += counts.hidden_objects;
+        run.check_quota(&mut forecast);
         let next = match codes.get(forecast.covered.saturating_sub(1)) {
             Some(last) if forecast.covered < codes.len() => Some(last.clone()),
             _ => gathered.next.clone(),
         };
         let mut answer = self.answer(&configured, &forecast);
         answer.insert("next".to_owned(), json!(next));
-        answer.insert("set_again".to_owned(), json!(gathered.set_again));
+        answer.insert("set_again".to_owned(), json!(counts.set_again));
         if let Some(Value::Object(estimate)) = answer.get_mut("estimate") {
-            estimate.insert("new_clients".to_owned(), json!(gathered.new_clients));
+            estimate.insert("new_clients".to_owned(), json!(counts.new_clients));
         }
         let mut notes = self.resting(&store, Some(&configured.stored)).await?;
-        if gathered.set_again > 0 {
+        if counts.set_again > 0 {
             notes.push(format!(
                 "{} associations keep their names until they are set again: the plan is made as if \
                  they were",
-                gathered.set_again
+                counts.set_again
             ));
         }
         answer.insert("notes".to_owned(), json!(notes));
@@ -192,6 +198,7 @@ impl Paths {
             let interval = self.sync.settings.reconcile_interval;
             let cost = prices.of(forecast.objects, interval);
             estimate.insert("monthly_cost_usd".to_owned(), json!(cost));
+            estimate.insert("objects_max".to_owned(), json!(prices.objects_max));
             estimate.insert("prices".to_owned(), json!(prices));
         }
         let (survey, problem) = match &forecast.looked {

@@ -1,8 +1,11 @@
 //! Which associations a plan is about: those there are, as they would be, and those there would be.
 
-use super::plan::{Candidate, Which, may, placed};
+use super::{
+    associations::as_set,
+    plan::{Candidate, Which, may, placed},
+};
 use crate::{
-    association::{Association, State},
+    association::Association,
     dry_run::{PAGE_MAX, Subject},
     registry::{DestinationKind, StoredDestination},
     source::LocalSource,
@@ -15,6 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use tokio::time::Instant;
 
 /// What is gathered, and from where.
 pub(super) struct Gathering<'a, I> {
@@ -26,12 +30,25 @@ pub(super) struct Gathering<'a, I> {
     pub(super) local: &'a dyn LocalSource,
     /// Most subjects of one answer.
     pub(super) limit: usize,
+    /// Until when it is gathered; the plan goes on from there.
+    pub(super) until: Instant,
 }
 
 /// The subjects of one answer.
 #[derive(Default)]
 pub(super) struct Gathered {
     pub(super) subjects: Vec<Subject>,
+    /// What was counted up to each subject.
+    counts: Vec<Counts>,
+    /// What was counted up to the end.
+    all: Counts,
+    /// Where the plan goes on, if it does.
+    pub(super) next: Option<String>,
+}
+
+/// What is counted on the way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
     /// Secrets that whoever asks may not read, and their objects.
     pub(super) hidden: u64,
     pub(super) hidden_objects: u64,
@@ -39,8 +56,6 @@ pub(super) struct Gathered {
     pub(super) new_clients: u64,
     /// Associations that have to be set again for the plan to come true.
     pub(super) set_again: u64,
-    /// Where the plan goes on, if it does.
-    pub(super) next: Option<String>,
 }
 
 /// Secrets by their codes: mount and path.
@@ -55,8 +70,11 @@ impl<I> Gathering<'_, I> {
         after: &str,
     ) -> Result<Gathered, Error> {
         let mut gathered = Gathered::default();
-        let hidden = &mut gathered.hidden;
-        let mut joining = self.secrets(associate, after, hidden).await?;
+        let mut folders = 0;
+        let mut joining = self.secrets(associate, after, &mut folders).await?;
+        if after.is_empty() {
+            gathered.all.hidden += folders;
+        }
         let leaving = self.secrets(dissociate, after, &mut 0).await?;
         let id = self.store.destination_id(&self.stored.kind, &self.stored.name);
         let mut existing = self.store.associations_after(&id, after);
@@ -66,13 +84,13 @@ impl<I> Gathering<'_, I> {
             // Whatever comes before it in order, and is new.
             let later = joining.split_off(&secret);
             for (code, (mount, path)) in std::mem::replace(&mut joining, later) {
-                if gathered.is_full(self.limit, &last) {
+                if self.is_full(&mut gathered, after, &last) {
                     return Ok(gathered);
                 }
                 self.join(&mut gathered, code.clone(), &mount, &path, None).await?;
                 last = code;
             }
-            if gathered.is_full(self.limit, &last) {
+            if self.is_full(&mut gathered, after, &last) {
                 return Ok(gathered);
             }
             last.clone_from(&secret);
@@ -87,13 +105,24 @@ impl<I> Gathering<'_, I> {
             }
         }
         for (code, (mount, path)) in joining {
-            if gathered.is_full(self.limit, &last) {
+            if self.is_full(&mut gathered, after, &last) {
                 return Ok(gathered);
             }
             self.join(&mut gathered, code.clone(), &mount, &path, None).await?;
             last = code;
         }
         Ok(gathered)
+    }
+
+    /// Whether there is no room or no time for another; the plan goes on after `last` then.
+    fn is_full(&self, gathered: &mut Gathered, after: &str, last: &str) -> bool {
+        // Who asks again gets further each time.
+        let late = last != after && Instant::now() >= self.until;
+        let full = late || gathered.subjects.len() >= self.limit;
+        if full {
+            gathered.next = Some(last.to_owned());
+        }
+        full
     }
 
     /// A secret that would be set.
@@ -110,10 +139,10 @@ impl<I> Gathering<'_, I> {
             return Ok(());
         }
         if before.is_none() && self.store.destinations_of(&secret).await?.is_empty() {
-            gathered.new_clients += 1;
+            gathered.all.new_clients += 1;
         }
         let association = self.as_if_set(mount, path, before);
-        gathered.subjects.push(Subject { secret, association });
+        gathered.add(Subject { secret, association });
         Ok(())
     }
 
@@ -129,33 +158,17 @@ impl<I> Gathering<'_, I> {
         let association = match mount {
             _ if leaves => Association { removing: true, ..before },
             Some(mount) if differs && !before.removing => {
-                gathered.set_again += 1;
+                gathered.all.set_again += 1;
                 let path = before.secret_name.clone();
                 self.as_if_set(&mount, &path, Some(before))
             }
             _ => before,
         };
-        gathered.subjects.push(Subject { secret, association });
+        gathered.add(Subject { secret, association });
     }
 
     fn as_if_set(&self, mount: &Mount, path: &str, before: Option<Association>) -> Association {
-        let now = to_millis(self.request.now);
-        let generation =
-            before.as_ref().map_or(now, |before| now.max(before.generation.saturating_add(1)));
-        Association {
-            mount: mount.uuid.clone(),
-            mount_path: mount.path.clone(),
-            accessor: mount.accessor.clone(),
-            secret_name: path.to_owned(),
-            destination_type: self.stored.kind.clone(),
-            destination_name: self.stored.name.clone(),
-            template: self.kind.template_of(self.stored).to_owned(),
-            granularity: self.kind.granularity_of(self.stored),
-            generation,
-            removing: false,
-            objects: before.map(|before| before.objects).unwrap_or_default(),
-            state: State::default(),
-        }
+        as_set(self.kind, self.stored, mount, path, before, to_millis(self.request.now))
     }
 
     /// The secrets that candidates name, after `after`.
@@ -220,7 +233,7 @@ impl<I> Gathering<'_, I> {
                 }
             }
             listed += 1;
-            if found.len() > PAGE_MAX || listed > PAGE_MAX {
+            if found.len() > PAGE_MAX || listed > PAGE_MAX || Instant::now() >= self.until {
                 return Err(too_many());
             }
         }
@@ -229,25 +242,45 @@ impl<I> Gathering<'_, I> {
 }
 
 impl Gathered {
-    /// Whether there is no room for another; the plan goes on after `last` then.
-    fn is_full(&mut self, limit: usize, last: &str) -> bool {
-        let full = self.subjects.len() >= limit;
-        if full {
-            self.next = Some(last.to_owned());
+    fn add(&mut self, subject: Subject) {
+        self.subjects.push(subject);
+        self.counts.push(self.all);
+    }
+
+    /// What was counted up to the last of so many subjects; the rest counts with the next answer.
+    pub(super) fn counted(&self, covered: usize) -> Counts {
+        if covered >= self.counts.len() {
+            return self.all;
         }
-        full
+        covered.checked_sub(1).and_then(|last| self.counts.get(last)).copied().unwrap_or_default()
     }
 
     fn hide(&mut self, before: Option<&Association>) {
-        self.hidden += 1;
+        self.all.hidden += 1;
         let objects =
             before.map_or(0, |before| before.objects.iter().filter(|object| object.begun).count());
-        self.hidden_objects += objects as u64;
+        self.all.hidden_objects += objects as u64;
     }
 }
 
 fn too_many() -> Error {
     Error::invalid(format!(
-        "associate, dissociate: more than {PAGE_MAX} secrets begin so: name a longer prefix"
+        "associate, dissociate: more than {PAGE_MAX} secrets begin so, or they take too long to list: \
+         name a longer prefix"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_the_last_subject_of_an_answer_counts_with_the_next_one() {
+        let up_to = |hidden| Counts { hidden, ..Counts::default() };
+        let counts = vec![up_to(1), up_to(3), up_to(3)];
+        let gathered = Gathered { counts, all: up_to(5), ..Gathered::default() };
+        let hidden = |covered| gathered.counted(covered).hidden;
+        assert_eq!([hidden(1), hidden(2), hidden(3)], [1, 3, 5]);
+        assert_eq!(Gathered { all: up_to(2), ..Gathered::default() }.counted(0).hidden, 2);
+    }
 }

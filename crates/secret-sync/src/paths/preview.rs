@@ -211,13 +211,7 @@ fn question<'a>(
     naming::check_template(template, &kind.names, granularity).map_err(Error::invalid)?;
     let mount = match &input.mount {
         None => sample_mount(),
-        Some(path) => {
-            let found = request.mounts.at(path.trim_start_matches('/'));
-            let mount = found.ok_or_else(|| {
-                Error::invalid(format!("no secrets engine is mounted at {path:?}"))
-            })?;
-            (**mount).clone()
-        }
+        Some(path) => (**associations::versioned_mount(request, path)?).clone(),
     };
     let secret = match &input.secret_name {
         None => SAMPLE_SECRET,

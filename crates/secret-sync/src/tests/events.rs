@@ -95,6 +95,26 @@ async fn secrets_that_the_caller_may_not_read_are_only_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_holder_of_a_name_is_kept_from_whoever_may_not_read_it() {
+    let world = World::new().await;
+    for secret in ["app/a b", "app/a*b"] {
+        world.write(secret, json!({ "v": 1 })).await.unwrap();
+    }
+    world.set("app/a b").await.unwrap();
+    *world.readable.lock() = Some("kv/data/app/a*b".to_owned());
+    let mut some = listen(&world, json!({})).await;
+    world.set("app/a*b").await.unwrap();
+    let event = heard(&mut some).await;
+    assert_eq!(event["error"]["class"], "name_taken", "{event}");
+    assert!(!event.to_string().contains("a b"), "{event}");
+    // The same of a plan, which knows how the last attempt failed.
+    let plan = world.post("sync/destinations/in-mem/d1/plan", json!({})).await.unwrap();
+    assert_eq!(plan["summary"]["failing"], 1, "{plan}");
+    assert!(plan.to_string().contains("another secret has the name"), "{plan}");
+    assert!(!plan.to_string().contains("a b"), "{plan}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_listener_holds_up_nobody_and_is_told_what_it_missed() {
     let world = World::new().await;
     let mut slow = listen(&world, json!({})).await;

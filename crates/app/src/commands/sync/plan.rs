@@ -130,7 +130,7 @@ fn merged(mut before: Value, page: Value) -> Value {
     for (name, value) in page {
         match (all.get_mut(&name), value) {
             (Some(Value::Array(all)), Value::Array(more)) if name != "notes" => all.extend(more),
-            (Some(Value::Number(_)), Value::Number(more)) => {
+            (Some(Value::Number(_)), Value::Number(more)) if name != "objects_max" => {
                 let sum = number(&Value::Object(all.clone()), &name) + more.as_f64().unwrap_or(0.0);
                 all.insert(name, figure(sum));
             }
@@ -160,7 +160,9 @@ fn number(document: &Value, name: &str) -> f64 {
 }
 
 fn show(context: &mut Context, plan: &Value) -> Result<(), Failure> {
-    let rows = plan.get("rows").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut rows = plan.get("rows").and_then(Value::as_array).cloned().unwrap_or_default();
+    // The server tells them in an order of its own.
+    rows.sort_by_cached_key(|row| (subject(row), text(row, "external_name").to_owned()));
     if !rows.is_empty() {
         let mut table = Table::new(&["Action", "Secret", "External name", "Bytes", "Why"]);
         for row in &rows {
@@ -215,7 +217,16 @@ fn sentences(plan: &Value, rows: &[Value]) -> Vec<String> {
         let name = text(limit, "external_name");
         let (bound, value, max) =
             (text(limit, "limit"), number(limit, "value"), number(limit, "max"));
+        // That is of an answer: of the whole plan it is told below.
+        if bound == "secrets" {
+            continue;
+        }
         lines.push(format!("! {name}: {} {value}, at most {max}.", bound.replace('_', " ")));
+    }
+    let estimate = plan.get("estimate").cloned().unwrap_or_default();
+    let (objects, max) = (number(&estimate, "objects"), number(&estimate, "objects_max"));
+    if max > 0.0 && objects > max {
+        lines.push(format!("! The account would hold {objects} secrets and more, at most {max}."));
     }
     for note in plan.get("notes").and_then(Value::as_array).into_iter().flatten() {
         lines.push(format!("Note: {}.", note.as_str().unwrap_or_default()));
@@ -302,7 +313,7 @@ mod tests {
             "summary": {"create": create, "update": 0, "delete": 0, "adopt": 0, "refuse": 0,
                 "failing": 0, "hidden": 0, "unchanged": 3},
             "estimate": {"api_calls": {"CreateSecret": create}, "seconds": 0.1, "objects": 4,
-                "new_clients": 1, "monthly_cost_usd": {"secrets": 1.6, "total": 1.62}},
+                "new_clients": 1, "objects_max": 7, "monthly_cost_usd": {"secrets": 1.6, "total": 1.62}},
         }})
     }
 
@@ -329,6 +340,7 @@ mod tests {
         let estimate = "Estimate: 2 CreateSecret, in about 0.2 s; 8 objects cost about $3.24 a month \
                         then; 2 secrets are synced for the first time.";
         assert!(text.contains(estimate), "{text}");
+        assert!(text.contains("! The account would hold 8 secrets and more, at most 7."), "{text}");
         drop(asked);
     }
 

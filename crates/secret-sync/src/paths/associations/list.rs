@@ -104,7 +104,8 @@ impl Paths {
     ) -> Result<Reply, Error> {
         let store = self.store(&request).await?;
         let OfSecret { mount, secret_name } = &request.input;
-        let mount = request.mounts.at(mount).ok_or_else(Error::not_found)?;
+        let mount = request.mounts.at(mount.trim_start_matches('/'));
+        let mount = mount.ok_or_else(Error::not_found)?;
         let secret = store.secret_id(&mount.uuid, trimmed(secret_name));
         let mut shown = Map::new();
         for destination in store.destinations_of(&secret).await? {

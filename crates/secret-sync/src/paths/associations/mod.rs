@@ -11,7 +11,7 @@ use crate::{
     board::Key,
     failure::Status,
     naming::{Granularity, Subject, external_name},
-    registry::StoredDestination,
+    registry::{DestinationKind, StoredDestination},
     store::{Mark, Store},
 };
 use bailee_barrier::Barrier;
@@ -59,9 +59,8 @@ impl Paths {
         let mount = versioned_mount(&request, &request.input.mount)?;
         may_read(&request, mount, secret_name)?;
         let kind = self.kind(&destination.kind)?;
-        let template = kind.template_of(&destination).to_owned();
-        let granularity = kind.granularity_of(&destination);
-        let external = match granularity {
+        let template = kind.template_of(&destination);
+        let external = match kind.granularity_of(&destination) {
             Granularity::SecretKey => None,
             Granularity::SecretPath => {
                 let subject = Subject {
@@ -72,37 +71,22 @@ impl Paths {
                     secret: secret_name,
                     key: None,
                 };
-                let name = external_name(&template, &kind.names, &subject);
+                let name = external_name(template, &kind.names, &subject);
                 Some(name.map_err(Error::invalid)?)
             }
         };
         let secret = store.secret_id(&mount.uuid, secret_name);
         store.lock_association(&id, &secret).await;
         let before = store.association(&id, &secret).await?.map(|(found, _)| found);
-        let objects = before.as_ref().map(|before| before.objects.clone()).unwrap_or_default();
-        if objects.iter().filter(|object| object.leaving).count() >= FORMER_NAMES_MAX {
+        let leaving = |before: &Association| before.objects.iter().filter(|o| o.leaving).count();
+        if before.as_ref().is_some_and(|before| leaving(before) >= FORMER_NAMES_MAX) {
             return Err(Error::invalid(format!(
                 "the secret has {FORMER_NAMES_MAX} former names at the destination that could not \
                  be removed yet: its status says why"
             )));
         }
         let now = to_millis(request.now);
-        let generation =
-            before.as_ref().map_or(now, |before| now.max(before.generation.saturating_add(1)));
-        let mut association = Association {
-            mount: mount.uuid.clone(),
-            mount_path: mount.path.clone(),
-            accessor: mount.accessor.clone(),
-            secret_name: secret_name.to_owned(),
-            destination_type: destination.kind.clone(),
-            destination_name: destination.name.clone(),
-            template,
-            granularity,
-            generation,
-            removing: false,
-            objects,
-            state: State { updated_at: now, ..State::default() },
-        };
+        let mut association = as_set(kind, &destination, mount, secret_name, before, now);
         begin(&mut association, external);
         store.put_association(&id, &secret, &association);
         store.mark_dirty(&id, &secret, Mark { since: now });
@@ -177,6 +161,33 @@ impl Paths {
             answer(&sync, &barrier, &namespace, subject).await
         }))
         .into()
+    }
+}
+
+/// An association as a `set` makes it: with the names that the destination gives now.
+pub(in crate::paths) fn as_set(
+    kind: &DestinationKind,
+    destination: &StoredDestination,
+    mount: &Mount,
+    secret_name: &str,
+    before: Option<Association>,
+    now: u64,
+) -> Association {
+    let generation =
+        before.as_ref().map_or(now, |before| now.max(before.generation.saturating_add(1)));
+    Association {
+        mount: mount.uuid.clone(),
+        mount_path: mount.path.clone(),
+        accessor: mount.accessor.clone(),
+        secret_name: secret_name.to_owned(),
+        destination_type: destination.kind.clone(),
+        destination_name: destination.name.clone(),
+        template: kind.template_of(destination).to_owned(),
+        granularity: kind.granularity_of(destination),
+        generation,
+        removing: false,
+        objects: before.map(|before| before.objects).unwrap_or_default(),
+        state: State { updated_at: now, ..State::default() },
     }
 }
 
