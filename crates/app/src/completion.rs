@@ -127,6 +127,8 @@ mod tests {
         assert_eq!(complete("bailee kv metadata "), "delete get patch put");
         assert_eq!(complete("bailee nope "), "");
         assert!(complete("bailee ").contains("auth aws completion"), "{}", complete("bailee "));
+        assert_eq!(complete("bailee operator us"), "usage");
+        assert!(complete("bailee ").contains("auth completion"), "{}", complete("bailee "));
     }
 
     #[test]
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(complete("bailee token create -renewable="), "false true");
         assert_eq!(complete("bailee kv patch -method "), "patch rw");
         assert_eq!(complete("bailee kv get -field "), "");
+        assert_eq!(complete("bailee operator usage -start"), "-start-time");
     }
 
     #[test]

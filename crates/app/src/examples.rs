@@ -130,6 +130,30 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("sync associate", &["$ sync associate aws-sm/main secret app"]),
     ("sync dissociate", &["$ sync dissociate aws-sm/main secret app"]),
     ("sync status", &["$ sync status -watch", "$ sync status aws-sm/main"]),
+    (
+        "sync plan",
+        &[
+            "$ sync plan aws-sm/main",
+            "$ sync plan aws-sm/main -associate='secret/app/*'",
+            "$ sync plan aws-sm/main ownership=adopt",
+        ],
+    ),
+    (
+        "sync preview",
+        &[
+            "$ sync preview aws-sm/main secret app",
+            "$ sync preview aws-sm/main secret app secret_name_template='apps/{{ .SecretPath }}'",
+            "$ sync preview aws-sm granularity=secret-key",
+        ],
+    ),
+    ("sync events", &["$ sync events aws-sm/main", "$ sync events -status=CLIENT_SIDE_ERROR"]),
+    ("sync check", &["$ sync check aws-sm/main"]),
+    ("sync now", &["$ sync now -repair aws-sm/main", "$ sync now aws-sm/main secret app"]),
+    ("sync pause", &["$ sync pause aws-sm/main"]),
+    ("sync resume", &["$ sync resume aws-sm/main"]),
+    ("sync orphans", &["$ sync orphans", "$ sync orphans -forget aws-sm/main"]),
+    ("sync takeover", &["$ sync takeover"]),
+    ("sync config", &["$ sync config", "$ sync config disabled=true"]),
     // The server.
     (
         "server",
@@ -143,6 +167,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("operator init", &["$ operator init", "$ operator init -key-shares=3 -key-threshold=2"]),
     ("operator unseal", &["$ operator unseal", "$ operator unseal -reset"]),
     ("operator seal", &["$ operator seal"]),
+    (
+        "operator usage",
+        &["$ operator usage", "$ operator usage -start-time=2026-01 -end-time=2026-06"],
+    ),
     ("operator key-status", &["$ operator key-status"]),
     ("operator rotate", &["$ operator rotate"]),
     (

@@ -9,6 +9,7 @@ mod raft;
 mod rekey;
 mod share;
 mod unseal;
+mod usage;
 
 use crate::{context::Context, failure::Failure};
 use clap::Subcommand;
@@ -25,6 +26,7 @@ pub(crate) enum Operator {
     GenerateRoot(Box<generate_root::GenerateRoot>),
     Members(cluster::Members),
     StepDown(cluster::StepDown),
+    Usage(usage::Usage),
     #[command(subcommand)]
     Raft(raft::Raft),
 }
@@ -43,6 +45,7 @@ impl Operator {
             Operator::GenerateRoot(arguments) => arguments.run(context).await,
             Operator::Members(arguments) => arguments.run(context).await,
             Operator::StepDown(arguments) => arguments.run(context).await,
+            Operator::Usage(arguments) => arguments.run(context).await,
             Operator::Raft(arguments) => arguments.run(context).await,
         }
     }

@@ -172,8 +172,10 @@ impl Read {
                 Value::Object(inner) => {
                     let mut inner: Vec<_> = inner.iter().collect();
                     inner.sort_by_key(|(name, _)| *name);
+                    let is_setting = matches!(&**name, "connection_details" | "options");
+                    let of = if is_setting { String::new() } else { format!("{name}.") };
                     for (name, value) in inner {
-                        table.row([name.clone(), cell(name, value)]);
+                        table.row([format!("{of}{name}"), cell(name, value)]);
                     }
                 }
                 plain => table.row([name.clone(), cell(name, plain)]),
@@ -319,6 +321,17 @@ mod tests {
         );
         assert_eq!(settings.iter().find_map(|setting| literal_secret(setting)), None);
         assert_eq!(literal_secret("secret_name_template=x"), None);
+    }
+
+    #[tokio::test]
+    async fn settings_are_shown_one_by_one_and_everything_else_by_its_name() {
+        let data = json!({"connection_details": {"region": "eu-west-1"}, "name": "m",
+            "last_drift_check": {"drifted": 2, "objects": 3}});
+        let (mut context, out, ..) =
+            testing::context(Format::Table, vec![(200, json!({"data": data}))]).await;
+        Read { field: None, arguments: words(&["aws-sm/m"]) }.run(&mut context).await.unwrap();
+        assert!(out.text().contains("\nregion  "), "{}", out.text());
+        assert!(out.text().contains("\nlast_drift_check.drifted    2\n"), "{}", out.text());
     }
 
     #[tokio::test]
