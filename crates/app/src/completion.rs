@@ -128,7 +128,6 @@ mod tests {
         assert_eq!(complete("bailee nope "), "");
         assert!(complete("bailee ").contains("auth aws completion"), "{}", complete("bailee "));
         assert_eq!(complete("bailee operator us"), "usage");
-        assert!(complete("bailee ").contains("auth completion"), "{}", complete("bailee "));
     }
 
     #[test]
