@@ -83,8 +83,11 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
         tell(pass, key, None);
         return Ok(());
     }
-    let unmarked: Vec<&(String, Association)> =
-        associations.iter().filter(|(_, association)| !association.removing).collect();
+    let asked_at = purge.initiated_at;
+    let unmarked: Vec<&(String, Association)> = associations
+        .iter()
+        .filter(|(_, association)| !association.removing || failed_before(association, asked_at))
+        .collect();
     if !unmarked.is_empty() {
         return mark(pass, key, &id, &unmarked).await;
     }
@@ -119,6 +122,15 @@ fn tell(pass: &Pass, key: &PurgeKey, problem: Option<&Problem>) {
 /// Whether a removal failed for good; when the deletion is forced, one failure is enough.
 fn is_stuck(association: &Association, force: bool) -> bool {
     association.problems().any(|problem| force || !problem.failure.passes())
+}
+
+/// Whether a removal failed before this deletion was asked for: what stopped an earlier one says
+/// nothing about this one before it was tried.
+fn failed_before(association: &Association, asked_at: u64) -> bool {
+    let objects = association.objects.iter().map(|object| &object.state);
+    std::iter::once(&association.state)
+        .chain(objects)
+        .any(|state| state.problem.is_some() && state.updated_at < asked_at)
 }
 
 async fn mark(

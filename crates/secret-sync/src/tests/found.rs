@@ -4,11 +4,12 @@ use super::world::{NAME, World, barrier};
 use crate::{
     Settings,
     destination::Ownership,
+    failure::{Error, Failure},
     tags::OWNERSHIP_TAG,
-    testing::{FakeCloud, service::Call},
+    testing::{FakeCloud, Fault, service::Call},
 };
 use bailee_barrier::RESTORE_KEY;
-use bailee_sdk::{Clock, testing::TestClock};
+use bailee_sdk::{Clock, Operation, testing::TestClock};
 use bailee_storage::{Backend, Batch, Write, memory::Memory};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -60,6 +61,23 @@ async fn what_is_taken_over_gets_its_tags_though_the_reply_is_lost() {
     let object = crate::testing::Look::tags(world.cloud.as_ref(), NAME).await;
     assert!(object.contains_key(OWNERSHIP_TAG), "{object:?}");
     assert_eq!(world.cloud.text(NAME).unwrap(), json!({ "v": 1 }).to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_is_asked_for_again_is_tried_again_also_while_paused() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.post("sync/destinations/in-mem/d1/pause", json!({})).await.unwrap();
+    let refused = Error::new(Failure::Unauthenticated, "who are you");
+    world.cloud.fail([Fault::Refuse(refused)]);
+    for there in [true, false] {
+        let purge = json!({ "purge": true });
+        world.call(Operation::Delete, "sync/destinations/in-mem/d1", purge).await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.get("sync/destinations/in-mem/d1").await.is_ok(), there);
+    }
+    assert_eq!(world.cloud.text(NAME), None);
 }
 
 async fn copy_of(original: &Memory) -> Arc<Memory> {

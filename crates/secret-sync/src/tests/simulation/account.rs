@@ -289,7 +289,12 @@ impl Account {
         let tampered = books.tampered.entry(name.clone()).or_default();
         match &effect.call {
             Call::Create { .. } => *tampered = Tampered::default(),
-            Call::Update { .. } | Call::Restore { .. } => tampered.value = false,
+            Call::Update { .. } => tampered.value = false,
+            Call::Restore { .. } => {
+                tampered.value = false;
+                // Tags that it had when it was removed are in no ledger.
+                books.unanswered.insert(name);
+            }
             Call::Tag { tags, .. } if tags.contains_key(MARK_TAG) => {
                 // Some of what was taken away is not enough.
                 tampered.tags &= !tags.contains_key(OWNERSHIP_TAG);
