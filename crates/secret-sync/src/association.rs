@@ -2,7 +2,7 @@
 
 use crate::{
     destination::{Delivered, Note},
-    failure::{Error, Failure, Status},
+    failure::{Error, Failure, RETRY_AFTER_MAX, Status},
     limits::WriteBudget,
     naming::Granularity,
 };
@@ -221,8 +221,10 @@ impl Object {
 
     /// Whether changes of others may still be undone, or somebody keeps making them.
     pub(crate) fn is_repairable(&self, now: SystemTime) -> bool {
-        let since = to_millis(now).saturating_sub(REPAIRS_WITHIN_MILLIS);
-        self.repairs.iter().filter(|at| **at > since).count() < REPAIRS_MAX
+        let now = to_millis(now);
+        let since = now.saturating_sub(REPAIRS_WITHIN_MILLIS);
+        // What lies ahead is from before the clock was put back.
+        self.repairs.iter().filter(|at| (since + 1..=now).contains(at)).count() < REPAIRS_MAX
     }
 
     /// Notes that a change of others was undone.
@@ -272,6 +274,7 @@ impl State {
     /// When a failed attempt may be repeated; `None` when nothing forbids it now.
     pub(crate) fn not_before(&self, now: SystemTime) -> Option<SystemTime> {
         let next = from_millis(self.problem.as_ref()?.next_attempt?);
-        (next > now).then_some(next)
+        // What lies further ahead than any wait is from before the clock was put back.
+        (next > now && next <= now + RETRY_AFTER_MAX).then_some(next)
     }
 }

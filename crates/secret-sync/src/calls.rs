@@ -2,7 +2,7 @@
 
 use crate::{
     budget::{Budget, Call},
-    destination::{Checked, Cursor, Delivery, Destination, Names, Receipt, Removal, Survey},
+    destination::{Checked, Cursor, Delivery, Destination, Names, Note, Receipt, Removal, Survey},
     estimate::{Calls, Change, Prices},
     event,
     failure::Error,
@@ -73,6 +73,10 @@ impl Destination for Budgeted {
 
     async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error> {
         self.call(Call::Write, "put", self.inner.put(delivery)).await
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.inner.notes()
     }
 
     async fn delete(&self, removal: &Removal) -> Result<(), Error> {

@@ -10,7 +10,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait that this side chooses.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// The longest wait that a destination may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

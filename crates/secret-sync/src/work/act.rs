@@ -1,9 +1,13 @@
 //! Acting on a plan: names are reserved and intents noted in one batch, then come the calls, each
 //! recorded before and after.
 
-use super::{Report, Task, Worker, outcome::Landed};
+use super::{
+    Report, Task, Worker,
+    outcome::{Landed, Outcome},
+};
 use crate::{
     association::{Association, Object},
+    board::Key,
     destination::{Delivered, Delivery, Extent, Names, Note, Owner, Receipt, Remote, Removal},
     event,
     failure::{Error, Failure},
@@ -27,15 +31,22 @@ pub(super) struct Begun {
     tags: BTreeMap<String, String>,
     placement: String,
     token: String,
+    /// Whether something may have been done under it.
+    is_used: bool,
 }
 
 impl Worker {
-    /// What the destination holds under our names, where it may be asked.
-    pub(super) async fn survey(&self, task: &Task<'_>) -> Option<BTreeMap<String, Remote>> {
+    /// What the destination holds under our names, where it may be asked; an error where it could not
+    /// be asked now.
+    pub(super) async fn survey(
+        &self,
+        task: &Task<'_>,
+    ) -> Result<Option<BTreeMap<String, Remote>>, Error> {
         let ledger = task.association.objects.iter().filter(|object| object.begun);
         let names = ledger.map(|object| object.name.clone()).collect();
         match task.configured.destination.survey(&Names::These(names), None).await {
-            Ok(survey) => Some(survey.objects),
+            Ok(survey) => Ok(Some(survey.objects)),
+            Err(error) if error.failure.passes() => Err(error),
             Err(error) => {
                 if let Some(permission) = error.missing_permission {
                     task.configured.wish(Note {
@@ -45,7 +56,7 @@ impl Worker {
                             .to_owned(),
                     });
                 }
-                None
+                Ok(None)
             }
         }
     }
@@ -245,9 +256,32 @@ impl Worker {
                 tags: desired.tags.clone(),
                 placement: desired.placement.clone(),
                 token: token.clone(),
+                is_used: false,
             },
         );
         token
+    }
+
+    /// Forgets tokens under which certainly nothing was done, and those of what is recorded as done: a
+    /// later delivery of the same value is another one, and a destination that knows its token would
+    /// take it for this one.
+    pub(super) fn forget_tokens(&self, key: &Key, outcome: &Outcome) {
+        let mut begun = self.begun.lock();
+        let Some(tokens) = begun.get_mut(key) else { return };
+        for Report { name, result, .. } in &outcome.reports {
+            let is_used = match result {
+                Ok(Landed::Confirmed { .. } | Landed::Kept | Landed::Gone) => false,
+                Ok(Landed::NotDue | Landed::Waits { .. }) => continue,
+                Err(error) => error.uncertain || tokens.get(name).is_some_and(|it| it.is_used),
+            };
+            match tokens.get_mut(name) {
+                Some(token) if is_used => token.is_used = true,
+                _ => drop(tokens.remove(name)),
+            }
+        }
+        if outcome.is_ok() || tokens.is_empty() {
+            begun.remove(key);
+        }
     }
 
     async fn audit(

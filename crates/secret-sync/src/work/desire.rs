@@ -75,8 +75,10 @@ impl Worker {
         let payload = self.local.read(&task.caller, namespace, mount, path).await?;
         // A mount that went, or moved, while it was read says nothing about the secret.
         let mounts = self.local.mounts(namespace);
-        if mounts.with_uuid(&association.mount).is_none_or(|now| now.path != mount.path) {
-            return Err(gone());
+        let now = mounts.with_uuid(&association.mount).ok_or_else(gone)?;
+        if now.path != mount.path {
+            let message = "the mount was moved while the secret was read";
+            return Err(Error::new(Failure::Internal, message));
         }
         let Some(payload) = payload else { return Ok(None) };
         let expires_at = payload.expires_at;

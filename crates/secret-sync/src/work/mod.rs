@@ -43,6 +43,8 @@ use tokio::time::Instant;
 
 /// How long after a failure of storage an object is worked on again.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// A look that failed is repeated as what failed that often in a row: nothing waits for it.
+const LOOK_ATTEMPTS: u32 = 10;
 /// Keys of one secret that are delivered or removed at once.
 const KEYS_RUNNING_MAX: usize = 8;
 
@@ -125,7 +127,7 @@ impl Worker {
         let task = self.task(&job.key, &association, &configured, &epoch);
         let outcome = self.attempt(&task, job.manner).await;
         // What a look showed is not done: the next attempt has to look again.
-        let failed = !outcome.is_ok();
+        let failed = !outcome.is_ok() || outcome.look_again.is_some();
         let mut verdict = self.record(&job.key, mark, &association, &outcome).await?;
         verdict.manner = Manner {
             verify: job.manner.verify && failed,
@@ -167,6 +169,7 @@ impl Worker {
         key: &Key,
         mark: Option<(Mark, Revision)>,
     ) -> Result<Verdict, StorageError> {
+        self.begun.lock().remove(key);
         let store = Store::open(&self.barrier, &key.namespace);
         if let Some((_, read_at)) = mark {
             store.clear_dirty(&key.destination, &key.secret, read_at);
@@ -216,9 +219,12 @@ impl Worker {
         let done = wanted.as_ref().map_or(Done::Gone, |wanted| Done::Live(wanted.expires_at));
         let mut outcome = Outcome::of(Ok(done));
         let mut wanted = wanted.unwrap_or_default();
-        // What another server has taken is looked at before it is touched.
+        // Over what somebody else took nothing is written unseen: two servers would fight.
         let looks = manner.verify || task.association.is_taken();
-        let found = if looks { self.survey(task).await } else { None };
+        let found = if looks { self.survey(task).await } else { Ok(None) };
+        let unseen = found.as_ref().err().and_then(|error| error.wait(LOOK_ATTEMPTS));
+        outcome.look_again = unseen.map(|wait| self.clock.now() + wait);
+        let found = found.unwrap_or_default();
         let desired: Vec<Desired> =
             wanted.objects.iter().map(|(desired, _)| desired.clone()).collect();
         let plan = self.planned(task, &desired, &wanted.unnamed(), found.as_ref(), manner);
@@ -249,7 +255,8 @@ impl Worker {
         let drift = if manner.repair { Drift::Repair } else { stored.drift };
         let rules = Rules { drift, ownership: stored.ownership };
         let now = self.clock.now();
-        plan(desired, &ledger, found, rules, |object| object.is_repairable(now))
+        // Whoever asks for a repair has looked: that is no fight.
+        plan(desired, &ledger, found, rules, |object| manner.repair || object.is_repairable(now))
     }
 
     async fn act(
@@ -271,10 +278,11 @@ impl Worker {
                 Step::Put { name, why } => {
                     idle.remove(name.as_str());
                     let value = values.get(name.as_str()).copied();
-                    if let Some((desired, payload)) = value
-                        && self.is_due(task, &desired.sub_key, name, manner, outcome)
-                        && self.is_allowed(task, desired, *why, outcome)
-                    {
+                    let Some((desired, payload)) = value else { continue };
+                    if !self.is_due(task, &desired.sub_key, name, manner, outcome) {
+                        let (sub_key, name) = (desired.sub_key.clone(), name.clone());
+                        outcome.reports.push(Report { sub_key, name, result: Ok(Landed::NotDue) });
+                    } else if self.is_allowed(task, desired, *why, outcome) {
                         puts.push((desired, payload, *why));
                     }
                 }
@@ -382,12 +390,12 @@ impl Worker {
         if leaving.is_empty() || outcome.whole.is_err() || outcome.reports.iter().any(is_general) {
             return;
         }
-        let mut going = Vec::new();
+        let (mut going, mut confirmed) = (Vec::new(), BTreeMap::new());
         for object in leaving {
             if !self.is_due(task, &object.sub_key, &object.name, manner, outcome) {
                 continue;
             }
-            match self.is_replaced(task, object, outcome).await {
+            match self.is_replaced(task, object, outcome, &mut confirmed).await {
                 Ok(true) => going.push(object),
                 // What shall replace it is not there yet.
                 Ok(false) => {}
@@ -414,6 +422,7 @@ impl Worker {
         task: &Task<'_>,
         object: &Object,
         outcome: &Outcome,
+        confirmed: &mut BTreeMap<String, Result<(), Error>>,
     ) -> Result<bool, Error> {
         let heirs = outcome.reports.iter().filter(|report| {
             let of_part = report.sub_key == object.sub_key
@@ -423,9 +432,16 @@ impl Worker {
         });
         for heir in heirs {
             match &heir.result {
-                Ok(Landed::Confirmed { .. }) => self.confirmed(task, &heir.name).await?,
+                Ok(Landed::Confirmed { .. }) => match confirmed.get(&heir.name) {
+                    Some(known) => known.clone()?,
+                    None => {
+                        let seen = self.confirmed(task, &heir.name).await;
+                        confirmed.insert(heir.name.clone(), seen.clone());
+                        seen?;
+                    }
+                },
                 Ok(Landed::Kept | Landed::Gone) => {}
-                Ok(Landed::Waits { .. }) | Err(_) => return Ok(false),
+                Ok(Landed::Waits { .. } | Landed::NotDue) | Err(_) => return Ok(false),
             }
         }
         Ok(true)

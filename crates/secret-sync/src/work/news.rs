@@ -71,6 +71,8 @@ fn told(
             object.state.problem.as_ref()?;
             Event { status: Some(Status::Synced), ..of("recovered") }
         }
+        // Told when it failed.
+        Ok(Landed::NotDue) => return None,
         Ok(Landed::Waits { .. }) => Event { status: Some(Status::Pending), ..of("waiting") },
         Err(error) => failed(of("failed"), error, now),
     })

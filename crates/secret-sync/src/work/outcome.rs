@@ -14,7 +14,10 @@ use crate::{
 use bailee_barrier::Revision;
 use bailee_crypto::clock::{from_millis, to_millis};
 use bailee_storage::Error as StorageError;
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, SystemTime},
+};
 use tokio::time::Instant;
 
 /// What an attempt came to.
@@ -29,6 +32,8 @@ pub(super) struct Outcome {
     pub(super) looked: Option<Plan>,
     /// When objects that were left alone for now are due.
     pub(super) later: Option<SystemTime>,
+    /// When the destination is looked at again, because the look failed.
+    pub(super) look_again: Option<SystemTime>,
     /// Whether anything was called or changed, so that the state is worth writing.
     pub(super) acted: bool,
 }
@@ -55,6 +60,8 @@ pub(super) enum Landed {
     Confirmed { delivered: Delivered, notes: Vec<Note>, repaired: bool, writes: WriteBudget },
     /// It is written when the destination allows the next version of it.
     Waits { until: SystemTime },
+    /// It failed lately, and its next attempt is not due.
+    NotDue,
     /// It is there already.
     Kept,
     /// It is there no more.
@@ -70,6 +77,7 @@ impl Outcome {
             leaving: BTreeSet::new(),
             looked: None,
             later: None,
+            look_again: None,
             acted,
         }
     }
@@ -130,21 +138,6 @@ impl Worker {
         }
     }
 
-    /// What is recorded as done is done: a later delivery of the same value is another one, and a
-    /// destination that knows its token would take it for this one.
-    fn forget_tokens(&self, key: &Key, outcome: &Outcome) {
-        let mut begun = self.begun.lock();
-        if outcome.is_ok() {
-            begun.remove(key);
-        } else if let Some(tokens) = begun.get_mut(key) {
-            for report in &outcome.reports {
-                if let Ok(Landed::Confirmed { .. } | Landed::Kept | Landed::Gone) = report.result {
-                    tokens.remove(&report.name);
-                }
-            }
-        }
-    }
-
     async fn write_down(
         &self,
         store: &Store,
@@ -189,12 +182,14 @@ impl Worker {
         now: SystemTime,
     ) -> Verdict {
         let mut verdict = Verdict::default();
-        if let Some(at) = outcome.later {
-            verdict.again_at = Some(self.instant(at));
-        }
+        let due = outcome.later.into_iter().chain(outcome.look_again).min();
+        verdict.again_at = due.map(|at| self.instant(at));
+        let mut waits = Waits::default();
         match &outcome.whole {
             Err(error) => {
-                current.state = self.failed(key, current, &current.state, error, now, &mut verdict);
+                let wait = waits.of(error, &current.state);
+                let before = (&current.state, wait);
+                current.state = self.failed(key, current, before, error, now, &mut verdict);
                 return verdict;
             }
             Ok(done) => {
@@ -218,7 +213,8 @@ impl Worker {
                 }
                 Err(error) => {
                     let before = current.object_mut(sub_key, name).state.clone();
-                    let state = self.failed(key, current, &before, error, now, &mut verdict);
+                    let before = (&before, waits.of(error, &before));
+                    let state = self.failed(key, current, before, error, now, &mut verdict);
                     current.object_mut(sub_key, name).state = state;
                 }
             }
@@ -250,13 +246,12 @@ impl Worker {
         &self,
         key: &Key,
         association: &Association,
-        before: &State,
+        (before, wait): (&State, Option<Duration>),
         error: &Error,
         now: SystemTime,
         verdict: &mut Verdict,
     ) -> State {
         let attempts = before.attempts().saturating_add(1);
-        let wait = error.wait(attempts);
         let (kind, name) = (&association.destination_type, &association.destination_name);
         event::failed(kind, name, key, error, attempts);
         let again_at = wait.map(|wait| Instant::now() + wait);
@@ -265,6 +260,18 @@ impl Worker {
             verdict.pause = verdict.pause.max(again_at);
         }
         before.failed(error, now, wait.map(|wait| now + wait))
+    }
+}
+
+/// Waits of one attempt: keys of a secret that fail alike are due together, so that they do not have
+/// the secret worked on once for each of them.
+#[derive(Default)]
+struct Waits(HashMap<(Failure, u32), Option<Duration>>);
+
+impl Waits {
+    fn of(&mut self, error: &Error, before: &State) -> Option<Duration> {
+        let attempts = before.attempts().saturating_add(1);
+        *self.0.entry((error.failure, attempts)).or_insert_with(|| error.wait(attempts))
     }
 }
 
@@ -291,7 +298,7 @@ impl Object {
                     self.state = State::done(Status::Synced, now, self.state.notes.clone());
                 }
             }
-            Landed::Gone => {}
+            Landed::NotDue | Landed::Gone => {}
         }
     }
 }
@@ -311,7 +318,7 @@ fn apply_facts(seen: &Association, current: &mut Association, reports: &[Report]
                 current.forget(sub_key, name);
                 freed.push(name.clone());
             }
-            Ok(Landed::Kept | Landed::Waits { .. }) => {}
+            Ok(Landed::Kept | Landed::NotDue | Landed::Waits { .. }) => {}
             // A first attempt that certainly failed left nothing to remove.
             Err(error) if !error.uncertain => {
                 let first = seen.holder_of(name).is_none_or(|object| !object.begun);
