@@ -187,6 +187,14 @@ impl Association {
         std::iter::once(&self.state).chain(objects).filter_map(|state| state.problem.as_ref())
     }
 
+    /// Whether something failed before that time and was not tried since.
+    pub(crate) fn failed_before(&self, at: u64) -> bool {
+        let objects = self.objects.iter().map(|object| &object.state);
+        let mut failed =
+            std::iter::once(&self.state).chain(objects).filter(|state| state.problem.is_some());
+        failed.any(|state| state.updated_at < at)
+    }
+
     /// Whether another server was seen to have one of the objects.
     pub(crate) fn is_taken(&self) -> bool {
         let drift = self.objects.iter().filter_map(|object| object.drift);
@@ -276,5 +284,30 @@ impl State {
         let next = from_millis(self.problem.as_ref()?.next_attempt?);
         // What lies further ahead than any wait is from before the clock was put back.
         (next > now && next <= now + RETRY_AFTER_MAX).then_some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_clock_that_was_put_back_holds_up_nothing() {
+        let now = from_millis(1_800_000_000_000);
+        let error = Error::new(Failure::Unavailable, "down");
+        let wait = Duration::from_secs(300);
+        let state = State::default().failed(&error, now, Some(now + wait));
+        assert_eq!(state.not_before(now), Some(now + wait));
+        assert_eq!(state.not_before(now + wait), None);
+        let before = now - Duration::from_secs(86_400);
+        assert_eq!(state.not_before(before), None);
+        let mut object = Object::new(None, "name");
+        for _ in 0..REPAIRS_MAX {
+            assert!(object.is_repairable(now));
+            object.repaired(now);
+        }
+        assert!(!object.is_repairable(now));
+        assert!(object.is_repairable(before));
     }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
+    time::Duration,
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -27,6 +28,11 @@ const RUNNING_MAX: usize = 128;
 const SLOTS_MAX: usize = 100_000;
 /// Objects that each destination may hold, however many there are.
 const LANE_SLOTS_MIN: usize = 128;
+/// What is due later than that is distant: more than a few such objects of a destination are not held,
+/// so that those which may rest for years leave room for what changes.
+const DISTANT: Duration = Duration::from_secs(6 * 60 * 60);
+/// Distant objects that each destination may hold.
+const LANE_DISTANT_MAX: usize = LANE_SLOTS_MIN / 2;
 /// Looks at objects of one destination that wait.
 const CHECKS_MAX: usize = 1_024;
 
@@ -471,7 +477,9 @@ impl State {
             let manner = std::mem::take(&mut slot.manner);
             let due = slot.due.take();
             due.map(|due| self.due.remove(&due));
+            let distant = std::mem::take(&mut slot.distant);
             if let Some(lane) = self.lanes.get_mut(lane_key) {
+                lane.distant = lane.distant.saturating_sub(distant.into());
                 lane.running += 1;
             }
             self.running += 1;
@@ -521,10 +529,14 @@ impl State {
     /// Keeps an object until it is due, where there is room for it.
     fn put_off(&mut self, key: &Key, again_at: Option<Instant>) {
         let full = self.slots.len() > self.slots_max;
-        let Some(at) = again_at.filter(|_| !full) else {
+        let distant = again_at.is_some_and(|at| at > Instant::now() + DISTANT);
+        let distant_max = LANE_DISTANT_MAX.min(self.slots_max / 2);
+        let lane = self.lanes.get_mut(&key.lane());
+        let crowded = distant && lane.is_none_or(|lane| lane.distant >= distant_max);
+        let Some(at) = again_at.filter(|_| !full && !crowded) else {
             self.forgotten = self.forgotten.into_iter().chain(again_at).min();
             if let Some(lane) = self.lanes.get_mut(&key.lane()) {
-                lane.more |= again_at.is_some();
+                lane.more |= again_at.is_some() && !crowded;
             }
             self.drop_slot(key);
             return;
@@ -533,15 +545,20 @@ impl State {
         let due = (at, self.due_count);
         if let Some(slot) = self.slots.get_mut(key) {
             slot.due = Some(due);
+            slot.distant = distant;
             self.due.insert(due, key.clone());
+            if let Some(lane) = self.lanes.get_mut(&key.lane()) {
+                lane.distant += usize::from(distant);
+            }
         }
     }
 
     fn drop_slot(&mut self, key: &Key) {
-        if self.slots.remove(key).is_some()
-            && let Some(lane) = self.lanes.get_mut(&key.lane())
-        {
+        let Some(slot) = self.slots.remove(key) else { return };
+        slot.due.map(|due| self.due.remove(&due));
+        if let Some(lane) = self.lanes.get_mut(&key.lane()) {
             lane.held = lane.held.saturating_sub(1);
+            lane.distant = lane.distant.saturating_sub(slot.distant.into());
         }
     }
 
@@ -584,7 +601,7 @@ impl State {
 mod tests {
     use super::{lane::LANE_RUNNING_MAX, *};
     use bailee_sdk::Namespace;
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
     fn key(destination: &str, secret: &str) -> Key {
         Key::new(&Arc::new(Namespace::root()), destination, secret)
@@ -596,6 +613,25 @@ mod tests {
             taken.push(job.key.to_string());
         }
         taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_rests_for_years_leaves_room_for_what_changes() {
+        let board = Board::default();
+        let far = Verdict {
+            again_at: Some(Instant::now() + Duration::from_secs(365 * 86_400)),
+            ..Verdict::default()
+        };
+        board.set_capacity(200);
+        for number in 0..1_000 {
+            let key = key("d", &number.to_string());
+            board.kick(key.clone(), Urgency::Change);
+            assert_eq!(taken(&board), [key.to_string()], "there is room for it");
+            board.finish(&key, far);
+        }
+        assert_eq!(board.depth(), LANE_DISTANT_MAX);
+        assert_eq!(board.take_forgotten(), far.again_at, "the others are looked for then");
+        assert_eq!(board.take_refills(), [], "none of them waits in storage");
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use crate::{
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::Namespace;
 use bailee_storage::Error;
+use futures_util::StreamExt;
 use std::sync::Arc;
 
 /// Associations that are marked in one batch.
@@ -74,8 +75,11 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
     if pass.board.busy(&lane) > 1 {
         return Ok(());
     }
-    let associations = store.associations(&id).await?;
-    if associations.is_empty() {
+    // Of a time that lies ahead since the clock was put back nothing follows.
+    let asked_at = Some(purge.initiated_at).filter(|at| *at <= to_millis(pass.clock.now()));
+    let force = purge.force;
+    let left = look_through(&store, &id, asked_at.unwrap_or_default(), force).await?;
+    if left.is_empty {
         store.delete_destination(&key.kind, &key.name).await?;
         store.view.commit().await?;
         pass.registry.forget(&key.namespace, &id);
@@ -83,21 +87,14 @@ async fn step(pass: &Pass, key: &PurgeKey) -> Result<(), Error> {
         tell(pass, key, None);
         return Ok(());
     }
-    let asked_at = purge.initiated_at;
-    let unmarked: Vec<&(String, Association)> = associations
-        .iter()
-        .filter(|(_, association)| !association.removing || failed_before(association, asked_at))
-        .collect();
-    if !unmarked.is_empty() {
-        return mark(pass, key, &id, &unmarked).await;
+    if !left.unmarked.is_empty() {
+        return mark(pass, key, &id, &left.unmarked).await;
     }
-    let stuck: Vec<&(String, Association)> =
-        associations.iter().filter(|(_, association)| is_stuck(association, purge.force)).collect();
-    if purge.force {
-        return leave_behind(pass, key, &id, &stuck).await;
+    if force {
+        return leave_behind(pass, key, &id, &left.stuck).await;
     }
-    if let Some((_, association)) = stuck.first() {
-        let problem = association.problems().next().cloned();
+    if let Some(problem) = left.problem {
+        let problem = Some(problem);
         purge.error = problem.as_ref().map(|problem| problem.message.clone());
         store.put_destination(&destination).await?;
         store.view.commit().await?;
@@ -119,30 +116,50 @@ fn tell(pass: &Pass, key: &PurgeKey, problem: Option<&Problem>) {
     });
 }
 
+/// What is left of a destination's associations, by their codes.
+#[derive(Default)]
+struct Left {
+    is_empty: bool,
+    /// Those whose removal has yet to be asked for.
+    unmarked: Vec<String>,
+    /// Those whose removal failed.
+    stuck: Vec<String>,
+    /// Why the first of them did.
+    problem: Option<Problem>,
+}
+
+/// Goes through the associations one by one: there may be many.
+async fn look_through(
+    store: &Store,
+    id: &str,
+    initiated_at: u64,
+    force: bool,
+) -> Result<Left, Error> {
+    let mut left = Left { is_empty: true, ..Left::default() };
+    let mut associations = store.associations_after(id, "");
+    while let Some(entry) = associations.next().await {
+        let (secret, association) = entry?;
+        left.is_empty = false;
+        if !association.removing || association.failed_before(initiated_at) {
+            left.unmarked.push(secret);
+        } else if is_stuck(&association, force) {
+            left.stuck.push(secret);
+            left.problem = left.problem.or_else(|| association.problems().next().cloned());
+        }
+    }
+    Ok(left)
+}
+
 /// Whether a removal failed for good; when the deletion is forced, one failure is enough.
 fn is_stuck(association: &Association, force: bool) -> bool {
     association.problems().any(|problem| force || !problem.failure.passes())
 }
 
-/// Whether a removal failed before this deletion was asked for: what stopped an earlier one says
-/// nothing about this one before it was tried.
-fn failed_before(association: &Association, asked_at: u64) -> bool {
-    let objects = association.objects.iter().map(|object| &object.state);
-    std::iter::once(&association.state)
-        .chain(objects)
-        .any(|state| state.problem.is_some() && state.updated_at < asked_at)
-}
-
-async fn mark(
-    pass: &Pass,
-    key: &PurgeKey,
-    id: &str,
-    unmarked: &[&(String, Association)],
-) -> Result<(), Error> {
+async fn mark(pass: &Pass, key: &PurgeKey, id: &str, unmarked: &[String]) -> Result<(), Error> {
     let mark = Mark { since: to_millis(pass.clock.now()) };
     for batch in unmarked.chunks(BATCH) {
         let store = Store::open(&pass.barrier, &key.namespace);
-        for (secret, _) in batch.iter().copied() {
+        for secret in batch {
             store.lock_association(id, secret).await;
             let Some((mut association, read_at)) = store.association(id, secret).await? else {
                 continue;
@@ -156,7 +173,7 @@ async fn mark(
             store.mark_dirty(id, secret, mark);
         }
         store.view.commit().await?;
-        for (secret, _) in batch.iter().copied() {
+        for secret in batch {
             pass.board.kick(Key::new(&key.namespace, id, secret), Urgency::Change);
         }
     }
@@ -168,23 +185,29 @@ async fn leave_behind(
     pass: &Pass,
     key: &PurgeKey,
     id: &str,
-    stuck: &[&(String, Association)],
+    stuck: &[String],
 ) -> Result<(), Error> {
     let mark = Mark { since: to_millis(pass.clock.now()) };
     for batch in stuck.chunks(BATCH) {
         let store = Store::open(&pass.barrier, &key.namespace);
-        for (secret, _) in batch.iter().copied() {
+        let mut found = Vec::with_capacity(batch.len());
+        for secret in batch {
             store.lock_association(id, secret).await;
-            let Some((association, read_at)) = store.association(id, secret).await? else {
-                continue;
-            };
+            let association = store.association(id, secret).await?;
+            found.extend(association.map(|(association, read_at)| (secret, association, read_at)));
+        }
+        // All at once, in their order, as everybody locks names.
+        let objects = found.iter().flat_map(|(_, association, _)| &association.objects);
+        let names: Vec<&str> = objects.map(|object| object.name.as_str()).collect();
+        store.lock_names(id, &names).await;
+        for (secret, association, read_at) in &found {
             for object in &association.objects {
                 if object.begun {
-                    store.put_orphan(id, &Orphan::of(&association, object, mark.since));
+                    store.put_orphan(id, &Orphan::of(association, object, mark.since));
                 }
                 store.release_name(id, &object.name, secret, mark).await?;
             }
-            store.delete_association(id, secret, read_at);
+            store.delete_association(id, secret, *read_at);
         }
         store.view.commit().await?;
     }

@@ -22,7 +22,10 @@ use futures_util::{StreamExt, stream};
 use std::{
     collections::{BTreeMap, HashSet},
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -32,12 +35,17 @@ const SURVEY_LAG: Duration = Duration::from_secs(600);
 const SURVEY_PAGES_MAX: usize = 10_000;
 /// Destinations that are gone through at once.
 const DESTINATIONS_MAX: usize = 8;
+/// Destinations that are compared at once: one that is down takes up nothing, and holds up no other.
+const COMPARED_MAX: usize = 1_024;
+/// How long a visit waits for room for a look. Where there is none a destination is down or far behind,
+/// and the next visit goes on.
+const ROOM_WAIT: Duration = Duration::from_secs(60);
 /// A look at the destination itself.
 const LOOK: Manner = Manner { verify: true, repair: false, hurry: false };
 
 /// Has every association compared with its secret, as fast as there is room for it.
 pub(crate) async fn compare(pass: &Pass) {
-    let mut compared = 0;
+    let mut lanes = Vec::new();
     for namespace in pass.namespaces() {
         let store = Store::open(&pass.barrier, &namespace);
         let destinations = match store.associated_destinations().await {
@@ -47,15 +55,19 @@ pub(crate) async fn compare(pass: &Pass) {
                 continue;
             }
         };
-        for destination in destinations {
-            let lane = LaneKey::new(&namespace, &destination);
-            match all_of(pass, &lane, Manner::default()).await {
-                Ok(count) => compared += count,
-                Err(error) => event::storage_failed("compare", &error),
-            }
+        lanes.extend(destinations.iter().map(|id| LaneKey::new(&namespace, id)));
+    }
+    let compared =
+        lanes.into_iter().map(|lane| async move { all_of(pass, &lane, Manner::default()).await });
+    let mut compared = stream::iter(compared).buffer_unordered(COMPARED_MAX);
+    let mut count = 0;
+    while let Some(result) = compared.next().await {
+        match result {
+            Ok(of_destination) => count += of_destination,
+            Err(error) => event::storage_failed("compare", &error),
         }
     }
-    event::compared(compared);
+    event::compared(count);
 }
 
 /// Has every association of a destination worked on.
@@ -134,8 +146,8 @@ async fn visit(
     let id = store.destination_id(&stored.kind, &stored.name);
     let epoch = Epoch::read(&store.view).await?.filter(|epoch| !epoch.held);
     let rests = stored.paused || store.config().await?.disabled || epoch.is_none();
-    let (began, seen) = (pass.clock.now(), Seen::default());
-    let mut visit = Visit { pass, namespace, id, stored, epoch, began, seen };
+    let (began, seen, crowded) = (pass.clock.now(), Seen::default(), AtomicBool::new(false));
+    let mut visit = Visit { pass, namespace, id, stored, epoch, began, seen, crowded };
     let count = visit.go_through(rests).await?;
     let looks = count > 0 && !rests && visit.stored.drift != Drift::Off;
     if looks && visit.survey().await? {
@@ -154,6 +166,8 @@ struct Visit<'a> {
     epoch: Option<Epoch>,
     began: SystemTime,
     seen: Seen,
+    /// Whether there was no room for a look.
+    crowded: AtomicBool,
 }
 
 /// What a list has shown.
@@ -162,6 +176,8 @@ struct Seen {
     hasher: RandomState,
     /// Digests of the names' codes.
     names: HashSet<u64>,
+    /// Objects of ours that were looked at.
+    looked: u64,
     drifted: u64,
 }
 
@@ -186,8 +202,7 @@ impl Visit<'_> {
                     continue;
                 };
                 if !rests && self.is_unsettled(&association) {
-                    let key = Key::new(self.namespace, &self.id, secret);
-                    self.pass.board.check(key, Manner::default()).await;
+                    self.check(secret, Manner::default()).await;
                 }
                 synced.entry(association.mount_path).or_default().push(client_code(secret));
             }
@@ -198,6 +213,16 @@ impl Visit<'_> {
                 }
             }
         }
+    }
+
+    /// Has an association worked on, where there is room within a while.
+    async fn check(&self, secret: &str, manner: Manner) {
+        if self.crowded.load(Relaxed) {
+            return;
+        }
+        let key = Key::new(self.namespace, &self.id, secret);
+        let check = tokio::time::timeout(ROOM_WAIT, self.pass.board.check(key, manner));
+        self.crowded.store(check.await.is_err(), Relaxed);
     }
 
     /// Judges what the destination lists, page by page; whether the list was complete.
@@ -234,8 +259,11 @@ impl Visit<'_> {
     async fn judge_listed(&mut self, name: &str, remote: &Remote) -> Result<(), Error> {
         let store = self.store();
         let code = store.name_code(name);
-        self.seen.names.insert(self.seen.hasher.hash_one(&code));
-        self.judge_claimed(&store, &code, Some(remote)).await
+        // A list that shifts while it is paged may show an object twice.
+        if self.seen.names.insert(self.seen.hasher.hash_one(&code)) {
+            self.judge_claimed(&store, &code, Some(remote)).await?;
+        }
+        Ok(())
     }
 
     /// Judges the object that has the name of a code, if one has it.
@@ -250,11 +278,11 @@ impl Visit<'_> {
         let Some((association, _)) = found else { return Ok(()) };
         let begun = association.objects.iter().filter(|object| object.begun);
         let object = begun.into_iter().find(|object| store.name_code(&object.name) == code);
+        self.seen.looked += u64::from(remote.is_some() && object.is_some());
         if let Some(object) = object
             && self.judge(&association, object, remote)
         {
-            let key = Key::new(self.namespace, &self.id, &claim.secret);
-            self.pass.board.check(key, LOOK).await;
+            self.check(&claim.secret, LOOK).await;
         }
         Ok(())
     }
@@ -285,7 +313,9 @@ impl Visit<'_> {
         let Some((delivered, epoch)) = object.delivered.as_ref().zip(self.epoch.as_ref()) else {
             return false;
         };
-        let young = from_millis(delivered.at) + SURVEY_LAG > self.began;
+        let at = from_millis(delivered.at);
+        // What was delivered in the future was so before the clock was put back.
+        let young = at + SURVEY_LAG > self.began && at <= self.pass.clock.now();
         if young || association.removing || object.leaving {
             return false;
         }
@@ -313,7 +343,7 @@ impl Visit<'_> {
         let store = self.store();
         let surveyed = Surveyed {
             at: to_millis(self.began),
-            looked: self.seen.names.len() as u64,
+            looked: self.seen.looked,
             drifted: self.seen.drifted,
         };
         store.lock_destination(&self.id).await;

@@ -15,6 +15,8 @@ pub(super) struct Lane {
     pub(super) running: usize,
     /// Objects that are ready, running or due later.
     pub(super) held: usize,
+    /// Those of them whose due time was distant when it was set.
+    pub(super) distant: usize,
     pub(super) paused_until: Option<Instant>,
     /// Objects that are worth being worked on at once, as far as that is known.
     pub(super) width: Option<usize>,
@@ -67,6 +69,8 @@ pub(super) struct Slot {
     pub(super) again: bool,
     pub(super) manner: Manner,
     pub(super) due: Option<(Instant, u64)>,
+    /// Whether that was distant when it was set.
+    pub(super) distant: bool,
     /// Told when the work that is ready or running ends.
     pub(super) waiters: Vec<oneshot::Sender<()>>,
     /// Told when the work after that ends.

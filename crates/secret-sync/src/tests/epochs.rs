@@ -54,4 +54,10 @@ async fn a_restored_server_delivers_nothing_until_it_takes_over_and_then_alone()
     let entry = original.entry("app/db").await;
     assert_eq!(entry["drift"]["kind"], "taken", "{entry}");
     assert!(copy.post("sync/takeover", json!({})).await.is_err(), "once is enough");
+    original.write("app/db", json!({ "v": 3 })).await.unwrap();
+    original.settle().await;
+    assert_eq!(cloud.text(NAME).unwrap(), r#"{"v":"copy"}"#, "what is taken is left alone");
+    let entry = original.set("app/db").await.unwrap();
+    assert_eq!(entry["error"]["class"], "not_ours", "{entry}");
+    assert_eq!(cloud.attempts(), before);
 }

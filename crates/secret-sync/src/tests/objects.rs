@@ -173,3 +173,40 @@ async fn drift_is_reported_or_repaired_and_never_fought_for() {
     let entry = world.entry("app/db").await;
     assert_eq!(entry["drift"]["kind"], "missing", "{entry}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_old_name_stays_while_the_new_one_waits_for_its_next_attempt() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.configure(|stored| stored.template = Some("new/{{ .SecretBaseName }}".to_owned())).await;
+    let busy = Error::new(Failure::Conflict, "busy").after(Duration::from_secs(600));
+    world.cloud.fail([Fault::Refuse(busy)]);
+    world.set("app/db").await.unwrap();
+    world.write("app/db", json!({ "v": 2 })).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cloud.names(), [NAME], "nothing replaces it yet");
+    let entry = world.entry("app/db").await;
+    assert_eq!(entry["error"]["attempts"], 1, "{entry}");
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    assert_eq!(world.cloud.names(), ["new/db"]);
+    assert_eq!(world.cloud.text("new/db").unwrap(), r#"{"v":2}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_keep_failing_are_tried_less_and_less_often() {
+    let world = by_key().await;
+    world.write("app/db", json!({ "a": "1", "b": "2", "c": "3" })).await.unwrap();
+    let busy = Fault::Refuse(Error::new(Failure::Conflict, "busy"));
+    // One of them is out of step with the others.
+    world.cloud.fail([Fault::None]);
+    world.cloud.fail(std::iter::repeat_n(busy, 1_000));
+    world.set("app/db").await.unwrap();
+    world.write("app/db", json!({ "a": "4", "b": "5", "c": "6" })).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let attempts = world.cloud.attempts();
+    assert!((9..50).contains(&attempts), "{attempts} attempts within two minutes");
+    for (key, line) in world.lines().await {
+        assert!(line["error"]["attempts"].as_u64().unwrap() > 3, "{key}: {line}");
+    }
+}

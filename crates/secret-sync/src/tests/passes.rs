@@ -405,6 +405,23 @@ async fn a_purge_goes_on_after_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_that_is_asked_for_again_tries_again() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    let path = "sync/destinations/in-mem/d1";
+    let delete = |input| world.call(bailee_sdk::Operation::Delete, path, input);
+    world.cloud.fail([Fault::Refuse(Error::new(Failure::Forbidden, "no right to delete"))]);
+    delete(json!({ "purge": true })).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.get(path).await.unwrap()["purge_error"], "no right to delete");
+    delete(json!({ "purge": true })).await.unwrap();
+    world.settle().await;
+    assert!(world.get(path).await.is_err(), "it is gone");
+    assert_eq!(world.cloud.names(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_purge_that_fails_says_why_and_blocks_nothing() {
     let world = World::new().await;
     world.write("a", json!({ "v": 1 })).await.unwrap();

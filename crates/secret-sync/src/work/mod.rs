@@ -222,6 +222,11 @@ impl Worker {
         // Over what somebody else took nothing is written unseen: two servers would fight.
         let looks = manner.verify || task.association.is_taken();
         let found = if looks { self.survey(task).await } else { Ok(None) };
+        if let Err(error) = &found
+            && task.association.is_taken()
+        {
+            return Outcome::of(Err(error.clone()));
+        }
         let unseen = found.as_ref().err().and_then(|error| error.wait(LOOK_ATTEMPTS));
         outcome.look_again = unseen.map(|wait| self.clock.now() + wait);
         let found = found.unwrap_or_default();

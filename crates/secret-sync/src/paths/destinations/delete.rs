@@ -2,7 +2,7 @@
 
 use super::DeleteDestination;
 use crate::{
-    board::PurgeKey,
+    board::{LaneKey, PurgeKey},
     paths::Paths,
     registry::{Purge, StoredDestination},
     store::Store,
@@ -28,6 +28,10 @@ impl Paths {
             store.delete_destination(kind.name, name).await?;
             // Should the deletion not be committed, it is built again.
             self.sync.registry.forget(&request.namespace, &id);
+            if let Some(board) = self.board() {
+                // Nothing rests any more, should one of that name be made again.
+                board.resume(&LaneKey::new(&request.namespace, &id));
+            }
             return Ok(Reply::empty());
         }
         let force = force_delete.0;
