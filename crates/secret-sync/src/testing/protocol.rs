@@ -145,10 +145,16 @@ pub async fn remove(wire: &dyn Wire, removal: &Removal) -> Result<(), Error> {
     let name = removal.name.clone();
     if removal.delivered.is_none()
         && let Some(found) = describe(wire, &name).await?
-        && found.owner(&removal.mark) != Owner::Us
         && !found.deleting
     {
-        return Err(Error::new(Failure::NotOurs, format!("{name:?} lacks our mark")));
+        match found.owner(&removal.mark) {
+            Owner::Us => {}
+            // It is somebody's: nothing of ours is there.
+            Owner::Other | Owner::Twin => return Ok(()),
+            Owner::Vault | Owner::Nobody => {
+                return Err(Error::new(Failure::NotOurs, format!("{name:?} lacks our mark")));
+            }
+        }
     }
     let call = match removal.how {
         Deletion::Delete => Call::Delete { name, days: None },

@@ -253,7 +253,10 @@ impl Worker {
         found: Option<&BTreeMap<String, Remote>>,
         manner: Manner,
     ) -> Plan {
-        let of_ledger = |object: &&Object| object.begun && !unnamed.contains(&object.sub_key);
+        // What was delivered of a part without a name stays; what never was need not.
+        let kept =
+            |object: &Object| object.delivered.is_some() && unnamed.contains(&object.sub_key);
+        let of_ledger = |object: &&Object| object.begun && !kept(object);
         let ledger: Vec<Object> =
             task.association.objects.iter().filter(of_ledger).cloned().collect();
         let stored = &task.configured.stored;
@@ -398,6 +401,11 @@ impl Worker {
         let (mut going, mut confirmed) = (Vec::new(), BTreeMap::new());
         for object in leaving {
             if !self.is_due(task, &object.sub_key, &object.name, manner, outcome) {
+                continue;
+            }
+            if object.delivered.is_none() {
+                // Nobody relies on what was never confirmed.
+                going.push(object);
                 continue;
             }
             match self.is_replaced(task, object, outcome, &mut confirmed).await {

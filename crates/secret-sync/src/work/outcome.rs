@@ -9,7 +9,7 @@ use crate::{
     failure::{Error, Failure, Status},
     limits::WriteBudget,
     plan::Plan,
-    store::{Mark, Store},
+    store::{Claim, Mark, Store},
 };
 use bailee_barrier::Revision;
 use bailee_crypto::clock::{from_millis, to_millis};
@@ -126,11 +126,10 @@ impl Worker {
                         self.board.kick(Key::new(namespace, destination, &secret), Urgency::Change);
                     }
                     self.forget_tokens(key, outcome);
-                    if outcome.is_ok() {
-                        if let Some((mark, _)) = mark.filter(|_| outcome.acted) {
-                            let lag = now.duration_since(from_millis(mark.since));
-                            event::lag(&seen.destination_type, lag.unwrap_or_default());
-                        }
+                    let acted = outcome.is_ok() && outcome.acted;
+                    if let Some((mark, _)) = mark.filter(|_| acted) {
+                        let lag = now.duration_since(from_millis(mark.since));
+                        event::lag(&seen.destination_type, lag.unwrap_or_default());
                     }
                     return Ok(verdict);
                 }
@@ -159,8 +158,20 @@ impl Worker {
             verdict = self.conclude(key, &mut current, outcome, now);
         }
         let mark = Mark { since: to_millis(now) };
-        let names: Vec<&str> = freed.iter().map(String::as_str).collect();
+        let regained = regained(&before, &current);
+        let names: Vec<&str> = freed
+            .iter()
+            .map(String::as_str)
+            .chain(regained.iter().map(|(name, _)| *name))
+            .collect();
         store.lock_names(destination, &names).await;
+        for (name, sub_key) in regained {
+            // Whoever freed it meanwhile did not know of this delivery.
+            if store.claim_of_name(destination, name).await?.is_none() {
+                let claim = Claim { secret: secret.to_string(), sub_key: sub_key.clone() };
+                store.claim_name(destination, name, &claim);
+            }
+        }
         let mut woken = Vec::new();
         for name in &freed {
             woken.extend(store.release_name(destination, name, secret, mark).await?);
@@ -301,6 +312,19 @@ impl Object {
             Landed::NotDue | Landed::Gone => {}
         }
     }
+}
+
+/// Objects that count as begun again, though their names may have been freed.
+fn regained<'a>(
+    before: &Association,
+    current: &'a Association,
+) -> Vec<(&'a str, &'a Option<String>)> {
+    let new = |object: &&Object| {
+        let known = before.object(&object.sub_key, &object.name);
+        object.begun && known.is_none_or(|known| !known.begun)
+    };
+    let regained = current.objects.iter().filter(new);
+    regained.map(|object| (object.name.as_str(), &object.sub_key)).collect()
 }
 
 /// What is at the destination is true whatever was asked meanwhile. The names that became free.

@@ -9,7 +9,15 @@ use crate::{
 
 impl AwsSecretsManager {
     pub(super) async fn remove(&self, removal: &Removal) -> Result<(), Error> {
-        if removal.delivered.is_none() && self.is_foreign(removal).await? {
+        let found = match removal.delivered {
+            Some(_) => None,
+            None => self.found(removal).await?,
+        };
+        if let Some(Owner::Other | Owner::Twin) = found {
+            // It carries the mark of another server: nothing of ours is there.
+            return Ok(());
+        }
+        if let Some(Owner::Vault | Owner::Nobody) = found {
             return Err(Error::new(
                 Failure::NotOurs,
                 format!(
@@ -27,14 +35,14 @@ impl AwsSecretsManager {
         }
     }
 
-    /// Whether what is there lacks our mark, as far as looking is permitted.
-    async fn is_foreign(&self, removal: &Removal) -> Result<bool, Error> {
+    /// Whose what is there is, as far as looking is permitted.
+    async fn found(&self, removal: &Removal) -> Result<Option<Owner>, Error> {
         match self.calls.describe(&removal.name).await {
-            Ok(Some(found)) => {
-                Ok(found.remote.owner(&removal.mark) != Owner::Us && !found.remote.deleting)
+            Ok(found) => {
+                let found = found.filter(|found| !found.remote.deleting);
+                Ok(found.map(|found| found.remote.owner(&removal.mark)))
             }
-            Ok(None) => Ok(false),
-            Err(error) if error.failure == Failure::Forbidden => Ok(false),
+            Err(error) if error.failure == Failure::Forbidden => Ok(None),
             Err(error) => Err(error),
         }
     }

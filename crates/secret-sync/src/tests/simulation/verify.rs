@@ -15,7 +15,13 @@ use crate::{
 };
 use bailee_sdk::change;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How long a session takes at most to write down what came of a call.
+const WRITTEN_DOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What does not hold.
 pub(super) type Wrong = Vec<String>;
@@ -199,7 +205,7 @@ impl Here<'_> {
         rest.retain(|key, value| custom.get(key) != Some(value));
         // What others put there beside ours is not ours to remove.
         rest.remove("owner");
-        if books.unanswered.contains(name) {
+        if books.unanswered.contains(name) || cut_short(books.service.effects(), name) {
             // Tags of a creation whose answer was lost are in no ledger when they are taken away.
             rest.retain(|key, _| !["team", "cost"].contains(&key.as_str()));
         }
@@ -289,6 +295,22 @@ impl Here<'_> {
     fn class(&self, part: &Part) -> Option<String> {
         self.line(part)?["error"]["class"].as_str().map(str::to_owned)
     }
+}
+
+/// Whether a session that made an object may have ended before it wrote that down.
+fn cut_short(effects: &[Effect], name: &str) -> bool {
+    let made = effects.iter().filter(|effect| {
+        let Call::Create { name: made, .. } = &effect.call else { return false };
+        made == name && effect.by != 0
+    });
+    made.into_iter().any(|made| {
+        let after = |effect: &&Effect| effect.by != 0 && effect.at >= made.at;
+        let mut after = effects
+            .iter()
+            .filter(after)
+            .take_while(|effect| effect.at.duration_since(made.at) <= WRITTEN_DOWN_WITHIN);
+        after.any(|effect| effect.by != made.by)
+    })
 }
 
 fn key(part: &Part) -> String {
