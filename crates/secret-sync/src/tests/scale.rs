@@ -36,6 +36,8 @@ const COUNT: usize = if cfg!(feature = "slow-tests") { 1_000_000 } else { 20_000
 /// What a million associations may take, and what a process takes that has few of them.
 const PER_ASSOCIATION_BYTES_MAX: usize = 600;
 const FIXED_BYTES_MAX: usize = 100 << 20;
+/// Associations that one batch stores.
+const BATCH: usize = 5_000;
 const VALUE: &[u8] = br#"{"password":"0123456789abcdef0123456789abcdef"}"#;
 
 /// A destination that holds all of it and remembers nothing.
@@ -148,9 +150,9 @@ async fn associate(barrier: &Arc<Barrier>) {
     store.view.commit().await.unwrap();
     let id = store.destination_id("in-mem", "d1");
     let content_mark = hex::encode(barrier.fingerprint("sync-content", VALUE));
-    for first in (0..COUNT).step_by(1_000) {
+    for first in (0..COUNT).step_by(BATCH) {
         let store = Store::open(barrier, &namespace);
-        for number in first..COUNT.min(first + 1_000) {
+        for number in first..COUNT.min(first + BATCH) {
             let code = store.secret_id("1234", &secret(number));
             let mark = epoch.mark(barrier, &namespace, ("in-mem", "d1"), &external(number));
             let delivered = Delivered {
@@ -226,6 +228,7 @@ fn a_pass_over_many_associations_stays_small() {
         let output = run.unwrap();
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        println!("{told}");
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -236,7 +239,9 @@ async fn measured() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Arc::new(Embedded::open(folder.path()).unwrap());
     let barrier = super::world::barrier(backend).await.unwrap();
+    let start = Instant::now();
     associate(&barrier).await;
+    let written = start.elapsed();
     let before = resident();
     let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
     let hollow = crate::registry::DestinationKind {
@@ -266,7 +271,8 @@ async fn measured() {
     running.stop().await;
     let mib = |bytes: usize| bytes / (1 << 20);
     println!(
-        "{COUNT} associations: {} MiB before, at most {} MiB in a pass with {} reads, {took:.0?}",
+        "{COUNT} associations, written in {written:.0?}: {} MiB before, at most {} MiB in a pass with {} \
+         reads, {took:.0?}",
         mib(before),
         mib(most),
         local.reads.load(Ordering::Relaxed)
