@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 const PASS: Duration = Duration::from_secs(1300);
 
 /// A copy of storage, as a snapshot is: with the mark of a restoration.
-async fn restored(original: &Memory) -> Arc<Memory> {
+pub(super) async fn restored(original: &Memory) -> Arc<Memory> {
     let copy = Arc::new(Memory::default());
     let mut batch = Batch::default();
     let mut entries = original.scan("", "");

@@ -1,6 +1,9 @@
 //! What the simulation found, each in its smallest form.
 
-use super::world::{NAME, World, barrier};
+use super::{
+    epochs::restored,
+    world::{NAME, World, barrier},
+};
 use crate::{
     Settings,
     destination::Ownership,
@@ -8,10 +11,8 @@ use crate::{
     tags::OWNERSHIP_TAG,
     testing::{FakeCloud, Fault, service::Call},
 };
-use bailee_barrier::RESTORE_KEY;
 use bailee_sdk::{Clock, Operation, testing::TestClock};
-use bailee_storage::{Backend, Batch, Write, memory::Memory};
-use futures_util::StreamExt;
+use bailee_storage::memory::Memory;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -80,19 +81,6 @@ async fn a_purge_that_is_asked_for_again_is_tried_again_also_while_paused() {
     assert_eq!(world.cloud.text(NAME), None);
 }
 
-async fn copy_of(original: &Memory) -> Arc<Memory> {
-    let copy = Arc::new(Memory::default());
-    let mut batch = Batch::default();
-    let mut entries = original.scan("", "");
-    while let Some(entry) = entries.next().await {
-        let (key, entry) = entry.unwrap();
-        batch.writes.push(Write::Put(key, entry.bytes));
-    }
-    batch.writes.push(Write::Put(RESTORE_KEY.to_owned(), b"restored".to_vec()));
-    copy.commit(&batch).await.unwrap();
-    copy
-}
-
 /// A server, and a copy of it that has taken over what both deliver.
 async fn original_and_copy() -> (World, World, Arc<FakeCloud>) {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
@@ -105,7 +93,7 @@ async fn original_and_copy() -> (World, World, Arc<FakeCloud>) {
     original.ready().await;
     original.write("app/db", json!({ "v": 1 })).await.unwrap();
     original.set("app/db").await.unwrap();
-    let copy = world(copy_of(&memory).await).await;
+    let copy = world(restored(&memory).await).await;
     sleep(Duration::from_secs(1)).await;
     copy.post("sync/takeover", json!({})).await.unwrap();
     sleep(PASS).await;
