@@ -81,6 +81,20 @@ async fn a_purge_that_is_asked_for_again_is_tried_again_also_while_paused() {
     assert_eq!(world.cloud.text(NAME), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_value_that_may_have_landed_is_undone_when_the_secret_goes_back() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.cloud.fail([Fault::LoseReply]);
+    world.write("app/db", json!({ "v": 2 })).await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.cloud.text(NAME).unwrap(), r#"{"v":2}"#, "it landed, and nobody knows");
+    world.delete_newest("app/db").await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.cloud.text(NAME).unwrap(), r#"{"v":1}"#);
+}
+
 /// A server, and a copy of it that has taken over what both deliver.
 async fn original_and_copy() -> (World, World, Arc<FakeCloud>) {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::default());

@@ -352,7 +352,14 @@ fn apply_facts(seen: &Association, current: &mut Association, reports: &[Report]
                     freed.push(name.clone());
                 }
             }
-            Err(_) => {}
+            // The value may have landed: what was there before is no longer known to be there, also
+            // when the secret goes back to it.
+            Err(_) => {
+                let object = current.object_mut(sub_key, name);
+                if let Some(delivered) = &mut object.delivered {
+                    delivered.content_mark.clear();
+                }
+            }
         }
     }
     freed
