@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_micros(200);
 /// Pause between writes: AWS takes fifty a second, and so does the destination.
 const PAUSE: Duration = Duration::from_millis(25);
+/// Writes of one secret: fewer than the versions of a day that go through without a wait.
+const WRITES: u64 = 25;
 /// Longest wait for a delivery.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -20,13 +22,16 @@ pub(crate) async fn measure(count: u64) -> Value {
     let sync = server.sync();
     sync.activate().await;
     sync.destination_with("fake", Sync::fields(&aws)).await.done();
-    server.api().write("app", json!({ "n": 0 })).await;
-    sync.set("fake", "app").await.done();
     let (mut latencies, mut lost) = (Vec::new(), 0_u64);
     for number in 1..=count {
-        server.api().write("app", json!({ "n": number })).await;
+        let secret = format!("app-{}", number / WRITES);
+        if number == 1 || number % WRITES == 0 {
+            server.api().write(&secret, json!({ "n": 0 })).await;
+            sync.set("fake", &secret).await.done();
+        }
+        server.api().write(&secret, json!({ "n": number })).await;
         let acknowledged = Instant::now();
-        match tokio::task::block_in_place(|| arrived(&aws, number)) {
+        match tokio::task::block_in_place(|| arrived(&aws, &secret, number)) {
             true => latencies.push(acknowledged.elapsed().as_secs_f64() * 1000.0),
             false => lost += 1,
         }
@@ -39,11 +44,12 @@ pub(crate) async fn measure(count: u64) -> Value {
     })
 }
 
-fn arrived(aws: &FakeAws, number: u64) -> bool {
+fn arrived(aws: &FakeAws, secret: &str, number: u64) -> bool {
+    let name = format!("vault/{secret}");
     let wanted = json!({ "n": number }).to_string();
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
-        if aws.secret("vault/app").and_then(|secret| secret.value).as_ref() == Some(&wanted) {
+        if aws.secret(&name).and_then(|secret| secret.value).as_ref() == Some(&wanted) {
             return true;
         }
         std::thread::sleep(LOOK);
