@@ -58,7 +58,8 @@ pub(crate) fn run() -> Result<()> {
     bail!("{} faults", faults.len())
 }
 
-/// Dependencies between our crates that the table does not have.
+/// Dependencies between our crates that the table does not have, and parts for tests that would come
+/// into the binary.
 fn edges() -> Result<Vec<String>> {
     let output = tools::cargo(&["metadata", "--format-version=1", "--no-deps", "--locked"])
         .output()
@@ -72,16 +73,23 @@ fn edges() -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for package in packages {
         let user = name(package).context("package without name")?;
+        let dependencies = package.get("dependencies").and_then(Value::as_array);
+        let dependencies: Vec<&Value> = dependencies.into_iter().flatten().collect();
+        for dependency in &dependencies {
+            if !is_for_tests(dependency) && has_parts_for_tests(dependency) {
+                let used = name(dependency).unwrap_or_default();
+                faults.push(format!("{user} uses the parts of {used} that are for tests only"));
+            }
+        }
         let Some((uses, tests)) = table.get(user.as_str()) else {
             if !FREE.contains(&user.as_str()) {
                 faults.push(format!("{user} is not in the dependency table"));
             }
             continue;
         };
-        let dependencies = package.get("dependencies").and_then(Value::as_array);
-        for dependency in dependencies.into_iter().flatten() {
+        for dependency in dependencies {
             let used = name(dependency).context("dependency without name")?;
-            let for_tests = dependency.get("kind").and_then(Value::as_str) == Some("dev");
+            let for_tests = is_for_tests(dependency);
             let leaf = LEAVES.contains(&used.as_str()) && !ALONE.contains(&user.as_str());
             let for_tests_only =
                 TEST_LEAVES.contains(&used.as_str()) || tests.contains(&used.as_str());
@@ -96,6 +104,16 @@ fn edges() -> Result<Vec<String>> {
         }
     }
     Ok(faults)
+}
+
+fn is_for_tests(dependency: &Value) -> bool {
+    dependency.get("kind").and_then(Value::as_str) == Some("dev")
+}
+
+/// Whether a dependency asks for what its crate ships for tests, such as randomness that is none.
+fn has_parts_for_tests(dependency: &Value) -> bool {
+    let features = dependency.get("features").and_then(Value::as_array);
+    features.into_iter().flatten().any(|feature| feature == "testing")
 }
 
 fn files() -> Result<Vec<String>> {
