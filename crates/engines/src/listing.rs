@@ -1,6 +1,8 @@
 //! Lists of names: pages of one folder, and of everything below one.
 
-use bailee_sdk::{Error, Names, field::Integer};
+use bailee_sdk::{Error, Names, Reply, field::Integer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 /// Names that one answer gives at most when everything below a folder is asked for.
 const SCAN_NAMES_MAX: usize = 100_000;
@@ -18,6 +20,25 @@ impl<'a> Page<'a> {
     pub(crate) fn new(after: &'a str, limit: Integer) -> Page<'a> {
         let limit = usize::try_from(limit.0).ok().filter(|limit| *limit > 0);
         Page { after, limit: limit.unwrap_or(usize::MAX) }
+    }
+}
+
+/// Which names to list.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct ListNames {
+    /// Name after which the list begins.
+    #[serde(default)]
+    after: String,
+    /// Names to give at most; 0 for all.
+    #[serde(default)]
+    limit: Integer,
+}
+
+impl ListNames {
+    /// The names of the tree that were asked for.
+    pub(crate) async fn of(&self, names: &Names) -> Result<Reply, Error> {
+        let page = Page::new(&self.after, self.limit);
+        Reply::keys(&names.list("", page.after, page.limit).await?)
     }
 }
 

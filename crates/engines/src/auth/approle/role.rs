@@ -5,7 +5,7 @@ use crate::{
     auth::token_fields::{
         OldInput, TokenFields, TokenInput, check_count, present, with_token_fields,
     },
-    listing::Page,
+    listing::ListNames,
 };
 use bailee_crypto::random;
 use bailee_sdk::{
@@ -338,20 +338,8 @@ pub(super) async fn write_role_id(
     change(view, role_name, async |role| set_role_id(view, role, role_id).await).await
 }
 
-/// Which names to list.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListRoles {
-    /// Name after which the list begins.
-    #[serde(default)]
-    after: String,
-    /// Names to give at most; 0 for all.
-    #[serde(default)]
-    limit: Integer,
-}
-
-pub(super) async fn list(_: Arc<AppRole>, request: Request<ListRoles>) -> Result<Reply, Error> {
-    let page = Page::new(&request.input.after, request.input.limit);
-    Reply::keys(&names(&request.view).list("", page.after, page.limit).await?)
+pub(super) async fn list(_: Arc<AppRole>, request: Request<ListNames>) -> Result<Reply, Error> {
+    request.input.of(&names(&request.view)).await
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     auth::token_fields::{OldInput, TokenFields, present, with_token_fields},
-    listing::Page,
+    listing::ListNames,
 };
 use bailee_crypto::random;
 use bailee_sdk::{
     Error, Names, Namespace, Reply, Request, View,
-    field::{CommaList, Flag, Integer, Ttl},
+    field::{CommaList, Flag, Ttl},
 };
 use bailee_storage::Revision;
 use schemars::JsonSchema;
@@ -406,20 +406,8 @@ fn warned(role: &Role) -> Reply {
     }
 }
 
-/// Which names to list.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListRoles {
-    /// Name after which the list begins.
-    #[serde(default)]
-    after: String,
-    /// Names to give at most; 0 for all.
-    #[serde(default)]
-    limit: Integer,
-}
-
-pub(super) async fn list(_: Arc<Aws>, request: Request<ListRoles>) -> Result<Reply, Error> {
-    let page = Page::new(&request.input.after, request.input.limit);
-    Reply::keys(&names(&request.view).list("", page.after, page.limit).await?)
+pub(super) async fn list(_: Arc<Aws>, request: Request<ListNames>) -> Result<Reply, Error> {
+    request.input.of(&names(&request.view)).await
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use super::{USERNAME_BYTES_MAX, Userpass, names, password};
 use crate::{
     auth::token_fields::{OldInput, TokenFields, TokenInput, present, with_token_fields},
-    listing::Page,
+    listing::ListNames,
 };
 use bailee_crypto::password::PasswordHash;
 use bailee_sdk::{
     Error, Reply, Request, Sensitive, View,
-    field::{CommaList, Integer, Ttl},
+    field::{CommaList, Ttl},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -203,20 +203,8 @@ async fn given(
     }
 }
 
-/// Which names to list.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListUsers {
-    /// Name after which the list begins.
-    #[serde(default)]
-    after: String,
-    /// Names to give at most; 0 for all.
-    #[serde(default)]
-    limit: Integer,
-}
-
-pub(super) async fn list(_: Arc<Userpass>, request: Request<ListUsers>) -> Result<Reply, Error> {
-    let page = Page::new(&request.input.after, request.input.limit);
-    Reply::keys(&names(&request.view).list("", page.after, page.limit).await?)
+pub(super) async fn list(_: Arc<Userpass>, request: Request<ListNames>) -> Result<Reply, Error> {
+    request.input.of(&names(&request.view)).await
 }
 
 #[cfg(test)]

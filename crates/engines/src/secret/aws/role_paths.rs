@@ -4,10 +4,10 @@ use super::{
     Aws, policy,
     role::{CredentialType, Role, TREE, refused},
 };
-use crate::listing::Page;
+use crate::listing::ListNames;
 use bailee_sdk::{
     Error, Reply, Request,
-    field::{CommaList, Integer, KeyValues, Ttl},
+    field::{CommaList, KeyValues, Ttl},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,20 +24,8 @@ pub(super) struct Named {
     name: String,
 }
 
-/// Which part of the list to show.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListRoles {
-    /// Name after which the list begins.
-    #[serde(default)]
-    after: String,
-    /// Names at most.
-    #[serde(default)]
-    limit: Integer,
-}
-
-pub(super) async fn list(_: Arc<Aws>, request: Request<ListRoles>) -> Result<Reply, Error> {
-    let page = Page::new(&request.input.after, request.input.limit);
-    Reply::keys(&request.view.names(TREE).list("", page.after, page.limit).await?)
+pub(super) async fn list(_: Arc<Aws>, request: Request<ListNames>) -> Result<Reply, Error> {
+    request.input.of(&request.view.names(TREE)).await
 }
 
 pub(super) async fn exists(_: Arc<Aws>, request: Request<Named>) -> Result<bool, Error> {

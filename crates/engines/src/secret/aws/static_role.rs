@@ -10,13 +10,9 @@ use super::{
     stored,
     user::{create_key, delete_key, found, key_ids},
 };
-use crate::listing::Page;
+use crate::listing::ListNames;
 use bailee_crypto::clock::to_millis;
-use bailee_sdk::{
-    Code, Error, Reply, Request, Sensitive, View,
-    field::{Integer, Ttl},
-    intent,
-};
+use bailee_sdk::{Code, Error, Reply, Request, Sensitive, View, field::Ttl, intent};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,20 +67,8 @@ pub(super) struct Named {
     name: String,
 }
 
-/// Which part of the list to show.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListRoles {
-    /// Name after which the list begins.
-    #[serde(default)]
-    after: String,
-    /// Names at most.
-    #[serde(default)]
-    limit: Integer,
-}
-
-pub(super) async fn list(_: Arc<Aws>, request: Request<ListRoles>) -> Result<Reply, Error> {
-    let page = Page::new(&request.input.after, request.input.limit);
-    Reply::keys(&request.view.names(TREE).list("", page.after, page.limit).await?)
+pub(super) async fn list(_: Arc<Aws>, request: Request<ListNames>) -> Result<Reply, Error> {
+    request.input.of(&request.view.names(TREE)).await
 }
 
 pub(super) async fn exists(_: Arc<Aws>, request: Request<Named>) -> Result<bool, Error> {
