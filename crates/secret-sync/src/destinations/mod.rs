@@ -1,6 +1,6 @@
 //! The destinations there are: one file or folder and one line each.
 
-mod aws_secrets_manager;
+pub(crate) mod aws_secrets_manager;
 mod in_memory;
 mod ownership;
 

@@ -9,9 +9,7 @@ use crate::{
     destination::{Checked, Cursor, Delivery, Destination, Names, Receipt, Removal, Survey},
     failure::{Error, Failure},
     limits::Limits,
-    naming::{Granularity, NameRule},
     registry::DestinationKind,
-    tags::TagRule,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -62,27 +60,17 @@ impl FakeCloud {
         FakeCloud { limits, ..FakeCloud::default() }
     }
 
-    /// A kind, `in-mem`, whose every destination is this one.
+    /// A kind, `in-mem`, whose every destination is this one; names and tags are as AWS has them.
     pub fn kind(self: &Arc<FakeCloud>) -> DestinationKind {
         let cloud = self.clone();
         DestinationKind {
             name: "in-mem",
-            template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
-            key_template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
-            granularity: Granularity::SecretPath,
-            names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
-            tags: Some(TagRule {
-                tags_max: 50,
-                key_characters_max: 127,
-                value_characters_max: 255,
-                punctuation: "_.:/=+-@",
-                reserved_prefix: "aws:",
-            }),
             details: &[],
             build: Arc::new(move |_| {
                 let cloud: Arc<dyn Destination> = Arc::new(Shared(cloud.clone()));
                 Box::pin(async move { Ok(cloud) })
             }),
+            ..crate::destinations::aws_secrets_manager::kind()
         }
     }
 

@@ -82,7 +82,7 @@ impl Worker {
         }
         let Some(payload) = payload else { return Ok(None) };
         let expires_at = payload.expires_at;
-        let rule = &task.rule;
+        let rule = &task.configured.names;
         let mut wanted = Wanted { expires_at, ..Wanted::default() };
         let mut names = BTreeMap::new();
         for part in parts(association, namespace, mount, rule, payload)? {

@@ -1,7 +1,7 @@
 //! A dry run of the work on one association: the secret is read and the plan made by the code that
 //! delivers, and nothing is done.
 
-use super::{Worker, desire::Unnamed};
+use super::{Task, Worker, desire::Unnamed};
 use crate::{
     association::Association,
     board::{Key, Manner},
@@ -37,7 +37,7 @@ impl Worker {
         configured: &Configured,
         epoch: &Epoch,
     ) -> Foreseen {
-        let mut task = self.task(&key, &association, configured, epoch);
+        let mut task = Task::new(&key, &association, configured, epoch);
         task.caller = format!("sync-plan/{key}");
         let wanted = self.wanted(&task).await;
         let mut foreseen = Foreseen {
@@ -67,7 +67,7 @@ impl Worker {
         if foreseen.live.is_err() {
             return Plan::default();
         }
-        let task = self.task(&foreseen.key, &foreseen.association, configured, epoch);
+        let task = Task::new(&foreseen.key, &foreseen.association, configured, epoch);
         let desired: Vec<Desired> =
             foreseen.objects.iter().map(|(desired, _)| desired.clone()).collect();
         let unnamed: BTreeSet<Option<String>> =
@@ -83,6 +83,6 @@ impl Worker {
         epoch: &Epoch,
         name: &str,
     ) -> OwnerMark {
-        self.task(&foreseen.key, &foreseen.association, configured, epoch).mark(&self.barrier, name)
+        Task::new(&foreseen.key, &foreseen.association, configured, epoch).mark(&self.barrier, name)
     }
 }

@@ -19,7 +19,6 @@ use crate::{
     event,
     failure::{Error, Failure},
     limits::WriteBudget,
-    naming::NameRule,
     plan::{Desired, Plan, Reason, Rules, Step, plan},
     registry::{Configured, Drift, Registry},
     source::{LocalSource, Payload},
@@ -64,7 +63,6 @@ pub(crate) struct Task<'a> {
     key: &'a Key,
     association: &'a Association,
     configured: &'a Configured,
-    rule: NameRule,
     epoch: &'a Epoch,
     /// The system caller's name.
     caller: String,
@@ -124,7 +122,7 @@ impl Worker {
         if configured.stored.paused && !configured.stored.is_purging() {
             return Ok(Verdict::default());
         }
-        let task = self.task(&job.key, &association, &configured, &epoch);
+        let task = Task::new(&job.key, &association, &configured, &epoch);
         let outcome = self.attempt(&task, job.manner).await;
         // What a look showed is not done: the next attempt has to look again.
         let failed = !outcome.is_ok() || outcome.look_again.is_some();
@@ -189,24 +187,6 @@ impl Worker {
         let (kind, name) = (&association.destination_type, &association.destination_name);
         let found = self.registry.configured(store, &key.namespace, kind, name).await?;
         found.ok_or_else(|| Error::new(Failure::Invalid, "the destination does not exist"))
-    }
-
-    fn task<'a>(
-        &self,
-        key: &'a Key,
-        association: &'a Association,
-        configured: &'a Configured,
-        epoch: &'a Epoch,
-    ) -> Task<'a> {
-        Task {
-            key,
-            association,
-            configured,
-            rule: configured.names,
-            epoch,
-            caller: format!("sync/{key}"),
-            path: format!("{}{}", association.mount_path, association.secret_name),
-        }
     }
 
     /// Plans and acts; what one object fails of holds up another one only where it concerns the
@@ -498,7 +478,23 @@ fn is_general(report: &Report) -> bool {
     report.result.as_ref().is_err_and(|error| error.failure.is_general())
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    fn new(
+        key: &'a Key,
+        association: &'a Association,
+        configured: &'a Configured,
+        epoch: &'a Epoch,
+    ) -> Task<'a> {
+        Task {
+            key,
+            association,
+            configured,
+            epoch,
+            caller: format!("sync/{key}"),
+            path: format!("{}{}", association.mount_path, association.secret_name),
+        }
+    }
+
     fn detail(&self, external_name: &str) -> Map<String, Value> {
         let association = self.association;
         Map::from_iter([

@@ -11,9 +11,8 @@ use crate::{
     },
     failure::{Error, Failure},
     limits::Limits,
-    naming::{Granularity, NameRule},
     registry::DestinationKind,
-    tags::{MARK_TAG, OWNERSHIP_TAG, TagRule},
+    tags::{MARK_TAG, OWNERSHIP_TAG},
     testing::{
         protocol::{self, Wire},
         service::{Answer, Call, Effect, Object, Service},
@@ -461,17 +460,6 @@ pub(super) fn kind(
     let (accounts, life) = (accounts.clone(), life.clone());
     DestinationKind {
         name: KIND,
-        template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}",
-        key_template: "vault/{{ .MountAccessor }}/{{ .SecretPath }}/{{ .SecretKey }}",
-        granularity: Granularity::SecretPath,
-        names: NameRule { punctuation: "/_+=.@-", replacement: '-', characters_max: 512 },
-        tags: Some(TagRule {
-            tags_max: 50,
-            key_characters_max: 127,
-            value_characters_max: 255,
-            punctuation: "_.:/=+-@",
-            reserved_prefix: "aws:",
-        }),
         details: &[],
         build: Arc::new(move |blueprint| {
             let account = accounts.get(blueprint.name.as_str()).cloned();
@@ -484,5 +472,6 @@ pub(super) fn kind(
                 Ok(link)
             })
         }),
+        ..crate::destinations::aws_secrets_manager::kind()
     }
 }
