@@ -4,13 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use bailee_fake_clouds::{FakeAws, aws::Key};
-use bailee_testkit::{
-    Options, Storage, TestServer, Watch, binary, eventually, free_port, python, workspace,
-};
+use bailee_testkit::{Options, Program, Storage, TestServer, Watch, binary, python, workspace};
 use serde_json::{Value, json};
 use std::{
     io::Write,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 const ACCOUNT: &str = "123456789012";
@@ -184,32 +182,9 @@ async fn the_documented_policy_is_enough_and_each_permission_of_it_is_needed() {
     }
 }
 
-struct Moto {
-    process: Child,
-    port: u16,
-}
-
-impl Moto {
-    async fn start() -> Moto {
-        let port = free_port();
-        let mut command = Command::new(python());
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moto = Moto { process, port };
-        eventually("moto listens", async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
-        moto
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// A user and a role, both below a path, and keys of each.
-    fn people(&self) -> Value {
-        const PROGRAM: &str = "\
+/// A user and a role, both below a path, and keys of each.
+fn people(moto: &Program) -> Value {
+    const PROGRAM: &str = "\
 import json, sys, boto3
 def client(name):
     return boto3.client(name, region_name='us-east-1', endpoint_url=sys.argv[1],
@@ -224,29 +199,21 @@ print(json.dumps({'user': user, 'role': role,
     'bob': [keys['AccessKeyId'], keys['SecretAccessKey']],
     'ci': [session['AccessKeyId'], session['SecretAccessKey'], session['SessionToken']]}))
 ";
-        let output = Command::new(python()).args(["-c", PROGRAM, &self.endpoint()]).output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
+    let output = Command::new(python()).args(["-c", PROGRAM, &moto.url()]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_moto_knows_logs_in() {
-    let moto = Moto::start().await;
-    let people = moto.people();
+    let moto = Program::moto().await;
+    let people = people(&moto);
     let options = Options { storage: Storage::Memory, ..Options::default() };
-    let server = server_beside(moto.port, options).await;
+    let server = server_beside(moto.port(), options).await;
     let api = server.api();
     let client = json!({
-        "sts_endpoint": moto.endpoint(), "iam_endpoint": moto.endpoint(),
+        "sts_endpoint": moto.url(), "iam_endpoint": moto.url(),
         "access_key": "AKIAMOTO", "secret_key": "moto",
     });
     api.post("auth/aws/config/client", client).await.done();

@@ -10,13 +10,11 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use bailee_testkit::{binary, free_port, python, workspace};
+use bailee_testkit::{Program, binary, workspace};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::Command,
 };
 
 /// Steps by `group/id`, and why they differ.
@@ -122,32 +120,9 @@ fn cubbyholes_are_as_recorded() {
     compare("cubbyhole");
 }
 
-#[test]
-fn credentials_of_aws_are_as_recorded() {
-    let port = free_port();
-    let mut moto = Command::new(python());
-    moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
-    moto.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true").stdout(Stdio::null()).stderr(Stdio::null());
-    let mut moto = Ended(moto.spawn().unwrap());
-    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-    let since = Instant::now();
-    while !listens() {
-        assert!(since.elapsed() < Duration::from_secs(60) && moto.0.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let address = format!("http://127.0.0.1:{port}");
-    compare_with(
-        "aws",
-        &["--moto", &address, "--extra", "aws { disable_strict_networking = true }"],
-    );
-}
-
-/// A process that ends with the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_aws_are_as_recorded() {
+    let moto = Program::moto_with(&[("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")]).await;
+    let ours = "aws { disable_strict_networking = true }";
+    tokio::task::block_in_place(|| compare_with("aws", &["--moto", &moto.url(), "--extra", ours]));
 }

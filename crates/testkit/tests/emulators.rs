@@ -7,64 +7,12 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
+use bailee_testkit::{Options, Program, Storage, TestServer, eventually};
 use serde_json::{Value, json};
 use std::{
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
-
-/// A program that listens, ended when dropped.
-struct Program {
-    process: Child,
-    port: u16,
-}
-
-impl Program {
-    /// Starts a program of the Python environment of tests, and waits until it listens.
-    async fn start(name: &str, arguments: &[&str], port: u16) -> Program {
-        let mut command = Command::new(python().with_file_name(name));
-        command.args(arguments).env("INITIAL_NO_AUTH_ACTION_COUNT", "inf");
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let program = Program { process, port };
-        eventually(&format!("{name} listens"), async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
-        program
-    }
-
-    async fn moto() -> Program {
-        let port = free_port();
-        Program::start("moto_server", &["-H", "127.0.0.1", "-p", &port.to_string()], port).await
-    }
-
-    async fn roto() -> Program {
-        let port = free_port();
-        let text = port.to_string();
-        let arguments = ["--host", "127.0.0.1", "--port", &text, "--ephemeral"];
-        Program::start("roto-server", &arguments, port).await
-    }
-
-    async fn microburst(upstream: &Program) -> Program {
-        let port = free_port();
-        let (own, there) = (port.to_string(), format!("http://127.0.0.1:{}", upstream.port));
-        let arguments = ["--host", "127.0.0.1", "-p", &own, "-u", &there];
-        Program::start("microburst", &arguments, port).await
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
 
 /// The fake itself, past the proxy and past our own client.
 #[derive(Clone)]
@@ -141,7 +89,7 @@ impl Bench {
             "region": "us-east-1",
             "secret_name_template": "vault/{{ .SecretPath }}",
             "allowed_ipv4_addresses": "127.0.0.0/8",
-            "allowed_ports": [proxy.port],
+            "allowed_ports": [proxy.port()],
         });
         server.sync().destination_with("d", fields).await.done();
         Bench { server, account: Account::of(&fake), proxy, takes_repeats, _fake: fake }

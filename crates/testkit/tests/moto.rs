@@ -2,32 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
+use bailee_testkit::{Options, Program, Storage, TestServer, eventually, python};
 use serde_json::json;
-use std::process::{Child, Command, Stdio};
 
-struct Moto {
-    process: Child,
-    port: u16,
-}
-
-impl Moto {
-    async fn start() -> Moto {
-        let port = free_port();
-        let mut command = Command::new(python());
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moto = Moto { process, port };
-        eventually("moto listens", async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
-        moto
-    }
-
-    /// The secret as boto3 reads it; empty when there is none.
-    async fn read(&self, name: &str) -> String {
-        const PROGRAM: &str = "\
+/// The secret as boto3 reads it; empty when there is none.
+async fn read(moto: &Program, name: &str) -> String {
+    const PROGRAM: &str = "\
 import sys, boto3
 aws = boto3.client('secretsmanager', region_name='us-east-1', endpoint_url=sys.argv[1],
     aws_access_key_id='AKIAMOTO', aws_secret_access_key='moto')
@@ -38,27 +18,17 @@ try:
 except aws.exceptions.ResourceNotFoundException:
     pass
 ";
-        let endpoint = format!("http://127.0.0.1:{}", self.port);
-        let mut command = tokio::process::Command::new(python());
-        let output = command.args(["-c", PROGRAM, &endpoint, name]).output().await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
+    let mut command = tokio::process::Command::new(python());
+    let output = command.args(["-c", PROGRAM, &moto.url(), name]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_reads_from_moto_what_was_written_here() {
-    let moto = Moto::start().await;
-    let endpoint = format!("http://127.0.0.1:{}", moto.port);
+    let moto = Program::moto().await;
     let options =
-        Options { storage: Storage::Memory, aws_endpoint: Some(endpoint), ..Options::default() };
+        Options { storage: Storage::Memory, aws_endpoint: Some(moto.url()), ..Options::default() };
     let server = TestServer::start_with(options).await;
     let (api, sync) = (server.api(), server.sync());
     sync.activate().await;
@@ -68,7 +38,7 @@ async fn boto3_reads_from_moto_what_was_written_here() {
         "region": "us-east-1",
         "custom_tags": { "team": "payments" },
         "allowed_ipv4_addresses": "127.0.0.0/8",
-        "allowed_ports": [moto.port],
+        "allowed_ports": [moto.port()],
     });
     sync.destination_with("moto", fields).await.done();
     let accessor = api.get("sys/mounts").await.ok().text("/data/secret~1/accessor");
@@ -77,15 +47,15 @@ async fn boto3_reads_from_moto_what_was_written_here() {
     api.write("app/db", json!({ "username": "app", "password": "päss\nword" })).await;
     sync.set("moto", "app/db").await.done();
     sync.until("moto", "app/db", "SYNCED").await;
-    let held = moto.read(&name).await;
+    let held = read(&moto, &name).await;
     let value: serde_json::Value = serde_json::from_str(held.split(" [").next().unwrap()).unwrap();
     assert_eq!(value, json!({ "username": "app", "password": "päss\nword" }));
     assert!(held.contains("('hashicorp:vault', '')"), "{held}");
     assert!(held.contains("('team', 'payments')"), "{held}");
 
     api.write("app/db", json!({ "password": "second" })).await;
-    eventually("the update", async || moto.read(&name).await.contains("second")).await;
+    eventually("the update", async || read(&moto, &name).await.contains("second")).await;
     api.delete("secret/metadata/app/db").await.done();
-    eventually("the removal", async || moto.read(&name).await.is_empty()).await;
+    eventually("the removal", async || read(&moto, &name).await.is_empty()).await;
     server.assert_no_panic();
 }
