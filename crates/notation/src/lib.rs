@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`hcl`] | HCL 1 and its JSON form | `path "kv/*" { capabilities = ["read"] }` |
 //! | [`duration`] | durations | `90s`, `1h30m`, `2d`, `15` |
+//! | [`schedule`] | times that come again | `cron(0/30 * * * ? *)`, `rate(1 hour)`, `0 2 * * SAT`, `30m` |
 //! | [`template`] | name templates | `vault/{{ .MountAccessor }}/{{ .SecretPath }}` |
 //! | [`glob`] | path patterns of policies, value globs | `kv/+/data/*`, `*-prod` |
 //! | [`json`] | request bodies, within limits | `{"data": {"a": 1}}` |
@@ -18,4 +19,5 @@ mod escape;
 pub mod glob;
 pub mod hcl;
 pub mod json;
+pub mod schedule;
 pub mod template;
