@@ -11,7 +11,7 @@ use bailee_cloud::{HttpOptions, Roots};
 use bailee_crypto::{Clock, SystemClock, memory};
 use bailee_engines::aws::Surroundings;
 use bailee_kernel::{Core, Node, Parts, Session, Settings};
-use bailee_secret_sync::{self as secret_sync, Proxy, Running, SecretSync, SyncSession};
+use bailee_secret_sync::{self as secret_sync, Proxy, Running, SecretSync, SyncSession, Tenure};
 use bailee_server::{
     BindError, Listen, Server,
     tls::{Certificate, TlsError},
@@ -155,7 +155,9 @@ async fn deliver(
         if let Some(session) = session {
             let (barrier, changed) = (session.barrier(), session.changed());
             let local = Arc::new(LocalSecrets::new(session, clock.clone()));
-            running = Some(sync.start(SyncSession { barrier, local, changed }));
+            // Storage is this process's alone.
+            let tenure = Tenure::unlimited();
+            running = Some(sync.start(SyncSession { barrier, local, changed, tenure }));
         }
         tokio::select! {
             changed = sessions.changed() => if changed.is_err() { break },

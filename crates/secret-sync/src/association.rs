@@ -56,6 +56,9 @@ pub(crate) struct Object {
     pub(crate) begun: bool,
     /// What is there as far as we know; `None` when no delivery was ever confirmed.
     pub(crate) delivered: Option<Delivered>,
+    /// Calls that were begun and have no certain answer: what is there may be something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) doubt: Option<Doubt>,
     /// Whether it is to go: its key, or its former name, is no longer wanted.
     #[serde(default)]
     pub(crate) leaving: bool,
@@ -73,6 +76,31 @@ pub(crate) struct Object {
     /// When changes of others were undone lately, in milliseconds since 1970, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) repairs: Vec<u64>,
+}
+
+/// Calls of ours that may have had their effect, or may still have it. Noted before each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Doubt {
+    /// When the last of them that writes was under way, in milliseconds since 1970; 0 for none.
+    pub(crate) written: u64,
+    /// Whether a removal is among them: the object may be gone, or its marks.
+    #[serde(default)]
+    pub(crate) removing: bool,
+}
+
+/// How long a call of which nobody waits for the answer any more may still land.
+const LANDS_WITHIN_MILLIS: u64 = 10_000;
+
+impl Doubt {
+    /// When nothing that was sent lands any more. `started` is when this session began: what one
+    /// before it noted may have been under way until then.
+    pub(crate) fn until(self, now: SystemTime, started: SystemTime) -> Option<SystemTime> {
+        let (now, started) = (to_millis(now), to_millis(started));
+        // What lies ahead is from before the clock was put back.
+        let last = Some(self.written).filter(|written| (started..=now).contains(written));
+        let until = last.unwrap_or(started).saturating_add(LANDS_WITHIN_MILLIS);
+        (self.written > 0 && until > now).then(|| from_millis(until))
+    }
 }
 
 /// A change that others made at the destination.
@@ -195,10 +223,11 @@ impl Association {
         failed.any(|state| state.updated_at < at)
     }
 
-    /// Whether another server was seen to have one of the objects.
+    /// Whether another server was seen to have one of the objects, or a name we want.
     pub(crate) fn is_taken(&self) -> bool {
-        let drift = self.objects.iter().filter_map(|object| object.drift);
-        drift.into_iter().any(|drift| drift.kind == DriftKind::Taken)
+        let mut drift = self.objects.iter().filter_map(|object| object.drift);
+        drift.any(|drift| drift.kind == DriftKind::Taken)
+            || self.problems().any(|problem| problem.failure == Failure::NotOurs)
     }
 
     /// Whether anything is, or may be, at the destination.
@@ -214,6 +243,7 @@ impl Object {
             name: name.to_owned(),
             begun: false,
             delivered: None,
+            doubt: None,
             leaving: false,
             state: State::default(),
             drift: None,
@@ -291,6 +321,22 @@ impl State {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_call_is_waited_for_from_when_it_was_last_under_way() {
+        let at = |seconds: u64| from_millis(1_800_000_000_000 + seconds * 1000);
+        let doubt = |seconds| Doubt { written: to_millis(at(seconds)), removing: false };
+        assert_eq!(doubt(50).until(at(55), at(20)), Some(at(60)));
+        assert_eq!(doubt(50).until(at(60), at(20)), None);
+        // A session before this one wrote it.
+        assert_eq!(doubt(5).until(at(25), at(20)), Some(at(30)));
+        assert_eq!(doubt(5).until(at(31), at(20)), None);
+        // The clock was put back.
+        assert_eq!(doubt(500).until(at(25), at(20)), Some(at(30)));
+        assert_eq!(doubt(500).until(at(31), at(20)), None);
+        let removal = Doubt { written: 0, removing: true };
+        assert_eq!(removal.until(at(20), at(20)), None);
+    }
 
     #[test]
     fn a_clock_that_was_put_back_holds_up_nothing() {

@@ -71,10 +71,20 @@ pub struct Removal {
     /// What was delivered under it; `None` where a delivery was begun and never confirmed: then an
     /// object that does not carry the mark is left alone.
     pub delivered: Option<Delivered>,
+    /// Whether its removal was begun before, and may have been done.
+    pub repeated: bool,
     /// The mark by which it is known to be ours.
     pub mark: OwnerMark,
     /// How it goes.
     pub how: Deletion,
+}
+
+impl Removal {
+    /// Whether an object that carries no mark is what an earlier attempt left: one that took the
+    /// marks away.
+    pub(crate) fn is_released(&self, owner: Owner) -> bool {
+        self.repeated && self.how == Deletion::Retain && owner == Owner::Nobody
+    }
 }
 
 /// What a check of a destination found.

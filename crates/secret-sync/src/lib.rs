@@ -32,6 +32,7 @@ pub mod registry;
 pub mod source;
 mod store;
 pub mod tags;
+mod tenure;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod work;
 pub use bailee_cloud::{Proxy, Roots};
 pub use pass::{Running, SyncSession};
 pub use source::{IdentityToken, LocalSource, Payload};
+pub use tenure::Tenure;
 
 use bailee_sdk::Namespace;
 use bailee_sdk::{Clock, Engine};

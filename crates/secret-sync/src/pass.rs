@@ -2,6 +2,7 @@
 //! up what waits and works on what is ready. It has no input; after a crash it begins the same way.
 
 use crate::{
+    Tenure,
     board::{Board, Job, Key, LaneKey, Manner, Refill, Urgency, Verdict},
     budget::Budget,
     dirty,
@@ -53,6 +54,8 @@ pub struct SyncSession {
     pub local: Arc<dyn LocalSource>,
     /// Wakes after a commit with change notes.
     pub changed: watch::Receiver<()>,
+    /// How long this server may act outside.
+    pub tenure: Tenure,
 }
 
 impl fmt::Debug for SyncSession {
@@ -111,6 +114,7 @@ impl Pass {
             registry.clone(),
             clock.clone(),
             board.clone(),
+            session.tenure.clone(),
         );
         Pass {
             barrier,

@@ -148,12 +148,15 @@ pub(crate) fn plan(
         let entry = known.get(name).copied();
         let delivered = entry.and_then(|entry| entry.delivered.as_ref());
         let remote = found.map(|found| found.get(name));
+        // Where a call of ours may have landed, a difference is not of others.
+        let certain = entry.is_some_and(|entry| entry.doubt.is_none());
         let drift = delivered
             .zip(remote)
+            .filter(|_| certain)
             .and_then(|(delivered, remote)| drift(remote, delivered, &object.mark));
         plan.drift.extend(drift.map(|kind| (name.to_owned(), kind)));
         let may_repair = rules.drift == Drift::Repair && entry.is_none_or(&repairable);
-        let Some(why) = reason(object, delivered, drift.filter(|_| may_repair)) else { continue };
+        let Some(why) = reason(object, entry, drift.filter(|_| may_repair)) else { continue };
         let owner = remote.flatten().map(|remote| remote.owner(&object.mark));
         let name = name.to_owned();
         plan.steps.push(match owner.filter(|owner| is_refused(*owner, rules.ownership, why)) {
@@ -166,13 +169,13 @@ pub(crate) fn plan(
     plan
 }
 
-fn reason(
-    object: &Desired,
-    delivered: Option<&Delivered>,
-    drift: Option<DriftKind>,
-) -> Option<Reason> {
-    let Some(delivered) = delivered else { return Some(Reason::New) };
-    if delivered.content_mark != object.content_mark
+fn reason(object: &Desired, entry: Option<&Object>, drift: Option<DriftKind>) -> Option<Reason> {
+    let delivered = entry.and_then(|entry| Some((entry, entry.delivered.as_ref()?)));
+    let Some((entry, delivered)) = delivered else { return Some(Reason::New) };
+    // Under a name that changed hands within the secret, what is there is of the key before.
+    if entry.doubt.is_some()
+        || entry.sub_key != object.sub_key
+        || delivered.content_mark != object.content_mark
         || delivered.source_version != object.source_version
     {
         return Some(Reason::Content);
@@ -232,7 +235,7 @@ pub(crate) fn drift(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::association::State;
+    use crate::association::{Doubt, State};
     use proptest::prelude::*;
 
     fn desired() -> impl Strategy<Value = Vec<Desired>> {
@@ -271,6 +274,7 @@ mod tests {
             name: name.to_owned(),
             begun: true,
             delivered,
+            doubt: None,
             leaving: false,
             state: State::default(),
             drift: None,
@@ -322,6 +326,22 @@ mod tests {
         desired[0].name = "new".to_owned();
         let put = Step::Put { name: "new".to_owned(), why: Reason::New };
         assert_eq!(steps(&desired, &ledger, None), [put, Step::Delete { name: "old".to_owned() }]);
+    }
+
+    #[test]
+    fn what_is_uncertain_or_of_another_key_is_written_again() {
+        let desired = vec![simple("name")];
+        let mut ledger = Vec::new();
+        act(&steps(&desired, &ledger, None)[0], &desired, &mut ledger, 1);
+        assert_eq!(steps(&desired, &ledger, None), []);
+        let put = [Step::Put { name: "name".to_owned(), why: Reason::Content }];
+        let other = vec![Desired { sub_key: Some("key".to_owned()), ..simple("name") }];
+        assert_eq!(steps(&other, &ledger, None), put);
+        ledger[0].doubt = Some(Doubt { written: 1, removing: false });
+        // What is there instead may be ours: nobody is to be blamed for it.
+        let found = BTreeMap::from([("name".to_owned(), Remote::default())]);
+        let plan = plan(&desired, &ledger, Some(&found), Rules::default(), |_| true);
+        assert_eq!((plan.steps.as_slice(), plan.drift.len()), (put.as_slice(), 0));
     }
 
     #[test]

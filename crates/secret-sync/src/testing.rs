@@ -66,6 +66,7 @@ async fn updates_replace_and_deletions_are_repeatable(
     let removal = Removal {
         name: name.to_owned(),
         delivered: Some(delivered(&first, &receipt)),
+        repeated: false,
         mark: mark(name),
         how: Deletion::Delete,
     };

@@ -176,8 +176,11 @@ impl Destination for InMemory {
     async fn delete(&self, removal: &Removal) -> Result<(), Error> {
         let mut kept = self.objects.lock();
         let Some(object) = kept.by_name.get_mut(&removal.name) else { return Ok(()) };
-        let is_ours = object.remote().owner(&removal.mark) == Owner::Us;
-        if removal.delivered.is_none() && !is_ours {
+        let owner = object.remote().owner(&removal.mark);
+        if removal.is_released(owner) {
+            return Ok(());
+        }
+        if removal.delivered.is_none() && owner != Owner::Us {
             return Err(Error::new(
                 Failure::NotOurs,
                 format!(

@@ -7,6 +7,7 @@ use super::{
     plan_subjects::Gathering,
 };
 use crate::{
+    Tenure,
     board::Board,
     dry_run::{DryRun, Extent, Forecast, PAGE_MAX},
     epoch::Epoch,
@@ -126,7 +127,15 @@ impl Paths {
         let registry = self.sync.registry.clone();
         let clock = self.sync.clock.clone();
         let run = DryRun {
-            worker: Worker::new(barrier, local.clone(), registry, clock, Arc::<Board>::default()),
+            // It looks and calls nothing that has an effect.
+            worker: Worker::new(
+                barrier,
+                local.clone(),
+                registry,
+                clock,
+                Arc::<Board>::default(),
+                Tenure::unlimited(),
+            ),
             destination: store.destination_id(kind.name, &input.name),
             store: store.clone(),
             namespace: request.namespace.clone(),

@@ -79,8 +79,12 @@ fn describe(object: &Object, fields: &mut Map<String, Value>) {
         fields.insert("delivered_at".to_owned(), json!(time(delivered.at)));
     }
     if let Some(until) = object.waits_until {
-        let message = "the destination keeps a bounded number of versions within a day: the newest \
-                       value is written when the next one is allowed";
+        let message = if object.leaving {
+            "it was removed; a call that was sent before may still land: that is looked at again then"
+        } else {
+            "the destination keeps a bounded number of versions within a day: the newest value is \
+             written when the next one is allowed"
+        };
         fields.insert("waiting".to_owned(), json!({ "until": time(until), "message": message }));
     }
     if let Some(DriftFound { kind, since }) = object.drift {

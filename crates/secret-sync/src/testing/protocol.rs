@@ -149,6 +149,7 @@ pub async fn remove(wire: &dyn Wire, removal: &Removal) -> Result<(), Error> {
     {
         match found.owner(&removal.mark) {
             Owner::Us => {}
+            owner if removal.is_released(owner) => return Ok(()),
             // It is somebody's: nothing of ours is there.
             Owner::Other | Owner::Twin => return Ok(()),
             Owner::Vault | Owner::Nobody => {

@@ -123,7 +123,7 @@ pub(super) fn delivery(text: &str, ownership: Ownership) -> Delivery {
 }
 
 pub(super) fn removal(delivered: Option<Delivered>, how: Deletion) -> Removal {
-    Removal { name: NAME.to_owned(), delivered, mark: mark(), how }
+    Removal { name: NAME.to_owned(), delivered, repeated: false, mark: mark(), how }
 }
 
 #[tokio::test]

@@ -263,8 +263,14 @@ async fn an_association_whose_first_delivery_is_uncertain_can_still_be_removed()
     let entry = world.set("app/db").await.unwrap();
     assert_eq!(entry["sync_status"], "EXTERNAL_SERVICE_ERROR");
     assert!(world.cloud.text(NAME).is_some());
-    assert_eq!(world.remove("app/db").await.unwrap()["sync_status"], "UNSYNCED");
+    // It goes at once, and counts as gone when nothing that was sent can land any more.
+    let entry = world.remove("app/db").await.unwrap();
+    assert_eq!(entry["sync_status"], "PENDING");
+    assert!(entry["waiting"]["message"].as_str().unwrap().contains("removed"), "{entry}");
     assert_eq!(world.cloud.text(NAME), None);
+    sleep(Duration::from_secs(11)).await;
+    let left = world.get("sync/destinations/in-mem/d1/associations").await.unwrap();
+    assert_eq!(left["associated_secrets"], json!({}));
 }
 
 #[tokio::test(start_paused = true)]

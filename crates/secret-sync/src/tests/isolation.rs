@@ -2,7 +2,7 @@
 
 use super::world::{NAME, World};
 use crate::{
-    SyncSession,
+    SyncSession, Tenure,
     board::Board,
     failure::{Error, Failure},
     pass::Pass,
@@ -39,6 +39,7 @@ async fn an_entry_that_cannot_be_read_holds_up_no_other_namespace() {
         barrier: world.barrier.clone(),
         local: world.local.clone(),
         changed: watch::Sender::new(()).subscribe(),
+        tenure: Tenure::unlimited(),
     };
     let board: Arc<Board> = Arc::default();
     let (registry, clock) = (world.sync.registry.clone(), world.clock.clone());

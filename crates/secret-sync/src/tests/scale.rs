@@ -2,7 +2,7 @@
 
 use super::many::{external, secret};
 use crate::{
-    IdentityToken, LocalSource, Payload, SecretSync, Settings, SyncSession,
+    IdentityToken, LocalSource, Payload, SecretSync, Settings, SyncSession, Tenure,
     association::{Association, Object, State},
     destination::{
         Checked, Cursor, Delivered, Delivery, Destination, Names, Receipt, Remote, Removal, Survey,
@@ -262,6 +262,7 @@ async fn measured() {
         barrier: barrier.clone(),
         local: local.clone(),
         changed: changed.subscribe(),
+        tenure: Tenure::unlimited(),
     };
     let running = sync.start(session);
     finished(&barrier, &local).await;

@@ -1,7 +1,7 @@
 //! A server in small: storage, a KV store that leaves change notes, and sync.
 
 use crate::{
-    LocalSource, Payload, Running, SecretSync, Settings, SyncSession,
+    LocalSource, Payload, Running, SecretSync, Settings, SyncSession, Tenure,
     failure::Error as SyncError,
     registry::{DestinationKind, StoredDestination},
     store::Store,
@@ -43,6 +43,7 @@ pub(super) struct World {
     /// What the caller may read.
     pub(super) readable: Arc<Mutex<Option<String>>>,
     changed: watch::Sender<()>,
+    tenure: Tenure,
     running: Mutex<Option<Running>>,
     paths: Vec<Path>,
 }
@@ -115,7 +116,7 @@ impl World {
         clock: Arc<dyn Clock>,
     ) -> World {
         let kind = cloud.kind();
-        World::of_kind(barrier, cloud, kind, settings, clock)
+        World::of_kind(barrier, cloud, kind, settings, clock, Tenure::unlimited())
     }
 
     /// The same with a kind of destinations of the test's own.
@@ -125,6 +126,7 @@ impl World {
         kind: DestinationKind,
         settings: Settings,
         clock: Arc<dyn Clock>,
+        tenure: Tenure,
     ) -> World {
         let mut kinds = crate::destinations::all();
         kinds.push(kind);
@@ -150,6 +152,7 @@ impl World {
             namespace: Arc::new(Namespace::root()),
             readable: Arc::new(Mutex::new(None)),
             changed: watch::Sender::new(()),
+            tenure,
             running: Mutex::default(),
         };
         world.start();
@@ -161,6 +164,7 @@ impl World {
             barrier: self.barrier.clone(),
             local: self.local.clone(),
             changed: self.changed.subscribe(),
+            tenure: self.tenure.clone(),
         };
         *self.running.lock() = Some(self.sync.start(session));
     }

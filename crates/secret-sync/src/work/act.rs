@@ -6,7 +6,7 @@ use super::{
     outcome::{Landed, Outcome},
 };
 use crate::{
-    association::{Association, Object},
+    association::Object,
     board::Key,
     destination::{Delivered, Delivery, Extent, Names, Note, Owner, Receipt, Remote, Removal},
     event,
@@ -14,12 +14,11 @@ use crate::{
     plan::{Desired, Reason},
     registry::Configured,
     source::Payload,
-    store::{Claim, Store},
     tags::MARK_TAG,
 };
 use bailee_crypto::{clock::to_millis, random};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 /// A delivery that was begun and is not recorded as done.
@@ -61,61 +60,6 @@ impl Worker {
         }
     }
 
-    /// Reserves names and notes the intent before the first effect under them: if we fall silent
-    /// now, they are still known to be ours to remove. Names that others have are returned with the
-    /// reason.
-    pub(super) async fn begin(
-        &self,
-        task: &Task<'_>,
-        wanted: &[&Desired],
-    ) -> Result<BTreeMap<String, Error>, Error> {
-        let known = |desired: &&&Desired| {
-            let object = task.association.object(&desired.sub_key, &desired.name);
-            object.is_none_or(|object| !object.begun)
-        };
-        let fresh: Vec<&Desired> = wanted.iter().filter(known).copied().collect();
-        let mut refused = BTreeMap::new();
-        if fresh.is_empty() {
-            return Ok(refused);
-        }
-        let (destination, secret) = (&task.key.destination, &task.key.secret);
-        let store = Store::open(&self.barrier, &task.key.namespace);
-        store.lock_association(destination, secret).await;
-        let names: Vec<&str> = fresh.iter().map(|desired| desired.name.as_str()).collect();
-        store.lock_names(destination, &names).await;
-        let changed = || Error::new(Failure::Internal, "the association changed meanwhile");
-        let found = store.association(destination, secret).await?;
-        let (mut association, read_at) = found.ok_or_else(changed)?;
-        if association.generation != task.association.generation {
-            return Err(changed().after(std::time::Duration::ZERO));
-        }
-        let all: BTreeSet<(&Option<String>, &str)> =
-            wanted.iter().map(|desired| (&desired.sub_key, desired.name.as_str())).collect();
-        for desired in fresh {
-            let Desired { name, sub_key, .. } = desired;
-            match store.claim_of_name(destination, name).await? {
-                Some(claim) if claim.secret != **secret => {
-                    store.await_name(destination, name, secret);
-                    let holder = holder(&store, destination, &claim).await?;
-                    refused.insert(name.clone(), taken(name, &holder));
-                    continue;
-                }
-                Some(claim) if all.contains(&(&claim.sub_key, name.as_str())) => {}
-                Some(claim) if claim.sub_key != *sub_key => {
-                    // The same name for another part of the secret: it goes on under the new part.
-                    association.hand_over(name, &claim.sub_key, sub_key);
-                }
-                Some(_) | None => {}
-            }
-            let claim = Claim { secret: secret.to_string(), sub_key: sub_key.clone() };
-            store.claim_name(destination, name, &claim);
-            association.object_mut(sub_key, name).begun = true;
-        }
-        store.update_association(destination, secret, &association, read_at);
-        store.view.commit().await?;
-        Ok(refused)
-    }
-
     /// Delivers one object.
     pub(super) async fn put(
         &self,
@@ -143,7 +87,7 @@ impl Worker {
         detail.insert("version".to_owned(), json!(payload.version));
         self.audit(task, "deliver", &detail).await?;
         let started = Instant::now();
-        let result = task.configured.destination.put(&delivery).await;
+        let result = self.tenure.during(task.configured.destination.put(&delivery)).await;
         self.audit_result(task, "delivered", detail, result.as_ref().err()).await;
         let receipt = result?;
         let kind = &task.association.destination_type;
@@ -199,7 +143,9 @@ impl Worker {
 
     /// Removes one object.
     pub(super) async fn delete(&self, task: &Task<'_>, object: &Object) -> Report {
-        let result = self.remove(task, object).await.map(|()| Landed::Gone);
+        let until = object.doubt.and_then(|doubt| doubt.until(self.clock.now(), self.started));
+        let landed = until.map_or(Landed::Gone, |until| Landed::Removed { until });
+        let result = self.remove(task, object).await.map(|()| landed);
         Report { sub_key: object.sub_key.clone(), name: object.name.clone(), result }
     }
 
@@ -207,13 +153,14 @@ impl Worker {
         let removal = Removal {
             name: object.name.clone(),
             delivered: object.delivered.clone(),
+            repeated: object.doubt.is_some_and(|doubt| doubt.removing),
             mark: task.mark(&self.barrier, &object.name),
             how: task.configured.stored.deletion,
         };
         let detail = task.detail(&object.name);
         self.audit(task, "remove", &detail).await?;
         let started = Instant::now();
-        let result = task.configured.destination.delete(&removal).await;
+        let result = self.tenure.during(task.configured.destination.delete(&removal)).await;
         self.audit_result(task, "removed", detail, result.as_ref().err()).await;
         result?;
         let kind = &task.association.destination_type;
@@ -270,7 +217,9 @@ impl Worker {
         let Some(tokens) = begun.get_mut(key) else { return };
         for Report { name, result, .. } in &outcome.reports {
             let is_used = match result {
-                Ok(Landed::Confirmed { .. } | Landed::Kept | Landed::Gone) => false,
+                Ok(
+                    Landed::Confirmed { .. } | Landed::Kept | Landed::Removed { .. } | Landed::Gone,
+                ) => false,
                 Ok(Landed::NotDue | Landed::Waits { .. }) => continue,
                 Err(error) => error.uncertain || tokens.get(name).is_some_and(|it| it.is_used),
             };
@@ -310,13 +259,13 @@ impl Worker {
     }
 }
 
-/// What a delivery finds under its name as far as we know. Where others were at it, which of our tags
-/// are left is not known: all are set again.
+/// What a delivery finds under its name as far as we know. Where others were at it, or a call of ours
+/// has no certain answer, which of our tags are left is not known: all are set again.
 pub(crate) fn previous(object: &Object, desired: &Desired, why: Reason) -> Option<Delivered> {
     let mut previous = object.delivered.clone()?;
     // A ledger of before a restoration does not know what was done since.
     let restored = previous.tags.get(MARK_TAG) != desired.tags.get(MARK_TAG);
-    if restored || matches!(why, Reason::Drift(_)) {
+    if restored || object.doubt.is_some() || matches!(why, Reason::Drift(_)) {
         previous.tags.retain(|key, _| !desired.tags.contains_key(key));
     }
     Some(previous)
@@ -340,28 +289,6 @@ pub(crate) fn too_large(configured: &Configured, bytes: usize) -> Option<Error> 
         let message = format!("the value is {bytes} bytes, {kind} takes at most {max} bytes");
         Error::new(Failure::TooLarge, message)
     })
-}
-
-/// The path of the secret that has a name, and its key.
-pub(crate) async fn holder(
-    store: &Store,
-    destination: &str,
-    claim: &Claim,
-) -> Result<String, Error> {
-    let Some((Association { mount_path, secret_name, .. }, _)) =
-        store.association(destination, &claim.secret).await?
-    else {
-        return Ok("another secret".to_owned());
-    };
-    Ok(match &claim.sub_key {
-        None => format!("secret {mount_path}{secret_name}"),
-        Some(key) => format!("key {key:?} of secret {mount_path}{secret_name}"),
-    })
-}
-
-/// Why a name is not to be had.
-pub(crate) fn taken(name: &str, holder: &str) -> Error {
-    Error::new(Failure::NameTaken, format!("{holder} has the name {name:?} at this destination"))
 }
 
 /// Why an object is left alone.

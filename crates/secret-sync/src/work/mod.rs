@@ -2,16 +2,19 @@
 //! removals and reconciliation all come through here.
 
 mod act;
+mod begin;
 mod desire;
 mod foresee;
 mod news;
 mod outcome;
 
-pub(crate) use act::{holder, not_ours, previous, taken, too_large};
+pub(crate) use act::{not_ours, previous, too_large};
+pub(crate) use begin::{holder, taken};
 pub(crate) use desire::Wanted;
 pub(crate) use foresee::Foreseen;
 
 use crate::{
+    Tenure,
     association::{Association, Object},
     board::{Board, Job, Key, Manner, PurgeKey, Verdict},
     destination::{Owner, Remote},
@@ -54,6 +57,9 @@ pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) board: Arc<Board>,
+    tenure: Tenure,
+    /// When this session began.
+    started: SystemTime,
     /// Deliveries that were begun and are not recorded as done, with their tokens, by name.
     begun: Mutex<HashMap<Key, BTreeMap<String, Begun>>>,
 }
@@ -77,8 +83,10 @@ impl Worker {
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         board: Arc<Board>,
+        tenure: Tenure,
     ) -> Worker {
-        Worker { barrier, local, registry, clock, board, begun: Mutex::default() }
+        let started = clock.now();
+        Worker { barrier, local, registry, clock, board, tenure, started, begun: Mutex::default() }
     }
 
     /// Brings one association as far as it gets now.
@@ -399,6 +407,10 @@ impl Worker {
                 }),
             }
         }
+        if let Err(error) = self.begin_removal(task, &going).await {
+            outcome.whole = Err(error);
+            return;
+        }
         let stop = Stop::default();
         let mut calls: Vec<BoxFuture<'_, Report>> = Vec::with_capacity(going.len());
         for object in going {
@@ -406,7 +418,13 @@ impl Worker {
             calls.push(Box::pin(stop.unless_failed(&object.sub_key, &object.name, call)));
         }
         let calls = stream::iter(calls).buffer_unordered(KEYS_RUNNING_MAX);
-        outcome.reports.extend(calls.collect::<Vec<_>>().await);
+        let reports: Vec<Report> = calls.collect().await;
+        for report in &reports {
+            if let Ok(Landed::Removed { until }) = report.result {
+                outcome.later = outcome.later.into_iter().chain([until]).min();
+            }
+        }
+        outcome.reports.extend(reports);
     }
 
     /// Whether an object may go because nothing replaces it, or because that is there.
@@ -433,7 +451,7 @@ impl Worker {
                         seen?;
                     }
                 },
-                Ok(Landed::Kept | Landed::Gone) => {}
+                Ok(Landed::Kept | Landed::Removed { .. } | Landed::Gone) => {}
                 Ok(Landed::Waits { .. } | Landed::NotDue) | Err(_) => return Ok(false),
             }
         }

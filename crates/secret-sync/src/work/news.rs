@@ -71,8 +71,8 @@ fn told(
             object.state.problem.as_ref()?;
             Event { status: Some(Status::Synced), ..of("recovered") }
         }
-        // Told when it failed.
-        Ok(Landed::NotDue) => return None,
+        // Told when it failed, or when it is done.
+        Ok(Landed::NotDue | Landed::Removed { .. }) => return None,
         Ok(Landed::Waits { .. }) => Event { status: Some(Status::Pending), ..of("waiting") },
         Err(error) => failed(of("failed"), error, now),
     })

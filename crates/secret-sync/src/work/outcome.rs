@@ -2,7 +2,7 @@
 
 use super::{Worker, news};
 use crate::{
-    association::{Association, DriftFound, Object, State},
+    association::{Association, Doubt, DriftFound, Object, State},
     board::{Key, Urgency, Verdict},
     destination::{Delivered, Note},
     event,
@@ -64,6 +64,8 @@ pub(super) enum Landed {
     NotDue,
     /// It is there already.
     Kept,
+    /// It was removed, and a call that was sent before may still land: it is looked at again then.
+    Removed { until: SystemTime },
     /// It is there no more.
     Gone,
 }
@@ -151,7 +153,7 @@ impl Worker {
             return Ok(Default::default());
         };
         let before = current.clone();
-        let freed = apply_facts(seen, &mut current, &outcome.reports);
+        let freed = apply_facts(seen, &mut current, &outcome.reports, now);
         let unchanged = current.generation == seen.generation && current.removing == seen.removing;
         let mut verdict = Verdict::default();
         if unchanged {
@@ -298,7 +300,7 @@ impl Object {
                     self.repaired(now);
                 }
             }
-            Landed::Waits { until } => {
+            Landed::Waits { until } | Landed::Removed { until } => {
                 self.waits_until = Some(to_millis(*until));
                 let updated_at = to_millis(now);
                 self.state = State { status: Status::Pending, updated_at, ..State::default() };
@@ -328,7 +330,12 @@ fn regained<'a>(
 }
 
 /// What is at the destination is true whatever was asked meanwhile. The names that became free.
-fn apply_facts(seen: &Association, current: &mut Association, reports: &[Report]) -> Vec<String> {
+fn apply_facts(
+    seen: &Association,
+    current: &mut Association,
+    reports: &[Report],
+    now: SystemTime,
+) -> Vec<String> {
     let mut freed = Vec::new();
     for Report { sub_key, name, result } in reports {
         match result {
@@ -337,27 +344,30 @@ fn apply_facts(seen: &Association, current: &mut Association, reports: &[Report]
                 object.begun = true;
                 object.writes = *writes;
                 object.delivered = Some(delivered.clone());
+                object.doubt = None;
             }
+            // From now on it is removed only where it is seen to be ours.
+            Ok(Landed::Removed { .. }) => current.object_mut(sub_key, name).delivered = None,
             Ok(Landed::Gone) => {
                 current.forget(sub_key, name);
                 freed.push(name.clone());
             }
             Ok(Landed::Kept | Landed::NotDue | Landed::Waits { .. }) => {}
-            // A first attempt that certainly failed left nothing to remove.
-            Err(error) if !error.uncertain => {
-                let first = seen.holder_of(name).is_none_or(|object| !object.begun);
+            Err(error) => {
+                let holder = seen.holder_of(name);
                 let object = current.object_mut(sub_key, name);
-                if first && object.begun && object.delivered.is_none() {
+                if error.uncertain {
+                    let removal = object.doubt.filter(|doubt| doubt.removing);
+                    let write = Doubt { written: to_millis(now), removing: false };
+                    object.doubt = Some(removal.unwrap_or(write));
+                    continue;
+                }
+                // Nothing was done: all is as certain as it was before.
+                object.doubt = holder.and_then(|holder| holder.doubt);
+                if holder.is_none() && object.begun && object.delivered.is_none() {
+                    // A first attempt that certainly failed left nothing to remove.
                     object.begun = false;
                     freed.push(name.clone());
-                }
-            }
-            // The value may have landed: what was there before is no longer known to be there, also
-            // when the secret goes back to it.
-            Err(_) => {
-                let object = current.object_mut(sub_key, name);
-                if let Some(delivered) = &mut object.delivered {
-                    delivered.content_mark.clear();
                 }
             }
         }

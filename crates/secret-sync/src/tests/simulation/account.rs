@@ -257,6 +257,11 @@ impl Account {
         let answer = books.service.apply(by, call);
         if let Some(effect) = books.service.effects().get(before).cloned() {
             self.watch(&mut books, &effect);
+        } else if let (Call::Untag { name, keys }, Ok(Answer::Done)) = (call, &answer)
+            && keys.iter().any(|key| key == MARK_TAG)
+        {
+            // Its marks were gone already.
+            books.foreign.insert(name.clone(), Foreign::Released);
         }
         if !matches!(call, Call::List { .. }) {
             let shown = answer.as_ref().map_or_else(|error| error.message.clone(), short);

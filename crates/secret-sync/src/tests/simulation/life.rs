@@ -1,14 +1,22 @@
 //! The life of one session: it ends at a numbered commit or call, before or after its effect, and from
 //! then on nothing that belongs to it gets any further.
 
+use crate::Tenure;
 use async_trait::async_trait;
 use bailee_storage::{
     Backend, Batch, Change, Entries, Entry, Error as StorageError, Revision, memory::Memory,
 };
 use futures_util::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
-use std::{future::pending, sync::Arc};
-use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
+use std::{future::pending, sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncWrite,
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+/// Leases that are renewed all the time.
+const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Where a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +32,14 @@ pub(super) enum Crash {
 }
 
 /// A session.
-#[derive(Default)]
 pub(super) struct Life {
     /// Which server and which session of it: the author of its calls.
     pub(super) author: u32,
     end: Option<Crash>,
     state: Mutex<State>,
     crashed: Notify,
+    /// When its lease ends, where that is known.
+    lease: watch::Sender<Instant>,
 }
 
 #[derive(Default)]
@@ -38,11 +47,28 @@ struct State {
     commits: u64,
     calls: u64,
     died_at: Option<Instant>,
+    deposed: bool,
 }
 
 impl Life {
     pub(super) fn new(author: u32, end: Option<Crash>) -> Arc<Life> {
-        Arc::new(Life { author, end, ..Life::default() })
+        let lease = watch::Sender::new(Instant::now() + LONG);
+        let (state, crashed) = Default::default();
+        Arc::new(Life { author, end, state, crashed, lease })
+    }
+
+    pub(super) fn tenure(&self) -> Tenure {
+        Tenure::until(self.lease.subscribe())
+    }
+
+    /// Its lease is not renewed any more.
+    pub(super) fn ends_in(&self, left: Duration) {
+        self.lease.send_replace(Instant::now() + left);
+    }
+
+    /// Another session has the lease.
+    pub(super) fn depose(&self) {
+        self.state.lock().deposed = true;
     }
 
     pub(super) fn died_at(&self) -> Option<Instant> {
@@ -126,6 +152,9 @@ impl Backend for Disk {
 
     async fn commit(&self, batch: &Batch) -> Result<Revision, StorageError> {
         self.life.alive().await;
+        if self.life.state.lock().deposed {
+            return Err(StorageError::Conflict);
+        }
         let crash = self.life.next_commit();
         if let Some(Crash::BeforeCommit(_)) = crash {
             self.life.die();

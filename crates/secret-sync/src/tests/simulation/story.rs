@@ -46,8 +46,6 @@ pub(super) struct Story {
     pub(super) heads: Heads,
     pub(super) session: Session,
     pub(super) faults: Faults,
-    /// Two sessions worked at once: nothing but a lost race can be said of the order of values then.
-    pub(super) overlapped: bool,
     lives: u32,
     values: u64,
 }
@@ -95,7 +93,6 @@ impl Story {
             heads: Heads::default(),
             session,
             faults: Faults::default(),
-            overlapped: false,
             lives: 1,
             values: 0,
         };
@@ -486,8 +483,12 @@ impl Story {
         self.come_back().await;
     }
 
-    /// Another session begins on the same storage while this one still works, for a while.
+    /// Another session begins on the same storage while this one still works, for a while: it did not
+    /// get its lease renewed, and the other one waited until that was over.
     async fn depose(&mut self) {
+        let left = Duration::from_secs(30) + self.dice.millis(8_000);
+        self.session.life.ends_in(left);
+        self.pass(left).await;
         let life = self.next_life();
         let opened = tokio::select! {
             biased;
@@ -497,7 +498,7 @@ impl Story {
         let Some(session) = opened else { return };
         self.log.add("the session before works on");
         self.faults.overlaps += 1;
-        self.overlapped = true;
+        self.session.life.depose();
         let deposed = std::mem::replace(&mut self.session, session);
         let end = self.dice.millis(8_000);
         tokio::spawn(async move {
@@ -563,8 +564,14 @@ pub(super) async fn open(
     let disk = Disk { inner: memory.clone(), life: life.clone() };
     let barrier = barrier(Arc::new(disk)).await.expect("storage works");
     let settings = Settings { set_wait: Duration::from_millis(200), ..Settings::default() };
-    let world =
-        World::of_kind(barrier, Arc::default(), kind(accounts, life), settings, clock.clone());
+    let world = World::of_kind(
+        barrier,
+        Arc::default(),
+        kind(accounts, life),
+        settings,
+        clock.clone(),
+        life.tenure(),
+    );
     Session { world, life: life.clone() }
 }
 

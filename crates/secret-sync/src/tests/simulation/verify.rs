@@ -87,8 +87,8 @@ struct Here<'a> {
 
 impl Here<'_> {
     /// Something stays under a name that was begun and never confirmed where it does not carry our
-    /// mark, so that nobody can tell whose it is; and under a former name as long as not everything
-    /// that replaces it is there.
+    /// mark, so that nobody can tell whose it is; under a former name as long as not everything that
+    /// replaces it is there; and under the former name of a key that gets no other one.
     fn excuse(&mut self) {
         let books = self.account.books();
         let excused = self.begun.iter().filter(|(secret, object)| {
@@ -97,7 +97,9 @@ impl Here<'_> {
             let mut parts = self.parts.iter().filter(|part| part.secret == *secret);
             let unfinished = parts.any(|part| self.status(part).as_deref() != Some("SYNCED"));
             let doubtful = unmarked || self.is_blocked(&books, &object.name);
-            (object.delivered.is_none() && doubtful) || (object.leaving && unfinished)
+            let mut parts = self.parts.iter().filter(|part| part.secret == *secret);
+            let nameless = parts.any(|part| part.loses && part.key == object.sub_key.as_deref());
+            (object.delivered.is_none() && doubtful) || (object.leaving && unfinished) || nameless
         });
         let excused = excused.map(|(_, object)| object.name.as_str()).collect();
         drop(books);
@@ -140,7 +142,8 @@ impl Here<'_> {
         let there = books.service.object(name);
         // What lost its mark and was then scheduled for deletion cannot be told from a stranger's.
         let nameless = there
-            .is_some_and(|there| there.goes_at.is_some() && !there.tags.contains_key(MARK_TAG));
+            .is_some_and(|there| there.goes_at.is_some() && !there.tags.contains_key(MARK_TAG))
+            && self.options().drift == Drift::Repair;
         match (books.foreign.get(name), self.options().ownership) {
             (None, Ownership::Refuse) => nameless,
             (None, _) | (Some(_), Ownership::Overwrite) => false,
@@ -264,6 +267,10 @@ impl Here<'_> {
         let with: BTreeSet<&str> = parts.iter().map(|part| part.secret).collect();
         for secret in associations.keys().filter(|secret| !with.contains(**secret)) {
             let status = self.lines.get(&format!("kv_1234/{secret}"));
+            let left = self.begun.iter().filter(|(of, _)| of == secret);
+            if left.into_iter().any(|(_, object)| self.excused.contains(object.name.as_str())) {
+                continue;
+            }
             if status.is_none_or(|line| line["sync_status"] != "UNSYNCED") {
                 wrong.push(format!("{secret:?} has no version and says {status:?}"));
             }
