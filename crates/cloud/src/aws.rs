@@ -122,6 +122,37 @@ pub async fn connect(
     Ok(sdk_config(http, clock, &region, Some(credentials), endpoint_url))
 }
 
+/// A role that is taken on with credentials one has already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSession {
+    /// The role.
+    pub role_arn: String,
+    /// Sent when it is taken on.
+    pub external_id: Option<String>,
+    /// The session's name in the account's logs.
+    pub session_name: String,
+}
+
+/// The same configuration with the credentials of a role, which are fetched when the first call is
+/// signed. `sts_endpoint_url` is where STS is, instead of AWS's own address.
+pub fn assuming(
+    config: &SdkConfig,
+    role: &RoleSession,
+    sts_endpoint_url: Option<&str>,
+    clock: &Arc<dyn Clock>,
+) -> SdkConfig {
+    let role = AssumedRole {
+        sts: aws_sdk_sts::Client::new(&for_sts(config, sts_endpoint_url)),
+        role_arn: role.role_arn.clone(),
+        external_id: given(&role.external_id).map(str::to_owned),
+        session_name: role.session_name.clone(),
+    };
+    let credentials = SharedCredentialsProvider::new(Refreshing::new(role, clock.clone()));
+    let mut builder = config.to_builder();
+    builder.set_credentials_provider(Some(credentials));
+    builder.build()
+}
+
 /// The configuration for STS with the same credentials; `endpoint_url` is where it is, instead of
 /// AWS's own address.
 pub fn for_sts(config: &SdkConfig, endpoint_url: Option<&str>) -> SdkConfig {

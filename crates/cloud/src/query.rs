@@ -136,6 +136,11 @@ impl QueryClient {
         QueryClient { credentials: SharedCredentialsProvider::new(keys), ..self.clone() }
     }
 
+    /// The same service, called with the credentials of a configuration; `None` when it has none.
+    pub fn with_credentials_of(&self, config: &SdkConfig) -> Option<QueryClient> {
+        Some(QueryClient { credentials: config.credentials_provider()?, ..self.clone() })
+    }
+
     /// The same credentials at another address.
     #[must_use]
     pub fn at(&self, endpoint: &str, region: &str) -> QueryClient {

@@ -1,7 +1,14 @@
 //! What engines that reach AWS are given: the way out, the clock, the machine's own credentials.
 
-use bailee_cloud::{HttpClient, HttpLimits, HttpOptions, aws::AmbientChain, query::Transport};
+use async_trait::async_trait;
+use bailee_cloud::{
+    HttpClient, HttpLimits, HttpOptions,
+    aws::{AmbientChain, TokenFailure, WebIdentity},
+    query::Transport,
+};
 use bailee_crypto::{Clock, SystemClock};
+use bailee_sdk::{Code, Error, Issuer, Sensitive};
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// How long a login waits for a cloud.
@@ -75,5 +82,99 @@ impl Default for Surroundings {
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Surroundings")
+    }
+}
+
+/// How a mount says who it is, where it takes on a role with a token instead of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Federation {
+    /// Whom tokens are for; empty when the mount has none made.
+    pub(crate) audience: String,
+    /// How long they hold, in seconds; 0 for the default.
+    pub(crate) ttl_secs: u64,
+}
+
+impl Federation {
+    const TTL_SECS_DEFAULT: u64 = 3600;
+    const TTL_SECS_MIN: u64 = 60;
+    const TTL_SECS_MAX: u64 = 86_400;
+    const AUDIENCE_BYTES_MAX: usize = 255;
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.audience.is_empty()
+    }
+
+    /// Whether it fits what else is set about credentials, in the words that clients know.
+    pub(crate) fn check(&self, access_key: &str, role_arn: &str) -> Result<(), Error> {
+        let (least, most) = (Self::TTL_SECS_MIN, Self::TTL_SECS_MAX);
+        if self.ttl_secs != 0 && !(least..=most).contains(&self.ttl_secs) {
+            return Err(Error::invalid(format!(
+                "identity_token_ttl is not valid: want {least} to {most} seconds"
+            )));
+        }
+        if self.is_off() {
+            return Ok(());
+        }
+        let graphic = self.audience.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.audience.len() > Self::AUDIENCE_BYTES_MAX || !graphic {
+            return Err(Error::invalid(format!(
+                "identity_token_audience is not valid: want at most {} characters without spaces",
+                Self::AUDIENCE_BYTES_MAX
+            )));
+        }
+        if !access_key.is_empty() {
+            return Err(Error::invalid(
+                "only one of 'access_key' or 'identity_token_audience' can be set",
+            ));
+        }
+        if role_arn.is_empty() {
+            return Err(Error::invalid("role_arn must be set when identity_token_audience is set"));
+        }
+        Ok(())
+    }
+
+    /// The source of a mount's tokens, if it has some.
+    pub(crate) fn tokens(&self, issuer: &Arc<dyn Issuer>, prefix: &str) -> Option<MountTokens> {
+        if self.is_off() {
+            return None;
+        }
+        let ttl_secs = if self.ttl_secs == 0 { Self::TTL_SECS_DEFAULT } else { self.ttl_secs };
+        Some(MountTokens {
+            issuer: issuer.clone(),
+            prefix: prefix.to_owned(),
+            audience: self.audience.clone(),
+            ttl: Duration::from_secs(ttl_secs),
+        })
+    }
+}
+
+/// The tokens of one mount; each is signed when it is asked for.
+pub(crate) struct MountTokens {
+    issuer: Arc<dyn Issuer>,
+    prefix: String,
+    audience: String,
+    ttl: Duration,
+}
+
+impl MountTokens {
+    /// Fails where no token can be signed as things are.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        self.issuer.token(&self.prefix, &self.audience, self.ttl).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl WebIdentity for MountTokens {
+    async fn token(&self) -> Result<Sensitive<String>, TokenFailure> {
+        self.issuer.token(&self.prefix, &self.audience, self.ttl).await.map_err(|error| {
+            TokenFailure { passes: error.code != Code::InvalidRequest, message: error.to_string() }
+        })
+    }
+}
+
+impl fmt::Debug for MountTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MountTokens")
     }
 }

@@ -9,11 +9,11 @@
 use bailee_engines::secret::kv;
 use bailee_sdk::{
     Body, Code, EngineKind, Error, Operation, Reply,
-    testing::{EngineHarness, data},
+    testing::{EngineHarness, data, setup},
 };
 use bailee_storage::{memory::Memory, testing::Faulty};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 async fn store() -> EngineHarness {
     EngineHarness::mount(&kv::kind(), &[("version", "2")]).await
@@ -79,8 +79,8 @@ fn missing(outcome: Result<Reply, Error>) -> Value {
 #[test]
 fn a_mount_is_of_version_1_or_2() {
     let make = |kind: EngineKind, version: Option<&str>| {
-        let options = version.map(|version| ("version".to_owned(), version.to_owned()));
-        (kind.make)(&BTreeMap::from_iter(options)).err().map(|error| error.to_string())
+        let options: Vec<_> = version.map(|version| ("version", version)).into_iter().collect();
+        (kind.make)(&setup(&options)).err().map(|error| error.to_string())
     };
     for version in [None, Some(""), Some("1"), Some("2")] {
         assert_eq!(make(kv::kind(), version), None);

@@ -6,7 +6,7 @@ use crate::{
     cubbyhole::Cubbyhole,
     event,
     headers::WantedHeaders,
-    identity::{self, IdentityPaths, IdentityStore},
+    identity::{self, IdentityPaths, IdentityStore, MountIssuer},
     keyholders::Keyholders,
     lease::{LeasePaths, LeaseStore},
     lockout::{Lockout, LockoutPaths},
@@ -191,8 +191,12 @@ impl Stores {
         settings: &Settings,
     ) -> Result<Stores, Error> {
         let (clock, limits) = (&parts.clock, settings.limits());
-        let kinds = Arc::new(Kinds::new(parts.kinds.clone()));
+        let policies = Arc::new(PolicyStore::new(barrier.clone()));
+        let issuer = MountIssuer::new(policies.identity(), settings.api_addr.clone(), clock);
+        let issuer = Arc::new(issuer);
+        let kinds = Arc::new(Kinds::new(parts.kinds.clone(), issuer.clone()));
         let registry = Arc::new(Registry::load(barrier.clone(), kinds).await?);
+        issuer.knows(&registry);
         let tokens =
             TokenStore::with_registry(barrier.clone(), clock.clone(), limits, registry.clone());
         let audit = Arc::new(Broker::new(barrier, &parts.audit, settings.version));
@@ -206,7 +210,7 @@ impl Stores {
         );
         let activity = Activity::load(barrier.clone(), registry.clone(), clock.clone()).await?;
         Ok(Stores {
-            policies: Arc::new(PolicyStore::new(barrier.clone())),
+            policies,
             quotas: Arc::new(QuotaStore::load(barrier.clone(), registry.clone()).await?),
             lockout: Lockout::new(barrier.clone(), clock.clone()),
             registry,

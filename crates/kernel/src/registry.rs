@@ -6,7 +6,9 @@
 use crate::mount::{self, MountEntry};
 use arc_swap::ArcSwap;
 use bailee_barrier::{Barrier, Expect, View};
-use bailee_sdk::{Engine, EngineKind, Error, Mount, Mounts, Namespace, Path, engine::Class};
+use bailee_sdk::{
+    Engine, EngineKind, Error, Issuer, Mount, Mounts, Namespace, Path, Setup, engine::Class,
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -90,6 +92,7 @@ impl Builtin {
 /// The kinds of engines that can be mounted, and the engines made of them.
 pub(crate) struct Kinds {
     kinds: Vec<EngineKind>,
+    issuer: Arc<dyn Issuer>,
     made: Mutex<HashMap<MadeOf, Weak<Served>>>,
 }
 
@@ -97,8 +100,8 @@ pub(crate) struct Kinds {
 type MadeOf = (Class, String, BTreeMap<String, String>);
 
 impl Kinds {
-    pub(crate) fn new(kinds: Vec<EngineKind>) -> Kinds {
-        Kinds { kinds, made: Mutex::default() }
+    pub(crate) fn new(kinds: Vec<EngineKind>, issuer: Arc<dyn Issuer>) -> Kinds {
+        Kinds { kinds, issuer, made: Mutex::default() }
     }
 
     /// The kind with this name. `generic` is the older name of an unversioned `kv`.
@@ -129,7 +132,8 @@ impl Kinds {
             let message = format!("plugin not found in the catalog: {}", entry.kind);
             return Err(Error::invalid(message));
         };
-        let served = Arc::new(Served::new((kind.make)(&key.2)?));
+        let setup = Setup { options: key.2.clone(), issuer: self.issuer.clone() };
+        let served = Arc::new(Served::new((kind.make)(&setup)?));
         let mut made = self.made.lock();
         made.retain(|_, kept| kept.strong_count() > 0);
         made.insert(key, Arc::downgrade(&served));
@@ -171,6 +175,11 @@ impl Place {
     /// Whether an auth mount with this id serves.
     pub(crate) fn has_auth(&self, uuid: &str) -> bool {
         self.auth.contains_key(uuid)
+    }
+
+    /// The mount whose data is below this prefix.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Option<&Arc<Mounted>> {
+        self.mounts.values().find(|mounted| mounted.prefix == prefix)
     }
 
     /// The auth mount with this id.

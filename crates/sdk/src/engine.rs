@@ -66,9 +66,30 @@ pub enum Class {
     Auth,
 }
 
-/// Makes an engine from the options of a mount.
-pub type MakeEngine =
-    Arc<dyn Fn(&BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> + Send + Sync>;
+/// Says who a mount is, to services that trust this server's tokens.
+#[async_trait]
+pub trait Issuer: Send + Sync + 'static {
+    /// A signed token about the mount whose storage is below `prefix` ([`View::prefix`]). An error
+    /// with [`crate::Code::InvalidRequest`] says what somebody has to change first.
+    async fn token(
+        &self,
+        prefix: &str,
+        audience: &str,
+        ttl: Duration,
+    ) -> Result<Sensitive<String>, Error>;
+}
+
+/// What an engine is made with.
+#[derive(Clone)]
+pub struct Setup {
+    /// The options of the mounts that share the engine.
+    pub options: BTreeMap<String, String>,
+    /// Signs for them.
+    pub issuer: Arc<dyn Issuer>,
+}
+
+/// Makes an engine.
+pub type MakeEngine = Arc<dyn Fn(&Setup) -> Result<Arc<dyn Engine>, Error> + Send + Sync>;
 
 /// A kind of engine that can be mounted.
 #[derive(Clone)]
@@ -77,7 +98,7 @@ pub struct EngineKind {
     pub name: &'static str,
     /// Secrets engine or auth method.
     pub class: Class,
-    /// Makes the engine for a mount with these options; an error names the option.
+    /// Makes the engine; an error names the option that is wrong.
     pub make: MakeEngine,
 }
 

@@ -24,7 +24,7 @@ pub mod testing;
 pub use bailee_barrier::{Names, View};
 pub use bailee_crypto::{Clock, Sensitive};
 pub use cidr::Cidr;
-pub use engine::{Engine, EngineKind, Lease, LeaseRenewal, Term};
+pub use engine::{Engine, EngineKind, Issuer, Lease, LeaseRenewal, Setup, Term};
 pub use error::{Code, Error};
 pub use field::Nothing;
 pub use path::{Endpoint, Operation, Path, typed};

@@ -2,18 +2,19 @@
 //! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
 use crate::{
-    Body, Caller, Code, Engine, EngineKind, Error, Headers, Login, Mount, Mounts, Namespace,
-    Operation, Path, Reply, Request, change,
+    Body, Caller, Code, Engine, EngineKind, Error, Headers, Issuer, Login, Mount, Mounts,
+    Namespace, Operation, Path, Reply, Request, Sensitive, Setup, change,
     engine::{Lease, LeaseRenewal, Renewal, Term},
     intent, openapi,
     request::{Changes, note_changes},
 };
+use async_trait::async_trait;
 use bailee_barrier::{Barrier, RootKey, View};
 use bailee_crypto::Clock;
 use bailee_storage::{Backend, memory::Memory};
 use serde_json::{Map, Value};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -53,8 +54,8 @@ impl EngineHarness {
         kind: &EngineKind,
         options: &[(&str, &str)],
     ) -> EngineHarness {
-        let options = named(options);
-        let engine = (kind.make)(&options).expect("the engine takes these options");
+        let setup = setup(options);
+        let engine = (kind.make)(&setup).expect("the engine takes these options");
         let root = RootKey::generate();
         let barrier = Barrier::create(backend.clone(), &root, Vec::new())
             .await
@@ -64,7 +65,7 @@ impl EngineHarness {
             uuid: "5a3c0b86-0000-4000-8000-000000000001".to_owned(),
             accessor: format!("{}_00000001", kind.name),
             kind: kind.name.to_owned(),
-            options,
+            options: setup.options,
         };
         let caller = Caller {
             display_name: "test".to_owned(),
@@ -116,11 +117,11 @@ impl EngineHarness {
     /// The same mount with other options, as after tuning.
     #[must_use]
     pub fn tuned(mut self, kind: &EngineKind, options: &[(&str, &str)]) -> EngineHarness {
-        let options = named(options);
-        let engine = (kind.make)(&options).expect("the engine takes these options");
+        let setup = setup(options);
+        let engine = (kind.make)(&setup).expect("the engine takes these options");
         self.paths = engine.clone().paths();
         self.engine = engine;
-        self.mount = Arc::new(Mount { options, ..(*self.mount).clone() });
+        self.mount = Arc::new(Mount { options: setup.options, ..(*self.mount).clone() });
         self
     }
 
@@ -380,8 +381,29 @@ pub fn undescribed(paths: &[Path]) -> Vec<String> {
     found
 }
 
-fn named(options: &[(&str, &str)]) -> BTreeMap<String, String> {
-    options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+/// What an engine of a test is made with.
+pub fn setup(options: &[(&str, &str)]) -> Setup {
+    let named = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Setup { options: options.iter().map(named).collect(), issuer: Arc::new(TestIssuer) }
+}
+
+/// Signs nothing: its tokens say in the clear what was asked for. Nobody is given one for the
+/// audience `refused`.
+struct TestIssuer;
+
+#[async_trait]
+impl Issuer for TestIssuer {
+    async fn token(
+        &self,
+        prefix: &str,
+        audience: &str,
+        ttl: Duration,
+    ) -> Result<Sensitive<String>, Error> {
+        if audience == "refused" {
+            return Err(Error::invalid("no token for this audience"));
+        }
+        Ok(Sensitive::new(format!("{prefix} {audience} {}", ttl.as_secs())))
+    }
 }
 
 #[expect(clippy::panic, reason = "a test that gives no object is wrong itself")]

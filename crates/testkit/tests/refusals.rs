@@ -25,6 +25,8 @@ const OPEN: &[&str] = &[
     // Public facts, and what a page shows before anyone has logged in: what is marked as visible.
     "identity/oidc/.well-known/keys",
     "identity/oidc/.well-known/openid-configuration",
+    "identity/oidc/plugins/.well-known/keys",
+    "identity/oidc/plugins/.well-known/openid-configuration",
     "identity/oidc/secrets-sync/.well-known/keys",
     "identity/oidc/secrets-sync/.well-known/openid-configuration",
     "sys/activation-flags",

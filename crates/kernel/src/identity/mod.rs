@@ -23,7 +23,7 @@ mod store;
 
 pub(crate) use login::{LoggedIn, User};
 pub use oidc::Workload;
-pub(crate) use oidc::{rotation_pass, sign_workload};
+pub(crate) use oidc::{MountIssuer, rotation_pass, sign_workload};
 pub(crate) use record::check_metadata;
 pub(crate) use resolve::Resolved;
 pub(crate) use store::IdentityStore;

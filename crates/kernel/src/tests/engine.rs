@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use bailee_sdk::{
-    Body, Engine, EngineKind, Error, Login, Operation, Path, Reply, Request, TokenType, View,
+    Body, Engine, EngineKind, Error, Issuer, Login, Operation, Path, Reply, Request, Setup,
+    TokenType, View,
     engine::{Class, Renewal},
     field::{CommaList, Flag, Integer, KeyValues},
     request::LoginAlias,
@@ -10,12 +11,12 @@ use bailee_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 pub(super) fn kinds() -> Vec<EngineKind> {
-    let make = |options: &BTreeMap<String, String>| -> Result<Arc<dyn Engine>, Error> {
-        match options.get("version").map(String::as_str) {
-            None | Some("1" | "2") => Ok(Arc::new(Boxes)),
+    let make = |setup: &Setup| -> Result<Arc<dyn Engine>, Error> {
+        match setup.options.get("version").map(String::as_str) {
+            None | Some("1" | "2") => Ok(Arc::new(Boxes(setup.issuer.clone()))),
             Some(other) => Err(Error::invalid(format!("unknown version {other:?}"))),
         }
     };
@@ -27,11 +28,16 @@ pub(super) fn kinds() -> Vec<EngineKind> {
 }
 
 /// Keeps values in boxes.
-struct Boxes;
+struct Boxes(Arc<dyn Issuer>);
 
 #[derive(Deserialize, JsonSchema)]
 struct AtPath {
     path: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct For {
+    audience: String,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -117,6 +123,13 @@ impl Boxes {
         panic!("as asked");
     }
 
+    /// A token that says who the mount is.
+    async fn token(self: Arc<Self>, request: Request<For>) -> Result<Reply, Error> {
+        let (prefix, audience) = (request.view.prefix(), &request.input.audience);
+        let token = self.0.token(prefix, audience, Duration::from_secs(900)).await?;
+        Ok(Reply::data(&json!({ "token": token.expose() })))
+    }
+
     /// What the caller is told about itself.
     async fn whoami(self: Arc<Self>, request: Request<AtPath>) -> Result<Reply, Error> {
         let may = |operation| {
@@ -141,6 +154,7 @@ impl Engine for Boxes {
                 .on(Operation::Update, &self, "Fill a box", Boxes::write)
                 .on(Operation::Delete, &self, "Throw a box away", Boxes::delete)
                 .exists(&self, Boxes::exists),
+            Path::new("token").on(Operation::Update, &self, "Say who the mount is", Boxes::token),
             Path::new("boxes/{path...?}").on(Operation::List, &self, "List boxes", Boxes::list),
             Path::new("count/{path}").on(Operation::Update, &self, "Count", Boxes::count),
             Path::new("panic/{path}").on(Operation::Update, &self, "Panic", Boxes::panic),

@@ -320,3 +320,23 @@ async fn a_named_key_signs_for_the_audiences_it_lists() {
     let told = workload(&world, Some("cloud"), 900).await.unwrap_err();
     assert!(told.contains("api_addr"), "{told}");
 }
+
+#[tokio::test]
+async fn a_token_of_a_mount_says_which_mount_it_is_whatever_its_engine_asks_for() {
+    let (world, _, _) = world().await;
+    write(&world, "sys/namespaces/team", json!({})).await;
+    write(&world, "team/sys/mounts/chest", json!({"type": "boxes"})).await;
+    write(&world, "team/identity/oidc/config", json!({"issuer": "https://us.test:8200"})).await;
+    let accessor = world.read("team/sys/mounts/chest").await.unwrap()["accessor"].clone();
+    let id = world.read("sys/namespaces/team").await.unwrap()["id"].clone();
+    let token = write(&world, "team/chest/token", json!({"audience": "sts.amazonaws.com"})).await;
+    let claims = token["token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&decoded(claims)).unwrap();
+    let (about, namespace) = (claims["vaultproject.io"].clone(), id.as_str().unwrap());
+    assert_eq!(about["namespace_id"], namespace);
+    assert_eq!(claims["iss"], "https://us.test:8200/v1/team/identity/oidc/plugins");
+    let accessor = accessor.as_str().unwrap();
+    assert_eq!(claims["sub"], format!("plugin-identity:{namespace}:secret:{accessor}"));
+    assert_eq!(about["path"], "chest/");
+    assert_eq!(about["namespace_path"], "team/");
+}

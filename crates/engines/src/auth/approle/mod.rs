@@ -16,10 +16,10 @@ mod tidy;
 use bailee_sdk::{
     Engine, EngineKind, Error, Login,
     Operation::{Delete, List, Read, Update},
-    Path, View,
+    Path, Setup, View,
     engine::{Class, Renewal},
 };
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 /// Longest name of a role, in bytes.
 pub const ROLE_NAME_BYTES_MAX: usize = 512;
@@ -39,7 +39,7 @@ pub fn kind() -> EngineKind {
 #[derive(Debug)]
 pub struct AppRole;
 
-fn make(_: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
+fn make(_: &Setup) -> Result<Arc<dyn Engine>, Error> {
     Ok(Arc::new(AppRole))
 }
 

@@ -1,7 +1,7 @@
 //! `config/client`: how STS and IAM are reached, and what is asked of signed requests.
 
 use super::{Aws, headers, short, signed::is_region};
-use crate::auth::token_fields::present;
+use crate::{auth::token_fields::present, aws::Federation};
 use bailee_cloud::aws;
 use bailee_sdk::{
     Error, Reply, Request, Sensitive, View,
@@ -35,6 +35,10 @@ pub(super) struct Client {
     pub(super) allowed_sts_header_values: Vec<String>,
     /// -1 for as many as we think best.
     pub(super) max_retries: i64,
+    /// Taken on before anything is asked of IAM; empty for none.
+    pub(super) role_arn: String,
+    /// Takes on `role_arn` with tokens of this server instead of keys.
+    pub(super) federation: Federation,
 }
 
 impl Default for Client {
@@ -50,6 +54,8 @@ impl Default for Client {
             iam_server_id_header_value: String::new(),
             allowed_sts_header_values: Vec::new(),
             max_retries: -1,
+            role_arn: String::new(),
+            federation: Federation::default(),
         }
     }
 }
@@ -116,6 +122,7 @@ impl Client {
             ("iam_endpoint", &self.iam_endpoint),
             ("sts_endpoint", &self.sts_endpoint),
             ("iam_server_id_header_value", &self.iam_server_id_header_value),
+            ("role_arn", &self.role_arn),
         ];
         if let Some((field, _)) = long.iter().find(|(_, text)| text.len() > FIELD_BYTES_MAX) {
             return Err(Error::invalid(format!(
@@ -125,6 +132,7 @@ impl Client {
         if self.access_key.is_empty() != self.secret_key.expose().is_empty() {
             return Err(Error::invalid("access_key and secret_key must be set together"));
         }
+        self.federation.check(&self.access_key, &self.role_arn)?;
         for (field, url) in
             [("iam_endpoint", &self.iam_endpoint), ("sts_endpoint", &self.sts_endpoint)]
         {
@@ -164,9 +172,9 @@ impl Client {
             "iam_server_id_header_value": self.iam_server_id_header_value,
             "allowed_sts_header_values": self.allowed_sts_header_values,
             "max_retries": self.max_retries,
-            "role_arn": "",
-            "identity_token_audience": "",
-            "identity_token_ttl": 0,
+            "role_arn": self.role_arn,
+            "identity_token_audience": self.federation.audience,
+            "identity_token_ttl": self.federation.ttl_secs,
         })
     }
 }
@@ -253,32 +261,20 @@ pub(super) struct WriteClient {
     /// Times that a call is tried again which AWS did not answer, up to 5; -1 for the default of 2.
     #[serde(default)]
     max_retries: Option<Integer>,
-    /// Not supported here: give an access key, or allow the server's own credentials.
+    /// A role that is taken on before IAM is asked.
     #[serde(default)]
     role_arn: Option<String>,
-    /// Not supported here, see `role_arn`.
+    /// Whom tokens are for with which `role_arn` is taken on, instead of with keys. The key that signs
+    /// them is the mount's `identity_token_key`.
     #[serde(default)]
     identity_token_audience: Option<String>,
-    /// Not supported here, see `role_arn`.
+    /// How long such tokens hold; an hour unless said otherwise.
     #[serde(default)]
     identity_token_ttl: Option<Ttl>,
 }
 
 impl WriteClient {
     fn apply(self, client: &mut Client) -> Result<(), Error> {
-        let text = |text: Option<String>| text.is_some_and(|text| !text.is_empty());
-        for (field, given) in [
-            ("role_arn", text(self.role_arn)),
-            ("identity_token_audience", text(self.identity_token_audience)),
-            ("identity_token_ttl", self.identity_token_ttl.is_some_and(|ttl| !ttl.0.is_zero())),
-        ] {
-            if given {
-                return Err(Error::invalid(format!(
-                    "field {field:?} is not supported: give access_key and secret_key, or allow the \
-                     server's own credentials"
-                )));
-            }
-        }
         let set = |place: &mut String, given: Option<String>| {
             if let Some(given) = given {
                 *place = given.trim().to_owned();
@@ -289,6 +285,11 @@ impl WriteClient {
         set(&mut client.iam_endpoint, self.iam_endpoint);
         set(&mut client.sts_endpoint, self.sts_endpoint);
         set(&mut client.sts_region, self.sts_region);
+        set(&mut client.role_arn, self.role_arn);
+        set(&mut client.federation.audience, self.identity_token_audience);
+        if let Some(Ttl(ttl)) = self.identity_token_ttl {
+            client.federation.ttl_secs = ttl.as_secs();
+        }
         if let Some(secret) = self.secret_key {
             client.secret_key = secret;
         }
@@ -308,11 +309,15 @@ impl WriteClient {
     }
 }
 
-pub(super) async fn write(_: Arc<Aws>, request: Request<WriteClient>) -> Result<Reply, Error> {
+pub(super) async fn write(aws: Arc<Aws>, request: Request<WriteClient>) -> Result<Reply, Error> {
     let (input, request) = request.take_input();
     request.view.lock(KEY).await;
     let mut client = Client::of(&request.view).await?;
     input.apply(&mut client)?;
+    if let Some(tokens) = client.federation.tokens(&aws.issuer, request.view.prefix()) {
+        // What stands in the way of every token is told now, not with the first login.
+        tokens.check().await?;
+    }
     request.view.put(KEY, &client);
     Ok(Reply::empty())
 }
@@ -431,7 +436,10 @@ mod tests {
             "iam_server_id_header_value": "v", "allowed_sts_header_values": ["x-a"], "max_retries": -1,
         });
         let client: Client = serde_json::from_value(stored.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&client).unwrap(), stored);
+        let mut with_roles = stored;
+        with_roles["role_arn"] = json!("");
+        with_roles["federation"] = json!({ "audience": "", "ttl_secs": 0 });
+        assert_eq!(serde_json::to_value(&client).unwrap(), with_roles);
         assert!(!format!("{client:?}").contains("canary"));
         assert!(!client.shown().to_string().contains("canary"));
     }

@@ -22,9 +22,9 @@ pub use role::{BINDINGS_MAX, ROLE_NAME_BYTES_MAX};
 
 use crate::aws::Surroundings;
 use bailee_sdk::{
-    Engine, EngineKind, Error, Login,
+    Engine, EngineKind, Error, Issuer, Login,
     Operation::{Delete, List, Read, Update},
-    Path, View,
+    Path, Setup, View,
     engine::{Class, Renewal},
 };
 use parking_lot::Mutex;
@@ -43,17 +43,18 @@ fn short(text: &str) -> String {
 /// The kind `aws` of auth methods.
 pub fn kind(surroundings: &Surroundings) -> EngineKind {
     let surroundings = surroundings.clone();
-    let make = move |_: &_| {
-        let aws = Aws { surroundings: surroundings.clone(), roles: Mutex::default() };
+    let make = move |setup: &Setup| {
+        let (surroundings, issuer) = (surroundings.clone(), setup.issuer.clone());
+        let aws = Aws { surroundings, issuer, roles: Mutex::default() };
         Ok(Arc::new(aws) as Arc<dyn Engine>)
     };
     EngineKind { name: "aws", class: Class::Auth, make: Arc::new(make) }
 }
 
 /// The auth method of users and roles of AWS.
-#[derive(Debug)]
 pub struct Aws {
     surroundings: Surroundings,
+    issuer: Arc<dyn Issuer>,
     /// The full ARN of roles by their unique ids: neither ever changes.
     roles: Mutex<HashMap<String, String>>,
 }

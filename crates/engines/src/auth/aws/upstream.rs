@@ -1,8 +1,7 @@
 //! What is asked of AWS: whose a signature is, and who a user or role is.
 
 use super::{
-    Aws,
-    accounts::{self, Account},
+    Aws, accounts,
     answer::{self, Caller},
     arn::{Kind, Principal},
     client::Client,
@@ -11,11 +10,11 @@ use super::{
 };
 use bailee_cloud::{
     CloudError, HttpError, Kind as Failure, Xml,
-    aws::{self, Ambient, AwsConnection},
+    aws::{self, Ambient, AwsConnection, RoleSession, WebIdentity},
     query::{Form, QueryClient, Service},
 };
 use bailee_sdk::{Code, Error, Namespace, View};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The name of our sessions in the logs of accounts.
 const SESSION_NAME: &str = "bailee-auth-aws";
@@ -77,12 +76,23 @@ pub(super) async fn look_up(
         let arn = principal.full();
         Error::invalid(format!("unable to resolve ARN {arn:?} to internal ID: {reason}"))
     };
+    let tokens = client.federation.tokens(&aws.issuer, view.prefix());
     let connection = AwsConnection {
         ambient: ambient(aws, namespace),
-        ..connection(&client, account.as_ref(), principal)
+        web_identity: tokens.map(|tokens| Arc::new(tokens) as Arc<dyn WebIdentity>),
+        ..connection(&client, principal)
     };
     let (http, clock) = (&aws.surroundings.http, &aws.surroundings.clock);
-    let config = aws::connect(&connection, http, clock).await.map_err(|error| failed(&error))?;
+    let mut config =
+        aws::connect(&connection, http, clock).await.map_err(|error| failed(&error))?;
+    if let Some(account) = account {
+        let role = RoleSession {
+            external_id: given(&account.external_id),
+            role_arn: account.sts_role,
+            session_name: SESSION_NAME.to_owned(),
+        };
+        config = aws::assuming(&config, &role, given(&client.sts_endpoint).as_deref(), clock);
+    }
     let service = Service {
         name: "iam",
         version: "2010-05-08",
@@ -120,14 +130,13 @@ fn given(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
-fn connection(client: &Client, account: Option<&Account>, principal: &Principal) -> AwsConnection {
+fn connection(client: &Client, principal: &Principal) -> AwsConnection {
     let region = given(&client.sts_region).unwrap_or_else(|| principal.iam_region().to_owned());
     AwsConnection {
         region: Some(region),
         access_key_id: given(&client.access_key),
         secret_access_key: Some(client.secret_key.clone()),
-        role_arn: account.map(|account| account.sts_role.clone()),
-        external_id: account.and_then(|account| given(&account.external_id)),
+        role_arn: given(&client.role_arn),
         session_name: SESSION_NAME.to_owned(),
         sts_endpoint_url: given(&client.sts_endpoint),
         ..AwsConnection::default()

@@ -10,10 +10,10 @@ mod users;
 use bailee_sdk::{
     Engine, EngineKind, Error, Login, Names,
     Operation::{Delete, List, Read, Update},
-    Path, View,
+    Path, Setup, View,
     engine::{Class, Renewal},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Longest name of a user, in bytes.
 pub const USERNAME_BYTES_MAX: usize = 512;
@@ -27,7 +27,7 @@ pub fn kind() -> EngineKind {
 #[derive(Debug)]
 pub struct Userpass;
 
-fn make(_: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
+fn make(_: &Setup) -> Result<Arc<dyn Engine>, Error> {
     Ok(Arc::new(Userpass))
 }
 

@@ -1,13 +1,13 @@
 //! IAM and STS as one mount reaches them.
 
 use super::{
+    Aws,
     config_root::{KEY, Root},
     ready::Patience,
 };
-use crate::aws::Surroundings;
 use bailee_cloud::{
     CloudError, Kind, Xml,
-    aws::{self, Ambient, AwsConnection, InvalidConnection},
+    aws::{self, Ambient, AwsConnection, InvalidConnection, WebIdentity},
     query::{Form, QueryClient, Service},
 };
 use bailee_crypto::random;
@@ -31,11 +31,7 @@ const PAGES_MAX: usize = 200;
 pub(super) struct Clouds(Mutex<HashMap<String, (u64, Arc<Cloud>)>>);
 
 impl Clouds {
-    pub(super) async fn of(
-        &self,
-        settings: &Surroundings,
-        view: &View,
-    ) -> Result<Arc<Cloud>, Error> {
+    pub(super) async fn of(&self, engine: &Aws, view: &View) -> Result<Arc<Cloud>, Error> {
         let stored = view.get_at::<Root>(KEY).await?;
         let (root, revision) = match stored {
             Some((root, revision)) => (root, revision.map(|revision| revision.0)),
@@ -48,7 +44,7 @@ impl Clouds {
         {
             return Ok(cloud.clone());
         }
-        let cloud = Arc::new(Cloud::connect(settings, &root, is_root(view)).await?);
+        let cloud = Arc::new(Cloud::connect(engine, &root, view).await?);
         if let Some(revision) = revision {
             let mut kept = self.0.lock();
             if kept.len() >= CLOUDS_MAX {
@@ -76,7 +72,8 @@ pub(super) struct Cloud {
 }
 
 impl Cloud {
-    async fn connect(settings: &Surroundings, root: &Root, in_root: bool) -> Result<Cloud, Error> {
+    async fn connect(engine: &Aws, root: &Root, view: &View) -> Result<Cloud, Error> {
+        let (settings, in_root) = (&engine.settings, is_root(view));
         let region = given(&root.region).or(given(&root.sts_region)).unwrap_or(REGION_DEFAULT);
         let sts_region = given(&root.sts_region).unwrap_or(region);
         let configured = settings.sts_endpoint_url.as_deref();
@@ -91,6 +88,10 @@ impl Cloud {
             secret_access_key: root.secret(),
             role_arn: given(&root.role_arn).map(str::to_owned),
             external_id: given(&root.external_id).map(str::to_owned),
+            web_identity: root
+                .federation
+                .tokens(&engine.issuer, view.prefix())
+                .map(|tokens| Arc::new(tokens) as Arc<dyn WebIdentity>),
             session_name: SESSION_NAME.to_owned(),
             sts_endpoint_url: sts_endpoint.clone(),
             ambient,

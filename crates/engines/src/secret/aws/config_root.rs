@@ -1,6 +1,7 @@
 //! `config/root`: how AWS is reached.
 
 use super::{Aws, ready, stored, user_name};
+use crate::aws::Federation;
 use bailee_notation::duration::format_go;
 use bailee_sdk::{
     Error, Nothing, Reply, Request, Sensitive, View,
@@ -35,6 +36,8 @@ pub(super) struct Root {
     pub(super) max_retries: Option<i64>,
     pub(super) username_template: String,
     pub(super) ready: ready::Patience,
+    /// Takes on `role_arn` with tokens of this server instead of keys.
+    pub(super) federation: Federation,
     /// The user's former key, to be removed.
     pub(super) old_key: Option<OldKey>,
 }
@@ -79,8 +82,8 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Nothing>) -> Result<Reply
         "disable_automated_rotation": false,
         "external_id": root.external_id,
         "iam_endpoint": root.iam_endpoint,
-        "identity_token_audience": "",
-        "identity_token_ttl": 0,
+        "identity_token_audience": root.federation.audience,
+        "identity_token_ttl": root.federation.ttl_secs,
         "max_retries": root.max_retries.unwrap_or(-1),
         "region": root.region,
         "role_arn": root.role_arn,
@@ -130,11 +133,11 @@ pub(super) struct WriteRoot {
     wait_until_usable: Option<Flag>,
     /// How long to wait for that at most: 1s to 60s.
     wait_until_usable_timeout: Option<Ttl>,
-    /// Not supported: give a role that the engine's key or this machine may take on.
+    /// Whom tokens are for with which `role_arn` is taken on, instead of with keys. The key that signs
+    /// them is the mount's `identity_token_key`.
     identity_token_audience: Option<String>,
-    /// Without meaning as long as `identity_token_audience` is not supported.
-    #[serde(rename = "identity_token_ttl")]
-    _identity_token_ttl: Option<Value>,
+    /// How long such tokens hold; an hour unless said otherwise.
+    identity_token_ttl: Option<Ttl>,
     /// Not supported: call `config/rotate-root` instead.
     rotation_period: Option<Ttl>,
     /// Not supported: call `config/rotate-root` instead.
@@ -150,7 +153,7 @@ pub(super) struct WriteRoot {
     _disable_automated_rotation: Option<Flag>,
 }
 
-pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Reply, Error> {
+pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Result<Reply, Error> {
     let (input, request) = request.take_input();
     let max_retries = input.max_retries.as_ref().map(retries).transpose()?;
     request.view.lock(KEY).await;
@@ -170,6 +173,7 @@ pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Re
         (&mut root.sts_endpoint, input.sts_endpoint),
         (&mut root.sts_region, input.sts_region),
         (&mut root.username_template, input.username_template),
+        (&mut root.federation.audience, input.identity_token_audience),
     ];
     for (stored, given) in texts {
         if let Some(given) = given {
@@ -188,6 +192,9 @@ pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Re
     if let Some(retries) = max_retries {
         root.max_retries = Some(retries);
     }
+    if let Some(Ttl(ttl)) = input.identity_token_ttl {
+        root.federation.ttl_secs = ttl.as_secs();
+    }
     if let Some(wait) = input.wait_until_usable {
         root.ready.wait = wait.0;
     }
@@ -195,6 +202,10 @@ pub(super) async fn write(_: Arc<Aws>, request: Request<WriteRoot>) -> Result<Re
         root.ready.timeout_secs = checked_timeout(timeout)?;
     }
     check(&root)?;
+    if let Some(tokens) = root.federation.tokens(&engine.issuer, request.view.prefix()) {
+        // What stands in the way of every token is told now, not with the first credentials.
+        tokens.check().await?;
+    }
     request.view.put(KEY, &root);
     Ok(Reply::empty())
 }
@@ -232,12 +243,6 @@ fn checked_timeout(timeout: Duration) -> Result<u64, Error> {
 
 fn refuse_unsupported(input: &WriteRoot) -> Result<(), Error> {
     let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if given(&input.identity_token_audience) {
-        return Err(Error::invalid(
-            "identity_token_audience is not supported by this engine: give access_key and \
-             secret_key, or a role_arn that the credentials of this machine may take on",
-        ));
-    }
     let period = input.rotation_period.is_some_and(|period| !period.0.is_zero());
     if period || given(&input.rotation_schedule) {
         return Err(Error::invalid(
@@ -249,6 +254,12 @@ fn refuse_unsupported(input: &WriteRoot) -> Result<(), Error> {
 }
 
 fn check(root: &Root) -> Result<(), Error> {
+    root.federation.check(&root.access_key, &root.role_arn)?;
+    if !root.federation.is_off() && !root.external_id.is_empty() {
+        return Err(Error::invalid(
+            "external_id goes with keys: a role that is taken on with a token has none",
+        ));
+    }
     if root.access_key.is_empty() == root.has_keys() {
         return Err(Error::invalid(
             "access_key and secret_key must be set together, or both be empty",

@@ -31,9 +31,9 @@ mod user_name;
 
 use crate::aws::Surroundings;
 use bailee_sdk::{
-    Engine, EngineKind, Error, Lease, LeaseRenewal,
+    Engine, EngineKind, Error, Issuer, Lease, LeaseRenewal,
     Operation::{Delete, List, Read, Update},
-    Path, Sensitive, Term, View,
+    Path, Sensitive, Setup, Term, View,
     engine::Class,
 };
 use cloud::{Cloud, Clouds};
@@ -49,18 +49,18 @@ use std::{
 /// The kind `aws`.
 pub fn kind(settings: &Surroundings) -> EngineKind {
     let settings = settings.clone();
-    let make = move |_: &_| {
-        let engine: Arc<dyn Engine> =
-            Arc::new(Aws { clouds: Clouds::default(), settings: settings.clone() });
-        Ok(engine)
+    let make = move |setup: &Setup| {
+        let (settings, issuer) = (settings.clone(), setup.issuer.clone());
+        let engine = Aws { clouds: Clouds::default(), settings, issuer };
+        Ok(Arc::new(engine) as Arc<dyn Engine>)
     };
     EngineKind { name: "aws", class: Class::Secret, make: Arc::new(make) }
 }
 
 /// The engine of all mounts of the kind.
-#[derive(Debug)]
 struct Aws {
     settings: Surroundings,
+    issuer: Arc<dyn Issuer>,
     clouds: Clouds,
 }
 
@@ -231,6 +231,6 @@ impl Engine for Aws {
 impl Aws {
     /// AWS as the mount is configured to reach it.
     async fn cloud(&self, view: &View) -> Result<Arc<Cloud>, Error> {
-        self.clouds.of(&self.settings, view).await
+        self.clouds.of(self, view).await
     }
 }

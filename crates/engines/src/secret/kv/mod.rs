@@ -20,10 +20,10 @@ mod versions;
 use bailee_sdk::{
     Engine, EngineKind, Error,
     Operation::{Delete, List, Patch, Read, Scan, Update},
-    Path,
+    Path, Setup,
     engine::Class,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Versions of a secret that are kept unless key or mount say otherwise.
 pub const VERSIONS_DEFAULT: u64 = 10;
@@ -46,16 +46,16 @@ pub fn generic() -> EngineKind {
 #[derive(Debug)]
 pub struct Kv;
 
-fn make(options: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
-    match options.get("version").map(String::as_str) {
+fn make(setup: &Setup) -> Result<Arc<dyn Engine>, Error> {
+    match setup.options.get("version").map(String::as_str) {
         Some("2") => Ok(Arc::new(Kv)),
         None | Some("" | "1") => Ok(Arc::new(version1::KvV1)),
         Some(_) => Err(Error::invalid("option \"version\" of a kv mount must be 1 or 2")),
     }
 }
 
-fn make_generic(options: &BTreeMap<String, String>) -> Result<Arc<dyn Engine>, Error> {
-    match options.get("version").map(String::as_str) {
+fn make_generic(setup: &Setup) -> Result<Arc<dyn Engine>, Error> {
+    match setup.options.get("version").map(String::as_str) {
         None | Some("" | "1") => Ok(Arc::new(version1::KvV1)),
         Some(_) => Err(Error::invalid(
             "a generic mount is always of version 1; mount the type kv with the option version=2",

@@ -14,7 +14,7 @@ mod workload;
 
 pub(crate) use key::rotation_pass;
 pub use workload::Workload;
-pub(crate) use workload::sign as sign_workload;
+pub(crate) use workload::{MountIssuer, sign as sign_workload};
 
 use super::{IdentityPaths, store::Place};
 use bailee_barrier::Names;
@@ -108,12 +108,24 @@ impl IdentityPaths {
                 Operation::Read,
                 self,
                 "Tell where and how tokens of secrets sync are verified.",
-                Self::workload_discovery,
+                Self::destination_discovery,
             ),
             Path::new("oidc/secrets-sync/.well-known/keys").unauthenticated().on(
                 Operation::Read,
                 self,
                 "Show the public keys that verify tokens of secrets sync.",
+                Self::oidc_public_keys,
+            ),
+            Path::new("oidc/plugins/.well-known/openid-configuration").unauthenticated().on(
+                Operation::Read,
+                self,
+                "Tell where and how tokens of mounts are verified.",
+                Self::mount_discovery,
+            ),
+            Path::new("oidc/plugins/.well-known/keys").unauthenticated().on(
+                Operation::Read,
+                self,
+                "Show the public keys that verify tokens of mounts.",
                 Self::oidc_public_keys,
             ),
         ]);

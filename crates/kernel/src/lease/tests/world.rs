@@ -203,8 +203,8 @@ fn kinds() -> Vec<EngineKind> {
         EngineKind {
             name: "lender",
             class: Class::Secret,
-            make: Arc::new(|options| {
-                let ledger = LEDGERS.lock()[&options["ledger"]].clone();
+            make: Arc::new(|setup| {
+                let ledger = LEDGERS.lock()[&setup.options["ledger"]].clone();
                 Ok(Arc::new(Lender(ledger)))
             }),
         },
