@@ -8,8 +8,10 @@ use crate::{
 };
 use bailee_crypto::clock::{from_millis, to_millis};
 use serde::{Deserialize, Serialize};
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
+/// What is kept of a message.
+const MESSAGE_CHARS_MAX: usize = 400;
 /// How often within a day changes of others are undone: who makes them again and again is not fought.
 pub(crate) const REPAIRS_MAX: usize = 5;
 const REPAIRS_WITHIN_MILLIS: u64 = 24 * 60 * 60 * 1000;
@@ -230,6 +232,15 @@ impl Association {
             || self.problems().any(|problem| problem.failure == Failure::NotOurs)
     }
 
+    /// The most names that wait to be removed of any one part of the secret.
+    pub(crate) fn former_names(&self) -> usize {
+        let mut names: BTreeMap<&Option<String>, usize> = BTreeMap::new();
+        for object in self.objects.iter().filter(|object| object.leaving) {
+            *names.entry(&object.sub_key).or_default() += 1;
+        }
+        names.into_values().max().unwrap_or_default()
+    }
+
     /// Whether anything is, or may be, at the destination.
     pub(crate) fn has_begun(&self) -> bool {
         self.objects.iter().any(|object| object.begun)
@@ -290,7 +301,7 @@ impl State {
         let problem = Problem {
             failure: error.failure,
             provider_code: error.provider_code.clone(),
-            message: error.message.clone(),
+            message: error.message.chars().take(MESSAGE_CHARS_MAX).collect(),
             missing_permission: error.missing_permission.clone(),
             since: before.map_or_else(|| to_millis(now), |problem| problem.since),
             attempts: self.attempts().saturating_add(1),

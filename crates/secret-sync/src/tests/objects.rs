@@ -7,6 +7,7 @@ use crate::{
     naming::Granularity,
     registry::Drift,
     testing::{FakeCloud, Fault},
+    work::desire::KEYS_MAX,
 };
 use bailee_sdk::testing::TestClock;
 use bailee_storage::memory::Memory;
@@ -209,4 +210,45 @@ async fn keys_that_keep_failing_are_tried_less_and_less_often() {
     for (key, line) in world.lines().await {
         assert!(line["error"]["attempts"].as_u64().unwrap() > 3, "{key}: {line}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_keys_an_account_is_kept_also_when_each_of_them_fails_at_length() {
+    let world = by_key().await;
+    let keys = |count: usize, prefix: &str| {
+        let key = |number: usize| (format!("{prefix}{number}"), json!("value"));
+        Value::Object((0..count).map(key).collect())
+    };
+    world.write("app/db", keys(KEYS_MAX, "first")).await.unwrap();
+    world.set("app/db").await.unwrap();
+    // All of them are replaced while nothing can be written or removed.
+    let long = Fault::Refuse(Error::forbidden("action", "a long story ".repeat(200)));
+    world.cloud.fail(std::iter::repeat_n(long, 100 * KEYS_MAX));
+    world.write("app/db", keys(KEYS_MAX, "second")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let lines = world.lines().await;
+    let failed = lines.values().filter(|line| line["error"]["class"] == "forbidden").count();
+    assert!(failed >= KEYS_MAX, "{failed} of {} lines say why", lines.len());
+    // Keys that went are no former names: it may be set again.
+    world.set("app/db").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_an_account_is_kept_of_is_refused_before_anything_is_called() {
+    let world = by_key().await;
+    let keys = |count: usize| (0..count).map(|number| (number.to_string(), json!("value")));
+    world.write("app/many", keys(KEYS_MAX + 1).collect()).await.unwrap();
+    let refused = world.set("app/many").await.unwrap();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("at most 400"), "{refused}");
+    // Tags count as well.
+    world
+        .configure(|stored| {
+            let tag = |number: u32| (format!("tag{number}"), "v".repeat(200));
+            stored.custom_tags = (0..8).map(tag).collect();
+        })
+        .await;
+    world.write("app/db", keys(KEYS_MAX).collect()).await.unwrap();
+    let refused = world.set("app/db").await.unwrap();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("custom_tags"), "{refused}");
+    assert_eq!(world.cloud.attempts(), 0);
 }

@@ -19,8 +19,13 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Keys of one secret that become objects.
-pub(crate) const KEYS_MAX: usize = 1000;
+/// Keys of one secret that become objects: all of them, and as many that they replace, fit into the
+/// entry of the association.
+pub(crate) const KEYS_MAX: usize = 400;
+/// Room of all objects of a secret in that entry.
+const OBJECTS_BYTES_MAX: usize = 600 << 10;
+/// Room that one takes there beside its name and tags.
+const OBJECT_BYTES: usize = 1_000;
 /// What content marks are for.
 const CONTENT_PURPOSE: &str = "sync-content";
 
@@ -94,6 +99,7 @@ impl Worker {
                 Err(failed) => wanted.failed.push(*failed),
             }
         }
+        wanted.fits()?;
         Ok(Some(wanted))
     }
 
@@ -211,6 +217,24 @@ pub(crate) fn values(payload: &Payload) -> Result<Vec<KeyValue>, Error> {
 }
 
 impl Wanted {
+    /// An error where there would be no room to keep account of all objects.
+    fn fits(&self) -> Result<(), Error> {
+        let size = |(desired, _): &(Desired, Payload)| {
+            let tags = desired.tags.iter().map(|(key, value)| key.len() + value.len() + 6);
+            OBJECT_BYTES + desired.name.len() + tags.sum::<usize>()
+        };
+        let (keys, bytes) = (self.objects.len(), self.objects.iter().map(size).sum::<usize>());
+        if bytes <= OBJECTS_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the names and tags of {keys} keys take {bytes} bytes in the account of what is \
+             delivered, at most {OBJECTS_BYTES_MAX} fit: use fewer or shorter custom_tags, divide \
+             the secret, or deliver it whole with granularity secret-path"
+        );
+        Err(Error::new(Failure::Invalid, message))
+    }
+
     /// Keys for which no name is known: what was delivered of them stays.
     pub(crate) fn unnamed(&self) -> BTreeSet<Option<String>> {
         self.failed.iter().map(|failed| failed.sub_key.clone()).collect()

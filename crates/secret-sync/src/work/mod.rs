@@ -3,7 +3,7 @@
 
 mod act;
 mod begin;
-mod desire;
+pub(crate) mod desire;
 mod foresee;
 mod news;
 mod outcome;

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// Names at a destination that wait to be removed because the template was changed.
+/// Names of one object that wait to be removed because the template was changed.
 const FORMER_NAMES_MAX: usize = 16;
 
 /// A secret at a destination.
@@ -78,8 +78,7 @@ impl Paths {
         let secret = store.secret_id(&mount.uuid, secret_name);
         store.lock_association(&id, &secret).await;
         let before = store.association(&id, &secret).await?.map(|(found, _)| found);
-        let leaving = |before: &Association| before.objects.iter().filter(|o| o.leaving).count();
-        if before.as_ref().is_some_and(|before| leaving(before) >= FORMER_NAMES_MAX) {
+        if before.as_ref().is_some_and(|before| before.former_names() >= FORMER_NAMES_MAX) {
             return Err(Error::invalid(format!(
                 "the secret has {FORMER_NAMES_MAX} former names at the destination that could not \
                  be removed yet: its status says why"
