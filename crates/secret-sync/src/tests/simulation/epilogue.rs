@@ -5,7 +5,8 @@ use super::{
     life::Life,
     model::{Model, SECRETS, Version},
     quiet, still,
-    story::{Act, Story, open, perform},
+    story::{Story, open},
+    users::{Act, perform},
     verify::{self, Wrong},
 };
 use crate::registry::Drift;

@@ -25,6 +25,8 @@ mod epilogue;
 mod life;
 mod model;
 mod story;
+mod strangers;
+mod users;
 mod verify;
 
 use account::Faults;
