@@ -165,6 +165,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("status", &["$ status", "$ status -format=json"]),
     ("operator init", &["$ operator init", "$ operator init -key-shares=3 -key-threshold=2"]),
+    (
+        "quickstart",
+        &[
+            "$ quickstart -samples",
+            "$ quickstart -key-shares=5 -key-threshold=3 -keys-file=/media/safe/keys.json",
+        ],
+    ),
     ("operator unseal", &["$ operator unseal", "$ operator unseal -reset"]),
     ("operator seal", &["$ operator seal"]),
     (

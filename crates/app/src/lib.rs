@@ -19,6 +19,7 @@ pub mod host;
 mod input;
 pub mod logs;
 mod output;
+mod private_file;
 mod token_file;
 mod unsent;
 mod value;

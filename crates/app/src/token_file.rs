@@ -1,12 +1,11 @@
 //! What remembers the token between commands: a file, or the user's own program.
 
-use crate::config::env;
-use bailee_crypto::{Sensitive, random};
+use crate::{config::env, private_file};
+use bailee_crypto::Sensitive;
 use bailee_notation::hcl;
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -109,22 +108,8 @@ fn read_from(path: &Path) -> io::Result<Option<Sensitive<String>>> {
     }
 }
 
-/// Replaces the file as a whole: a reader never sees half a token, nor anyone a readable one.
 fn store_in(path: &Path, token: &Sensitive<String>) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}", random::alphanumeric(12)));
-    let new = PathBuf::from(new);
-    let written = write_new(&new, token).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        fs::remove_file(&new).ok();
-    }
-    written
-}
-
-fn write_new(path: &Path, token: &Sensitive<String>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(token.expose().as_bytes())?;
-    file.sync_all()
+    private_file::replace(path, token.expose().as_bytes())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod namespace;
 mod operator;
 mod plugin;
 mod policy;
+mod quickstart;
 pub(crate) mod server;
 mod status;
 mod sync;
@@ -70,6 +71,7 @@ enum Command {
     Sync(sync::Sync),
     #[command(subcommand)]
     Aws(aws::Aws),
+    Quickstart(quickstart::Quickstart),
     #[command(subcommand)]
     Namespace(namespace::Namespace),
     #[command(subcommand)]
@@ -128,6 +130,7 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Token(arguments) => arguments.run(context).await,
         Command::Sync(arguments) => arguments.run(context).await,
         Command::Aws(arguments) => arguments.run(context).await,
+        Command::Quickstart(arguments) => arguments.run(context).await,
         Command::Namespace(arguments) => arguments.run(context).await,
         Command::Print(arguments) => arguments.run(context),
         Command::PathHelp(arguments) => arguments.run(context).await,
