@@ -27,7 +27,11 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("bailee-server", &["bailee-kernel", "bailee-sdk"], &[]),
     ("bailee-client", &[], &[]),
-    ("bailee-testkit", &["bailee", "bailee-client", "bailee-fake-clouds"], &[]),
+    (
+        "bailee-testkit",
+        &["bailee", "bailee-client", "bailee-fake-clouds"],
+        &["bailee-kernel", "bailee-engines", "bailee-cloud", "bailee-sdk", "bailee-storage"],
+    ),
     ("xtask", &[], &[]),
 ];
 /// Crates any other may use.

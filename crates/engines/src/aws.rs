@@ -64,9 +64,9 @@ impl Surroundings {
         }
     }
 
-    /// The same with a service of a test's own in place of the network.
-    #[cfg(test)]
-    pub(crate) fn over(mut self, transport: Arc<dyn Transport>) -> Surroundings {
+    /// The same with another way out for the query protocol, such as a service of a test's own.
+    #[must_use]
+    pub fn over(mut self, transport: Arc<dyn Transport>) -> Surroundings {
         self.transport = transport;
         self
     }

@@ -40,7 +40,8 @@ pub(crate) async fn run(barrier: Arc<Barrier>, registry: Arc<Registry>, clock: A
                 }
             }
             tokio::select! {
-                () = &mut sleep => break,
+                // What is finished makes room for the next turn.
+                biased;
                 Some((uuid, outcome)) = turns.next(), if !turns.is_empty() => {
                     let (uuid, outcome): (String, Result<(), Error>) = (uuid, outcome);
                     busy.remove(&uuid);
@@ -48,6 +49,7 @@ pub(crate) async fn run(barrier: Arc<Barrier>, registry: Arc<Registry>, clock: A
                         event::pass_failed("periodic work of a mount", &error);
                     }
                 }
+                () = &mut sleep => break,
             }
         }
     }

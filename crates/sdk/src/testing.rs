@@ -1,6 +1,10 @@
 //! Test doubles for engines: a harness that stands in for the kernel, and a clock that tests move.
 //! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
+mod simulation;
+
+pub use simulation::{Dice, Log, simulate};
+
 use crate::{
     Body, Caller, Code, Engine, EngineKind, Error, Headers, Issuer, Login, Mount, Mounts,
     Namespace, Operation, Path, Reply, Request, Sensitive, Setup, change,

@@ -2,6 +2,8 @@
 
 mod contract;
 mod faulty;
+mod life;
 
 pub use contract::{backup_under_writes, check_backend, check_backup};
 pub use faulty::{Calls, Faulty, LastCommit};
+pub use life::{Crash, Disk, Life};

@@ -1,4 +1,4 @@
-//! The fake's clock: the wall clock, moved by tests.
+//! The fake's clock: the wall clock, or tokio's where tests pause it; moved by tests.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) type Millis = i64;
@@ -15,19 +16,31 @@ pub(crate) const DAY_MS: Millis = 24 * 60 * 60 * 1000;
 /// Two times: the one signatures are checked with, and the one that ages secrets and sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
+    /// Where time began for a fake that follows tokio's clock, and when that was.
+    followed: Option<(Millis, Instant)>,
     skew_ms: AtomicI64,
     advanced_ms: AtomicI64,
 }
 
 impl Clock {
+    /// A clock that follows tokio's, from `began` on.
+    pub(crate) fn following(began: SystemTime) -> Self {
+        let began = millis(began.duration_since(UNIX_EPOCH).unwrap_or_default());
+        Self { followed: Some((began, Instant::now())), ..Self::default() }
+    }
+
+    fn wall(&self) -> Millis {
+        self.followed.map_or_else(wall, |(began, since)| began + millis(since.elapsed()))
+    }
+
     /// The time that ages secrets, sessions and listings.
     pub(crate) fn now(&self) -> Millis {
-        wall() + self.advanced_ms.load(Ordering::Relaxed)
+        self.wall() + self.advanced_ms.load(Ordering::Relaxed)
     }
 
     /// The time shown in `Date` and compared with the date of a signature.
     pub(crate) fn signing_now(&self) -> Millis {
-        wall() + self.skew_ms.load(Ordering::Relaxed)
+        self.wall() + self.skew_ms.load(Ordering::Relaxed)
     }
 
     pub(crate) fn advance(&self, by: Duration) {

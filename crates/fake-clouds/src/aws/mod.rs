@@ -30,9 +30,13 @@ mod sts;
 mod wire;
 mod world;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -90,12 +94,15 @@ struct Running {
     address: SocketAddr,
     account_id: String,
     administrator: Key,
-    task: JoinHandle<std::convert::Infallible>,
+    /// Absent when a test carries the requests itself.
+    task: Option<JoinHandle<std::convert::Infallible>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -109,29 +116,42 @@ impl FakeAws {
     pub async fn start_with(options: Options) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
-        let clock = clock::Clock::default();
-        let mut world = World {
-            account: options.account_id.clone(),
-            settings: Settings {
-                verify_signatures: options.verify_signatures,
-                ..Settings::default()
-            },
-            iam: iam::store::Store::default(),
-            kms: kms::Store::default(),
-            oidc: oidc::Providers::default(),
-            secrets: secrets_manager::store::Store::default(),
-        };
-        let administrator = add_administrator(&mut world, &options, clock.now());
-        let shared = Arc::new(Shared {
-            world: Mutex::new(world),
-            clock,
-            faults: faults::Faults::default(),
-            calls: calls::Calls::default(),
-        });
-        let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
-        let account_id = options.account_id;
+        let shared = share(&options, clock::Clock::default());
+        let task = tokio::spawn(server::serve(listener, Arc::clone(&shared.0)));
+        Ok(Self::over(shared, options.account_id, address, Some(task)))
+    }
+
+    /// A fake without an address: a test hands it requests by [`FakeAws::answer`], and its clock
+    /// follows tokio's from `began` on.
+    pub fn unplugged(options: Options, began: SystemTime) -> Self {
+        let shared = share(&options, clock::Clock::following(began));
+        Self::over(shared, options.account_id, NOWHERE, None)
+    }
+
+    fn over(
+        (shared, administrator): (Arc<Shared>, Key),
+        account_id: String,
+        address: SocketAddr,
+        task: Option<JoinHandle<std::convert::Infallible>>,
+    ) -> Self {
         let running = Arc::new(Running { address, account_id, administrator, task });
-        Ok(Self { shared, running })
+        Self { shared, running }
+    }
+
+    /// Answers one request; `None` when the connection is cut instead.
+    pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let (mut parts, body) = request.into_parts();
+        // Clients of HTTP add this on the way.
+        if let Some(Ok(host)) = parts.uri.authority().map(|host| host.as_str().parse()) {
+            parts.headers.entry(header::HOST).or_insert(host);
+        }
+        let response = server::serve_one(&self.shared, NOWHERE, &parts, &body).await?;
+        let (parts, body) = response.into_parts();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(never) => match never {},
+        };
+        Some(Response::from_parts(parts, body))
     }
 
     /// The address of all services, as `http://127.0.0.1:PORT`.
@@ -163,6 +183,29 @@ impl FakeAws {
     pub fn secret_access_key(&self) -> &str {
         &self.running.administrator.secret_access_key
     }
+}
+
+/// Where requests come from that no connection carries.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A new world with its administrator.
+fn share(options: &Options, clock: clock::Clock) -> (Arc<Shared>, Key) {
+    let mut world = World {
+        account: options.account_id.clone(),
+        settings: Settings { verify_signatures: options.verify_signatures, ..Settings::default() },
+        iam: iam::store::Store::default(),
+        kms: kms::Store::default(),
+        oidc: oidc::Providers::default(),
+        secrets: secrets_manager::store::Store::default(),
+    };
+    let administrator = add_administrator(&mut world, options, clock.now());
+    let shared = Shared {
+        world: Mutex::new(world),
+        clock,
+        faults: faults::Faults::default(),
+        calls: calls::Calls::default(),
+    };
+    (Arc::new(shared), administrator)
 }
 
 fn add_administrator(world: &mut World, options: &Options, now: clock::Millis) -> Key {

@@ -83,9 +83,18 @@ async fn answer(
     let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
     };
-    let body = body.to_bytes();
-    let Some(target) = Target::of(&parts, &body) else {
-        return Ok(unknown(&parts));
+    serve_one(&shared, peer, &parts, &body.to_bytes()).await.ok_or(Cut)
+}
+
+/// The answer to one request; `None` when the connection is cut instead.
+pub(crate) async fn serve_one(
+    shared: &Shared,
+    peer: SocketAddr,
+    parts: &Parts,
+    body: &Bytes,
+) -> Option<Response<Full<Bytes>>> {
+    let Some(target) = Target::of(parts, body) else {
+        return Some(unknown(parts));
     };
     let verdict = shared.faults.judge(target.service, &target.operation);
     if !verdict.wait.is_zero() {
@@ -102,21 +111,21 @@ async fn answer(
     };
     if verdict.lose_request {
         shared.calls.record(record);
-        return Err(Cut);
+        return None;
     }
     let outcome = match verdict.failure {
         Some(failure) => {
-            note_signer(&parts, &mut record);
-            if let Ok(parameters) = target.parameters(&body) {
+            note_signer(parts, &mut record);
+            if let Ok(parameters) = target.parameters(body) {
                 record.parameters = without_values(&parameters);
             }
             Err(failure)
         }
-        None => perform(&shared, peer, &parts, &body, &target, &mut record),
+        None => perform(shared, peer, parts, body, &target, &mut record),
     };
-    let response = respond(&shared, &target, &outcome, &mut record);
+    let response = respond(shared, &target, &outcome, &mut record);
     shared.calls.record(record);
-    if verdict.lose_reply { Err(Cut) } else { Ok(response) }
+    (!verdict.lose_reply).then_some(response)
 }
 
 fn note_signer(parts: &Parts, record: &mut RecordedCall) {

@@ -80,6 +80,7 @@ impl LeaseStore {
                 // However often it is woken, storage is not searched all the time.
                 tokio::time::sleep(LOOK_MIN).await;
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(pause.min(LOOK_MAX).saturating_sub(LOOK_MIN)) => {}
                     () = self.wake.notified() => {}
                 }
@@ -87,7 +88,8 @@ impl LeaseStore {
             tokio::pin!(look);
             loop {
                 tokio::select! {
-                    () = &mut look => break,
+                    // What is finished makes room for the next look.
+                    biased;
                     Some((mount, outcome)) = lanes.next(), if !lanes.is_empty() => {
                         let (mount, outcome): (String, Result<(), Error>) = (mount, outcome);
                         busy.remove(&mount);
@@ -95,6 +97,7 @@ impl LeaseStore {
                             event::pass_failed("revocation of leases", &error);
                         }
                     }
+                    () = &mut look => break,
                 }
             }
         }

@@ -1,10 +1,6 @@
 //! The accounts that destinations deliver to: a strict service each, the weather on the way to it,
 //! people who meddle with it, and a watch over whose objects are touched.
 
-use super::{
-    dice::{Dice, Log},
-    life::{Crash, Life},
-};
 use crate::{
     destination::{
         Checked, Cursor, Delivery, Destination, Names, Ownership, Receipt, Removal, Survey,
@@ -19,6 +15,8 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use bailee_sdk::testing::{Dice, Log};
+use bailee_storage::testing::{Crash, Life};
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},

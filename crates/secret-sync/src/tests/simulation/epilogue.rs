@@ -2,7 +2,6 @@
 
 use super::{
     account::Account,
-    life::Life,
     model::{Model, SECRETS, Version},
     quiet, still,
     story::{Story, open},
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::registry::Drift;
 use bailee_barrier::RESTORE_KEY;
-use bailee_storage::{Backend, Batch, Write, memory::Memory};
+use bailee_storage::{Backend, Batch, Write, memory::Memory, testing::Life};
 use futures_util::StreamExt;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -20,9 +20,7 @@
 //! several nodes shall; that it makes no call any more is for the product to see to.
 
 mod account;
-mod dice;
 mod epilogue;
-mod life;
 mod model;
 mod story;
 mod strangers;
@@ -30,15 +28,8 @@ mod users;
 mod verify;
 
 use account::Faults;
-use bailee_crypto::random::predictable;
-use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use bailee_sdk::testing::simulate;
+use std::time::Duration;
 use story::Story;
 use tokio::time::sleep;
 
@@ -46,72 +37,18 @@ use tokio::time::sleep;
 const RUNS: u64 = 1_000;
 /// Runs of the slow one.
 const RUNS_SLOW: u64 = 10_000;
-/// Where a single seed is asked for.
-const SEED: &str = "BAILEE_SIMULATION_SEED";
 /// Long enough for every retry, and for the lists to be believed.
 const QUIET: Duration = Duration::from_secs(1_900);
 /// A comparison comes round.
 const STILL: Duration = Duration::from_secs(700);
-/// Failures that are shown.
-const SHOWN_MAX: usize = 3;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test is told what to repeat")]
 fn whatever_happens_destinations_end_as_they_shall() {
-    if let Ok(seed) = std::env::var(SEED) {
-        let seed = seed.parse().expect("a seed is a number");
-        match run(seed) {
-            Ok(faults) => println!("seed {seed} holds: {faults:?}"),
-            Err(story) => panic!("{story}"),
-        }
-        return;
-    }
-    let runs = std::env::var("BAILEE_SIMULATION_RUNS").ok().and_then(|runs| runs.parse().ok());
-    let default = if cfg!(feature = "slow-tests") { RUNS_SLOW } else { RUNS };
-    many(runs.unwrap_or(default));
-}
-
-fn many(runs: u64) {
-    let (next, began) = (AtomicU64::new(0), Instant::now());
-    let (total, failed) = (Mutex::new(Faults::default()), Mutex::new(Vec::new()));
-    let work = || loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= runs {
-            return;
-        }
-        match run(seed) {
-            Ok(faults) => total.lock().unwrap().add(faults),
-            Err(story) => failed.lock().unwrap().push((seed, story)),
-        }
-    };
-    let threads = thread::available_parallelism().map_or(2, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
-    println!("{runs} runs in {:?}: {:?}", began.elapsed(), total.lock().unwrap());
-    let mut failed = failed.into_inner().unwrap();
-    failed.sort();
-    for (_, story) in failed.iter().take(SHOWN_MAX) {
-        println!("{story}\n");
-    }
-    let seeds: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
-    assert!(seeds.is_empty(), "{} of {runs} runs failed: {seeds:?}", seeds.len());
-}
-
-/// One run; the story where it fails.
-fn run(seed: u64) -> Result<Faults, String> {
-    predictable::seed(Some(seed));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    let outcome = runtime.block_on(told(seed));
-    drop(runtime);
-    predictable::seed(None);
-    outcome
+    let runs = if cfg!(feature = "slow-tests") { RUNS_SLOW } else { RUNS };
+    let again = "cargo test -p bailee-secret-sync --lib simulation";
+    let mut total = Faults::default();
+    simulate(runs, again, told).into_iter().for_each(|faults| total.add(faults));
+    println!("{total:?}");
 }
 
 async fn told(seed: u64) -> Result<Faults, String> {
@@ -137,12 +74,7 @@ async fn told(seed: u64) -> Result<Faults, String> {
     if wrong.is_empty() {
         return Ok(faults);
     }
-    Err(format!(
-        "{}\n{ledger}\nseed {seed}:\n  {}\nrepeat it with {SEED}={seed} cargo test -p bailee-secret-sync \
-         --lib simulation",
-        story.log.text(),
-        wrong.join("\n  ")
-    ))
+    Err(format!("{}\n{ledger}\n  {}", story.log.text(), wrong.join("\n  ")))
 }
 
 /// Nothing goes wrong any more, and time goes by.

@@ -2,18 +2,22 @@
 
 use super::{
     account::{Account, Faults, kind},
-    dice::{Dice, Log},
-    life::{Crash, Disk, Life},
     model::{DESTINATIONS, Destination, Heads, Model, Options, TEMPLATES},
 };
 use crate::{
-    Settings,
+    Settings, Tenure,
     destination::{Deletion, Ownership},
     registry::Drift,
     tests::world::{World, barrier},
 };
-use bailee_sdk::{Clock, testing::TestClock};
-use bailee_storage::memory::Memory;
+use bailee_sdk::{
+    Clock,
+    testing::{Dice, Log, TestClock},
+};
+use bailee_storage::{
+    memory::Memory,
+    testing::{Crash, Disk, Life},
+};
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -41,7 +45,7 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) async fn begin(seed: u64) -> Story {
-        let (dice, log) = (Dice::new(seed), Log::new());
+        let (dice, log) = (Dice::new(seed), Log::default());
         let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
         let memory = Arc::new(Memory::default());
         let (mut model, mut accounts) = (Model::default(), BTreeMap::new());
@@ -241,7 +245,7 @@ pub(super) async fn open(
         kind(accounts, life),
         settings,
         clock.clone(),
-        life.tenure(),
+        Tenure::until(life.lease()),
     );
     Session { world, life: life.clone() }
 }

@@ -1,14 +1,11 @@
 //! The life of one session: it ends at a numbered commit or call, before or after its effect, and from
 //! then on nothing that belongs to it gets any further.
 
-use crate::Tenure;
+use crate::{Backend, Batch, Change, Entries, Entry, Error, Revision};
 use async_trait::async_trait;
-use bailee_storage::{
-    Backend, Batch, Change, Entries, Entry, Error as StorageError, Revision, memory::Memory,
-};
 use futures_util::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{fmt, future::pending, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWrite,
     sync::{Notify, watch},
@@ -20,7 +17,7 @@ const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Where a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Crash {
+pub enum Crash {
     /// At that commit, which is lost.
     BeforeCommit(u64),
     /// At that commit, which lands.
@@ -32,9 +29,10 @@ pub(super) enum Crash {
 }
 
 /// A session.
-pub(super) struct Life {
+#[derive(Debug)]
+pub struct Life {
     /// Which server and which session of it: the author of its calls.
-    pub(super) author: u32,
+    pub author: u32,
     end: Option<Crash>,
     state: Mutex<State>,
     crashed: Notify,
@@ -42,7 +40,7 @@ pub(super) struct Life {
     lease: watch::Sender<Instant>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     commits: u64,
     calls: u64,
@@ -51,52 +49,56 @@ struct State {
 }
 
 impl Life {
-    pub(super) fn new(author: u32, end: Option<Crash>) -> Arc<Life> {
+    /// A session that ends there, or by [`Life::die`].
+    pub fn new(author: u32, end: Option<Crash>) -> Arc<Life> {
         let lease = watch::Sender::new(Instant::now() + LONG);
         let (state, crashed) = Default::default();
         Arc::new(Life { author, end, state, crashed, lease })
     }
 
-    pub(super) fn tenure(&self) -> Tenure {
-        Tenure::until(self.lease.subscribe())
+    /// When its lease ends, as far as it knows.
+    pub fn lease(&self) -> watch::Receiver<Instant> {
+        self.lease.subscribe()
     }
 
     /// Its lease is not renewed any more.
-    pub(super) fn ends_in(&self, left: Duration) {
+    pub fn ends_in(&self, left: Duration) {
         self.lease.send_replace(Instant::now() + left);
     }
 
     /// Another session has the lease.
-    pub(super) fn depose(&self) {
+    pub fn depose(&self) {
         self.state.lock().deposed = true;
     }
 
-    pub(super) fn died_at(&self) -> Option<Instant> {
+    /// When it ended, if it has.
+    pub fn died_at(&self) -> Option<Instant> {
         self.state.lock().died_at
     }
 
-    pub(super) fn die(&self) {
+    /// Ends it here.
+    pub fn die(&self) {
         self.state.lock().died_at.get_or_insert_with(Instant::now);
         self.crashed.notify_waiters();
         self.crashed.notify_one();
     }
 
     /// Ends when the session has.
-    pub(super) async fn crashed(&self) {
+    pub async fn crashed(&self) {
         while self.died_at().is_none() {
             self.crashed.notified().await;
         }
     }
 
     /// The dead do nothing.
-    pub(super) async fn alive(&self) {
+    pub async fn alive(&self) {
         if self.died_at().is_some() {
             pending::<()>().await;
         }
     }
 
     /// Counts a call; whether the session ends there.
-    pub(super) fn next_call(&self) -> Option<Crash> {
+    pub fn next_call(&self) -> Option<Crash> {
         let mut state = self.state.lock();
         state.calls += 1;
         let number = state.calls;
@@ -113,9 +115,17 @@ impl Life {
 }
 
 /// Storage as one session sees it.
-pub(super) struct Disk {
-    pub(super) inner: Arc<Memory>,
-    pub(super) life: Arc<Life>,
+pub struct Disk {
+    /// What outlives the session.
+    pub inner: Arc<dyn Backend>,
+    /// The session.
+    pub life: Arc<Life>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("life", &self.life).finish_non_exhaustive()
+    }
 }
 
 #[async_trait]
@@ -124,36 +134,27 @@ impl Backend for Disk {
         "simulated"
     }
 
-    async fn get(&self, key: &str) -> Result<Option<Entry>, StorageError> {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
         self.life.alive().await;
         self.inner.get(key).await
     }
 
-    async fn list(
-        &self,
-        prefix: &str,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<String>, StorageError> {
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, Error> {
         self.life.alive().await;
         self.inner.list(prefix, after, limit).await
     }
 
-    fn scan(
-        &self,
-        prefix: &str,
-        after: &str,
-    ) -> BoxStream<'_, Result<(String, Entry), StorageError>> {
+    fn scan(&self, prefix: &str, after: &str) -> BoxStream<'_, Result<(String, Entry), Error>> {
         if self.life.died_at().is_some() {
             return futures_util::stream::pending().boxed();
         }
         self.inner.scan(prefix, after)
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<Revision, StorageError> {
+    async fn commit(&self, batch: &Batch) -> Result<Revision, Error> {
         self.life.alive().await;
         if self.life.state.lock().deposed {
-            return Err(StorageError::Conflict);
+            return Err(Error::Conflict);
         }
         let crash = self.life.next_commit();
         if let Some(Crash::BeforeCommit(_)) = crash {
@@ -168,15 +169,15 @@ impl Backend for Disk {
         outcome
     }
 
-    fn changes(&self) -> BoxStream<'static, Result<Change, StorageError>> {
+    fn changes(&self) -> BoxStream<'static, Result<Change, Error>> {
         self.inner.changes()
     }
 
-    async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), StorageError> {
+    async fn backup(&self, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<(), Error> {
         self.inner.backup(into).await
     }
 
-    async fn restore(&self, entries: Entries<'_>) -> Result<Revision, StorageError> {
+    async fn restore(&self, entries: Entries<'_>) -> Result<Revision, Error> {
         self.inner.restore(entries).await
     }
 }
