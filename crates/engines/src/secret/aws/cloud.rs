@@ -7,12 +7,13 @@ use super::{
 };
 use bailee_cloud::{
     CloudError, Kind, Xml,
-    aws::{self, Ambient, AwsConnection, InvalidConnection, WebIdentity},
+    aws::{self, Ambient, AwsConnection, InvalidConnection, RoleSession, SdkConfig, WebIdentity},
     query::{Form, QueryClient, Service},
 };
 use bailee_crypto::random;
 use bailee_sdk::{Code, Error, Namespace, View};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Mounts whose clients are kept.
@@ -61,9 +62,20 @@ fn is_root(view: &View) -> bool {
     view.prefix().starts_with(&Namespace::root().prefix())
 }
 
+/// A role of another account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Through {
+    pub(super) role_arn: String,
+    pub(super) session_name: String,
+    pub(super) external_id: String,
+}
+
 /// IAM and STS with the credentials of a mount.
 #[derive(Debug)]
 pub(super) struct Cloud {
+    config: SdkConfig,
+    sts_endpoint: Option<String>,
     iam: QueryClient,
     /// The first address, and those to fall back to.
     sts: Vec<QueryClient>,
@@ -72,6 +84,32 @@ pub(super) struct Cloud {
 }
 
 impl Cloud {
+    /// With the key of the mount itself, also where that takes on a role for all else.
+    pub(super) async fn of_key(engine: &Aws, root: &Root, view: &View) -> Result<Cloud, Error> {
+        let root = Root { role_arn: String::new(), external_id: String::new(), ..root.clone() };
+        Cloud::connect(engine, &root, view).await
+    }
+
+    /// The same services, with a role that is taken on with the credentials of this one.
+    pub(super) fn through(&self, engine: &Aws, through: &Through) -> Result<Cloud, Error> {
+        let session = RoleSession {
+            role_arn: through.role_arn.clone(),
+            external_id: given(&through.external_id).map(str::to_owned),
+            session_name: through.session_name.clone(),
+        };
+        let endpoint = self.sts_endpoint.as_deref();
+        let config = aws::assuming(&self.config, &session, endpoint, &engine.settings.clock);
+        let none = || Error::internal("a role has no credentials");
+        let same = |client: &QueryClient| client.with_credentials_of(&config).ok_or_else(none);
+        Ok(Cloud {
+            iam: same(&self.iam)?,
+            sts: self.sts.iter().map(same).collect::<Result<_, _>>()?,
+            config,
+            sts_endpoint: self.sts_endpoint.clone(),
+            ..*self
+        })
+    }
+
     async fn connect(engine: &Aws, root: &Root, view: &View) -> Result<Cloud, Error> {
         let (settings, in_root) = (&engine.settings, is_root(view));
         let region = given(&root.region).or(given(&root.sts_region)).unwrap_or(REGION_DEFAULT);
@@ -116,12 +154,13 @@ impl Cloud {
             name: "sts",
             version: "2011-06-15",
             region: sts_region.to_owned(),
-            endpoint: sts_endpoint.unwrap_or_else(|| sts_address(sts_region)),
+            endpoint: sts_endpoint.clone().unwrap_or_else(|| sts_address(sts_region)),
         })?;
         let fallbacks = root.sts_fallback_endpoints.iter().zip(&root.sts_fallback_regions);
         let mut sts = vec![first.clone()];
         sts.extend(fallbacks.map(|(endpoint, region)| first.at(endpoint, region)));
-        Ok(Cloud { iam, sts, attempts: root.attempts(), ready: root.ready })
+        let (attempts, ready) = (root.attempts(), root.ready);
+        Ok(Cloud { config, sts_endpoint, iam, sts, attempts, ready })
     }
 
     /// Calls IAM once: for revocation, whose pace the kernel sets.

@@ -1,6 +1,10 @@
 //! `config/root`: how AWS is reached.
 
-use super::{Aws, ready, stored, user_name};
+use super::{
+    Aws,
+    automation::{Automation, Wanted},
+    ready, stored, user_name,
+};
 use crate::aws::Federation;
 use bailee_notation::duration::format_go;
 use bailee_sdk::{
@@ -9,7 +13,7 @@ use bailee_sdk::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 
 pub(super) const KEY: &str = "config/root";
@@ -38,6 +42,8 @@ pub(super) struct Root {
     pub(super) ready: ready::Patience,
     /// Takes on `role_arn` with tokens of this server instead of keys.
     pub(super) federation: Federation,
+    /// When the key is replaced by itself.
+    pub(super) automation: Automation,
     /// The user's former key, to be removed.
     pub(super) old_key: Option<OldKey>,
 }
@@ -77,9 +83,10 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Nothing>) -> Result<Reply
         "" => user_name::DEFAULT,
         template => template,
     };
-    Ok(Reply::data(&json!({
+    let mut shown = Map::new();
+    root.automation.show(&mut shown);
+    let more = json!({
         "access_key": root.access_key,
-        "disable_automated_rotation": false,
         "external_id": root.external_id,
         "iam_endpoint": root.iam_endpoint,
         "identity_token_audience": root.federation.audience,
@@ -87,9 +94,6 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Nothing>) -> Result<Reply
         "max_retries": root.max_retries.unwrap_or(-1),
         "region": root.region,
         "role_arn": root.role_arn,
-        "rotation_period": 0,
-        "rotation_schedule": "",
-        "rotation_window": 0,
         "sts_endpoint": root.sts_endpoint,
         "sts_fallback_endpoints": root.sts_fallback_endpoints,
         "sts_fallback_regions": root.sts_fallback_regions,
@@ -97,7 +101,11 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Nothing>) -> Result<Reply
         "username_template": template,
         "wait_until_usable": root.ready.wait,
         "wait_until_usable_timeout": root.ready.timeout_secs,
-    })))
+    });
+    if let Value::Object(more) = more {
+        shown.extend(more);
+    }
+    Ok(Reply::data(&shown))
 }
 
 /// How to reach AWS. What is left out stays as it is.
@@ -138,19 +146,16 @@ pub(super) struct WriteRoot {
     identity_token_audience: Option<String>,
     /// How long such tokens hold; an hour unless said otherwise.
     identity_token_ttl: Option<Ttl>,
-    /// Not supported: call `config/rotate-root` instead.
+    /// How often the key is replaced by itself, counted from now: 10 seconds or more; 0 for never.
     rotation_period: Option<Ttl>,
-    /// Not supported: call `config/rotate-root` instead.
+    /// When the key is replaced by itself, as the five fields of cron, in UTC; empty for never.
     rotation_schedule: Option<String>,
-    /// Without meaning as long as rotation by a schedule is not supported.
-    #[serde(rename = "rotation_window")]
-    _rotation_window: Option<Value>,
-    /// Without meaning as long as rotation by a schedule is not supported.
-    #[serde(rename = "rotation_policy")]
-    _rotation_policy: Option<String>,
-    /// Without meaning as long as rotation by a schedule is not supported.
-    #[serde(rename = "disable_automated_rotation")]
-    _disable_automated_rotation: Option<Flag>,
+    /// How long after its time a scheduled rotation is tried, an hour or more; 0 for until it succeeds.
+    rotation_window: Option<Ttl>,
+    /// Not supported.
+    rotation_policy: Option<String>,
+    /// Whether the key is not replaced by itself for now.
+    disable_automated_rotation: Option<Flag>,
 }
 
 pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Result<Reply, Error> {
@@ -163,7 +168,7 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Resu
         _ => request.view.expect_absent(KEY),
     }
     let mut root = known.map(|(root, _)| root).unwrap_or_default();
-    refuse_unsupported(&input)?;
+    let before = root.access_key.clone();
     let texts = [
         (&mut root.access_key, input.access_key),
         (&mut root.role_arn, input.role_arn),
@@ -195,6 +200,14 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Resu
     if let Some(Ttl(ttl)) = input.identity_token_ttl {
         root.federation.ttl_secs = ttl.as_secs();
     }
+    let wanted = Wanted {
+        period: input.rotation_period,
+        schedule: input.rotation_schedule,
+        window: input.rotation_window,
+        policy: input.rotation_policy,
+        disabled: input.disable_automated_rotation,
+    };
+    root.automation.apply(wanted, request.now)?;
     if let Some(wait) = input.wait_until_usable {
         root.ready.wait = wait.0;
     }
@@ -207,7 +220,19 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Resu
         tokens.check().await?;
     }
     request.view.put(KEY, &root);
-    Ok(Reply::empty())
+    Ok(match left_behind(&before, &root) {
+        Some(old) => Reply::empty().warn(format!(
+            "the former key {} of the user {} could not be removed yet, and may be out of reach with \
+             the new one: remove it by hand",
+            old.id, old.user
+        )),
+        None => Reply::empty(),
+    })
+}
+
+/// The key that a rotation has still to remove, when the credentials for that change.
+fn left_behind<'a>(before: &str, root: &'a Root) -> Option<&'a OldKey> {
+    root.old_key.as_ref().filter(|_| before != root.access_key)
 }
 
 /// In Vault's own words, which repeat the input here.
@@ -239,18 +264,6 @@ fn checked_timeout(timeout: Duration) -> Result<u64, Error> {
         )));
     }
     Ok(seconds)
-}
-
-fn refuse_unsupported(input: &WriteRoot) -> Result<(), Error> {
-    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    let period = input.rotation_period.is_some_and(|period| !period.0.is_zero());
-    if period || given(&input.rotation_schedule) {
-        return Err(Error::invalid(
-            "rotation of the engine's own key by a schedule is not supported: call \
-             config/rotate-root when it is to be replaced",
-        ));
-    }
-    Ok(())
 }
 
 fn check(root: &Root) -> Result<(), Error> {
@@ -293,6 +306,12 @@ fn check(root: &Root) -> Result<(), Error> {
             "sts_fallback_endpoints and sts_fallback_regions must be equally many, at most \
              {FALLBACKS_MAX}"
         )));
+    }
+    if root.automation.is_on() && !root.has_keys() {
+        return Err(Error::invalid(
+            "rotation_period and rotation_schedule need access_key and secret_key: there is no other \
+             key to replace",
+        ));
     }
     user_name::check(&root.username_template)
 }

@@ -89,12 +89,11 @@ pub(super) async fn give(engine: Arc<Aws>, request: Request<Give>) -> Result<Rep
     Ok(Body::Lease(Json::of(&data), lease).into())
 }
 
-fn checked_session_name(name: String) -> Result<String, Error> {
-    let fits = name.is_empty() || (2..=64).contains(&name.len());
-    if !fits || !name.chars().all(user_name::is_permitted) {
-        return Err(Error::invalid(
-            "role_session_name is not valid: want 2 to 64 letters, digits and characters of _+=,.@-",
-        ));
+fn checked_session_name(mut name: String) -> Result<String, Error> {
+    // Longer ones are cut, as clients know it.
+    name.truncate(name.floor_char_boundary(user_name::LENGTH_MAX));
+    if !name.is_empty() && !user_name::is_session_name(&name) {
+        return Err(Error::invalid(user_name::session_name_refusal("role_session_name")));
     }
     Ok(name)
 }

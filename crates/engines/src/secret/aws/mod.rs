@@ -10,6 +10,7 @@
 
 #![expect(clippy::result_large_err, reason = "failures of a cloud are rare, and are told whole")]
 
+mod automation;
 mod cloud;
 mod config_lease;
 mod config_root;
@@ -36,8 +37,9 @@ use bailee_sdk::{
     Path, Sensitive, Setup, Term, View,
     engine::Class,
 };
-use cloud::{Cloud, Clouds};
+use cloud::{Cloud, Clouds, Through};
 use config_root::Root;
+use remove::LeftKeys;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use static_role::StaticRole;
@@ -79,6 +81,9 @@ enum Intent {
     /// Another key of the user that the engine itself is.
     RootKey {
         user: String,
+        /// Names can be used again, and keys of another account can be set meanwhile; ids are not.
+        #[serde(default)]
+        user_id: String,
         /// The keys it had before.
         known: Vec<String>,
     },
@@ -86,6 +91,11 @@ enum Intent {
     StaticKey {
         role: String,
         user: String,
+        #[serde(default)]
+        user_id: String,
+        /// The role of another account, through which the user is reached.
+        #[serde(default)]
+        through: Option<Through>,
         /// The keys it had before.
         known: Vec<String>,
     },
@@ -206,25 +216,31 @@ impl Engine for Aws {
 
     async fn roll_back(&self, view: &View, intent: &Value) -> Result<(), Error> {
         let intent = Intent::deserialize(intent).map_err(Error::internal)?;
-        let cloud = self.cloud(view).await?;
         let outcome = match intent {
-            Intent::User { name, mark, made } => remove::intended(&cloud, &name, &mark, made).await,
-            Intent::RootKey { user, known } => {
-                let stored = Root::of(view).await?.unwrap_or_default().access_key;
-                remove::other_keys(&cloud, &user, &known, &stored).await
+            Intent::User { name, mark, made } => {
+                let cloud = self.cloud(view).await?;
+                remove::intended(&cloud, &name, &mark, made).await
             }
-            Intent::StaticKey { role, user, known } => {
+            Intent::RootKey { user, user_id, known } => {
+                let root = Root::of(view).await?.unwrap_or_default();
+                let cloud = Cloud::of_key(self, &root, view).await?;
+                let left = LeftKeys { user: &user, user_id: &user_id, known: &known };
+                remove::other_keys(&cloud, left, &root.access_key).await
+            }
+            Intent::StaticKey { role, user, user_id, through, known } => {
+                let cloud = self.cloud_through(view, through.as_ref()).await?;
                 let stored = StaticRole::of(view, &role).await?;
                 let stored = stored.as_ref().map(StaticRole::access_key).unwrap_or_default();
-                remove::other_keys(&cloud, &user, &known, stored).await
+                let left = LeftKeys { user: &user, user_id: &user_id, known: &known };
+                remove::other_keys(&cloud, left, stored).await
             }
         };
         outcome.map_err(|error| error.of_revocation())
     }
 
     async fn tick(&self, view: &View, _: SystemTime) -> Result<(), Error> {
-        let cleared = rotate_root::clear_old(self, view).await;
-        static_role::tick(self, view).await.and(cleared)
+        let rotated = rotate_root::tick(self, view).await;
+        static_role::tick(self, view).await.and(rotated)
     }
 }
 
@@ -232,5 +248,18 @@ impl Aws {
     /// AWS as the mount is configured to reach it.
     async fn cloud(&self, view: &View) -> Result<Arc<Cloud>, Error> {
         self.clouds.of(self, view).await
+    }
+
+    /// The same through a role of another account, if there is one.
+    async fn cloud_through(
+        &self,
+        view: &View,
+        through: Option<&Through>,
+    ) -> Result<Arc<Cloud>, Error> {
+        let cloud = self.cloud(view).await?;
+        match through {
+            Some(through) => cloud.through(self, through).map(Arc::new),
+            None => Ok(cloud),
+        }
     }
 }

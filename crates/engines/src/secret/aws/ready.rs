@@ -40,10 +40,15 @@ pub(super) enum Readiness {
     Unsure(String),
 }
 
-/// Waits until a key authenticates, several times in a row.
+/// Waits until a key authenticates, several times in a row, unless nobody wants to wait.
 pub(super) async fn wait(cloud: &Cloud, keys: &Keys) -> Readiness {
+    if cloud.ready.wait { proven(cloud, keys).await } else { Readiness::Ready }
+}
+
+/// Waits until a key authenticates, also where users do not: the engine itself is to depend on it.
+pub(super) async fn proven(cloud: &Cloud, keys: &Keys) -> Readiness {
     let patience = cloud.ready;
-    let Some(sts) = cloud.first_sts().filter(|_| patience.wait) else { return Readiness::Ready };
+    let Some(sts) = cloud.first_sts() else { return Readiness::Ready };
     let sts = sts.with_keys(keys);
     let end = Instant::now() + Duration::from_secs(patience.timeout_secs);
     let (mut worked, mut away) = (0, 0);

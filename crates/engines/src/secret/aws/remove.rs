@@ -179,15 +179,30 @@ async fn remove_all(cloud: &Cloud, named: &Form, kind: &Hanging) -> Result<(), C
     Ok(())
 }
 
+/// The user whose key was being replaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeftKeys<'a> {
+    pub(super) user: &'a str,
+    /// Empty where it was not noted.
+    pub(super) user_id: &'a str,
+    /// The keys it had before.
+    pub(super) known: &'a [String],
+}
+
 /// Removes the keys of a user that a rotation made and nobody has: those that are neither stored nor
 /// were there before.
 pub(super) async fn other_keys(
     cloud: &Cloud,
-    user: &str,
-    known: &[String],
+    left: LeftKeys<'_>,
     stored: &str,
 ) -> Result<(), Failed> {
     const UNDOING: &str = "error undoing the rotation of a key";
+    let LeftKeys { user, user_id, known } = left;
+    let there = found(cloud, user).await.map_err(Failed::new(UNDOING))?;
+    let is_same = |there: &Xml| user_id.is_empty() || there.value("UserId") == user_id;
+    if !there.as_ref().is_some_and(is_same) {
+        return Ok(());
+    }
     for id in user::key_ids(cloud, user).await.map_err(Failed::new(UNDOING))? {
         if id != stored && !known.contains(&id) {
             user::delete_key(cloud, user, &id).await.map_err(Failed::new(UNDOING))?;

@@ -163,9 +163,8 @@ impl Role {
             }
         }
         self.role_arns.iter().for_each(|arn| check_arn("role_arns", arn, wrong));
-        let length = self.external_id.len();
-        if length > 0 && !(2..=1224).contains(&length) {
-            wrong.push("external_id must have 2 to 1224 characters".to_owned());
+        if !self.external_id.is_empty() && !is_external_id(&self.external_id) {
+            wrong.push(EXTERNAL_ID_REFUSAL.to_owned());
         }
         check_tags("session_tags", &self.session_tags, wrong);
     }
@@ -196,7 +195,15 @@ pub(super) fn refused(wrong: &[String]) -> Result<(), Error> {
     Err(Error::invalid(format!("error(s) validating supplied role data: {all:?}")))
 }
 
-fn check_arn(field: &str, arn: &str, wrong: &mut Vec<String>) {
+pub(super) const EXTERNAL_ID_REFUSAL: &str = "external_id must have 2 to 1224 characters: letters, digits and \
+                                              characters of _+=,.@:/-";
+
+pub(super) fn is_external_id(text: &str) -> bool {
+    let allowed = |c: char| super::user_name::is_permitted(c) || c == ':' || c == '/';
+    (2..=1224).contains(&text.len()) && text.chars().all(allowed)
+}
+
+pub(super) fn check_arn(field: &str, arn: &str, wrong: &mut Vec<String>) {
     let parts = arn.splitn(6, ':').filter(|part| !part.chars().any(char::is_whitespace)).count();
     let fits = (20..=2048).contains(&arn.len()) && arn.is_ascii();
     if !arn.starts_with("arn:") || parts < 6 || !fits {

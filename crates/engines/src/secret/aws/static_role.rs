@@ -5,10 +5,11 @@
 
 use super::{
     Aws, Intent,
-    cloud::{Cloud, Failed},
+    cloud::{Cloud, Failed, Through},
     ready::{self, Readiness},
-    stored,
+    role, stored,
     user::{create_key, delete_key, found, key_ids},
+    user_name,
 };
 use crate::listing::ListNames;
 use bailee_crypto::clock::to_millis;
@@ -31,6 +32,9 @@ pub(super) struct StaticRole {
     user: String,
     user_id: String,
     period_secs: u64,
+    /// The role of another account, through which the user is reached.
+    #[serde(default)]
+    through: Option<Through>,
     access_key: String,
     #[serde(serialize_with = "stored")]
     secret_key: Sensitive<String>,
@@ -47,15 +51,24 @@ impl StaticRole {
         &self.access_key
     }
 
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub(super) fn through(&self) -> Option<&Through> {
+        self.through.as_ref()
+    }
+
     fn shown(&self, name: &str) -> Value {
+        let through = self.through.clone().unwrap_or_default();
         json!({
             "name": name,
             "id": self.user_id,
             "username": self.user,
             "rotation_period": self.period_secs,
-            "assume_role_arn": "",
-            "assume_role_session_name": "",
-            "external_id": "",
+            "assume_role_arn": through.role_arn,
+            "assume_role_session_name": through.session_name,
+            "external_id": through.external_id,
         })
     }
 }
@@ -98,7 +111,7 @@ pub(super) async fn delete(engine: Arc<Aws>, request: Request<Named>) -> Result<
     let name = &request.input.name;
     request.view.lock(&lock_key(&request.view, name)).await;
     let Some(role) = StaticRole::of(&request.view, name).await? else { return Ok(Reply::empty()) };
-    let cloud = engine.cloud(&request.view).await?;
+    let cloud = engine.cloud_through(&request.view, role.through()).await?;
     let removed = delete_key(&cloud, &role.user, &role.access_key).await;
     removed.map_err(|cause| Failed { what: "error deleting access key", cause }.of_request())?;
     request.view.names(TREE).delete(name).await?;
@@ -114,53 +127,98 @@ pub(super) struct Write {
     username: Option<String>,
     /// How often the key is replaced: 60 seconds or more.
     rotation_period: Option<Ttl>,
-    /// Not supported: the user must be of the engine's own account.
+    /// A role that is taken on to manage the user: one of another account.
     assume_role_arn: Option<String>,
-    /// Without meaning as long as `assume_role_arn` is not supported.
-    #[serde(rename = "assume_role_session_name")]
-    _assume_role_session_name: Option<String>,
-    /// Without meaning as long as `assume_role_arn` is not supported.
-    #[serde(rename = "external_id")]
-    _external_id: Option<String>,
+    /// The name of its sessions in that account's logs; `bailee-static-role` unless said otherwise.
+    assume_role_session_name: Option<String>,
+    /// Sent when that role is taken on.
+    external_id: Option<String>,
+}
+
+/// The role through which the user is reached: as it was, with what is given. Without an ARN there is
+/// none.
+fn through(known: Option<&Through>, input: &Write) -> Result<Option<Through>, Error> {
+    const SESSION_NAME: &str = "bailee-static-role";
+    let mut through = known.cloned().unwrap_or_default();
+    let fields = [
+        (&mut through.role_arn, &input.assume_role_arn),
+        (&mut through.session_name, &input.assume_role_session_name),
+        (&mut through.external_id, &input.external_id),
+    ];
+    for (stored, given) in fields {
+        if let Some(given) = given {
+            given.trim().clone_into(stored);
+        }
+    }
+    let Through { role_arn, session_name, external_id } = &mut through;
+    if role_arn.is_empty() {
+        let given = [&input.assume_role_session_name, &input.external_id];
+        if given.into_iter().flatten().any(|text| !text.is_empty()) {
+            return Err(Error::invalid(
+                "assume_role_session_name and external_id go with assume_role_arn",
+            ));
+        }
+        return Ok(None);
+    }
+    if session_name.is_empty() {
+        SESSION_NAME.clone_into(session_name);
+    }
+    let mut wrong = Vec::new();
+    role::check_arn("assume_role_arn", role_arn, &mut wrong);
+    if !user_name::is_session_name(session_name) {
+        wrong.push(user_name::session_name_refusal("assume_role_session_name"));
+    }
+    if !external_id.is_empty() && !role::is_external_id(external_id) {
+        wrong.push(role::EXTERNAL_ID_REFUSAL.to_owned());
+    }
+    match wrong.into_iter().next() {
+        Some(wrong) => Err(Error::invalid(wrong)),
+        None => Ok(Some(through)),
+    }
 }
 
 pub(super) async fn write(engine: Arc<Aws>, request: Request<Write>) -> Result<Reply, Error> {
     let (input, request) = request.take_input();
-    if input.assume_role_arn.as_deref().is_some_and(|arn| !arn.is_empty()) {
-        return Err(Error::invalid(
-            "assume_role_arn is not supported: mount another engine with credentials of the other \
-             account",
-        ));
-    }
     let period = input.rotation_period.map(|period| period.0);
     if period.is_some_and(|period| period < PERIOD_MIN) {
         return Err(Error::invalid("rotation_period must be >= 60 seconds"));
     }
     let view = &request.view;
     view.lock(&lock_key(view, &input.name)).await;
-    let given = input.username.filter(|user| !user.is_empty());
+    let given = input.username.clone().filter(|user| !user.is_empty());
     let role = match StaticRole::of(view, &input.name).await? {
         Some(known) => {
             if given.is_some_and(|user| user != known.user) {
                 return Err(Error::invalid("the username of a static role cannot be changed"));
             }
+            let through = through(known.through(), &input)?;
             let period_secs = period.map_or(known.period_secs, |period| period.as_secs());
-            let due = known.due - known.period_secs + period_secs;
-            StaticRole { period_secs, due, ..known }
+            let due = known.due.saturating_sub(known.period_secs).saturating_add(period_secs);
+            let changed = through != known.through;
+            let role = StaticRole { period_secs, due, through, ..known };
+            if changed {
+                // The user must be the same one on the new way too.
+                let cloud = engine.cloud_through(view, role.through()).await?;
+                same_user(&cloud, &role).await?;
+            }
+            role
         }
         None => {
             let missing = |field| Error::invalid(format!("missing {field}"));
             let user = given.ok_or_else(|| missing("username"))?;
             let period = period.ok_or_else(|| missing("rotation_period"))?;
-            claim(view, &input.name, &user).await?;
-            let role = StaticRole {
+            let mut role = StaticRole {
                 user,
                 user_id: String::new(),
                 period_secs: period.as_secs(),
+                through: through(None, &input)?,
                 access_key: String::new(),
                 secret_key: Sensitive::default(),
                 due: 0,
             };
+            let cloud = engine.cloud_through(view, role.through()).await?;
+            role.user_id = same_user(&cloud, &role).await?;
+            claim(view, &input.name, &role).await?;
             rotated(&engine, view, &input.name, role).await?
         }
     };
@@ -173,11 +231,12 @@ fn lock_key(view: &View, name: &str) -> String {
 }
 
 /// Two roles that replace the keys of one user would take them from each other.
-async fn claim(view: &View, name: &str, user: &str) -> Result<(), Error> {
+async fn claim(view: &View, name: &str, role: &StaticRole) -> Result<(), Error> {
+    let user = &role.user;
     view.lock("static-users").await;
     for other in view.names(TREE).list("", "", ROLES_MAX).await? {
         let taken = StaticRole::of(view, &other).await?;
-        if other != name && taken.is_some_and(|taken| taken.user.eq_ignore_ascii_case(user)) {
+        if other != name && taken.is_some_and(|taken| taken.user_id == role.user_id) {
             return Err(Error::invalid(format!(
                 "the user {user:?} belongs to the static role {other:?} already"
             )));
@@ -193,7 +252,7 @@ async fn rotated(
     name: &str,
     role: StaticRole,
 ) -> Result<StaticRole, Error> {
-    let cloud = engine.cloud(view).await?;
+    let cloud = engine.cloud_through(view, role.through()).await?;
     let user_id = same_user(&cloud, &role).await?;
     let failed = |cause| Failed { what: "error listing access keys", cause }.of_request();
     let mut known = key_ids(&cloud, &role.user).await.map_err(failed)?;
@@ -205,8 +264,13 @@ async fn rotated(
         removed
             .map_err(|cause| Failed { what: "error deleting access key", cause }.of_request())?;
     }
-    let announced =
-        Intent::StaticKey { role: name.to_owned(), user: role.user.clone(), known: known.clone() };
+    let announced = Intent::StaticKey {
+        role: name.to_owned(),
+        user: role.user.clone(),
+        user_id: user_id.clone(),
+        through: role.through.clone(),
+        known: known.clone(),
+    };
     let now = engine.settings.clock.now();
     let declared = intent::declare(view, &announced, now).await?;
     let keys = create_key(&cloud, &role.user, &known).await.map_err(Failed::of_request)?;

@@ -12,7 +12,7 @@ pub(super) const DEFAULT: &str = "{{ if (eq .Type \"STS\") }}{{ printf \"vault-%
 /// What templates may use.
 const PLACEHOLDERS: &[&str] = &["Type", "DisplayName", "PolicyName"];
 /// The longest name of a user, and of the session of a role.
-const LENGTH_MAX: usize = 64;
+pub(super) const LENGTH_MAX: usize = 64;
 /// The longest name of a federated user.
 const FEDERATED_LENGTH_MAX: usize = 32;
 
@@ -82,4 +82,16 @@ pub(super) fn permitted(text: &str) -> String {
 
 pub(super) fn is_permitted(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
+}
+
+/// Whether STS takes a text as the name of a session.
+pub(super) fn is_session_name(name: &str) -> bool {
+    (2..=LENGTH_MAX).contains(&name.len()) && name.chars().all(is_permitted)
+}
+
+/// What is said of one that STS does not take.
+pub(super) fn session_name_refusal(field: &str) -> String {
+    format!(
+        "{field} is not valid: want 2 to {LENGTH_MAX} letters, digits and characters of _+=,.@-"
+    )
 }

@@ -3,6 +3,7 @@
 mod iam;
 mod life;
 mod roles;
+mod rotation;
 mod simulation;
 
 use crate::aws::Surroundings;

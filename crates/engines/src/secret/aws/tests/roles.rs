@@ -97,7 +97,9 @@ async fn settings_that_lead_nowhere_are_refused_and_nothing_changes() {
         json!({ "username_template": "{{ random 200 }}" }),
         json!({ "sts_fallback_endpoints": "https://a" }),
         json!({ "identity_token_audience": "x" }),
-        json!({ "rotation_period": "1h" }),
+        json!({ "rotation_period": "9s" }),
+        json!({ "rotation_schedule": "every day" }),
+        json!({ "rotation_period": "1h", "rotation_schedule": "0 0 * * *" }),
     ] {
         let error = world.refusal("config/root", wrong.clone()).await;
         assert!(!error.is_empty(), "{wrong}");
