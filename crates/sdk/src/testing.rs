@@ -194,6 +194,15 @@ impl EngineHarness {
     /// Undoes what unfinished requests left outside, where it is due, as the kernel does before the
     /// periodic work of a mount. Tells how many are left.
     pub async fn roll_back(&self) -> usize {
+        self.undo(false).await
+    }
+
+    /// The same for all that is left, due or not, as when the mount is to go.
+    pub async fn undo_now(&self) -> usize {
+        self.undo(true).await
+    }
+
+    async fn undo(&self, all: bool) -> usize {
         let view = self.view();
         let folder = format!("{}/", intent::GATE);
         let names = view.list(&folder, "", usize::MAX).await.expect("the storage works");
@@ -203,7 +212,7 @@ impl EngineHarness {
             let locked = tokio::time::timeout(Duration::from_millis(100), view.lock(&key)).await;
             let stored = view.get::<intent::Stored>(&key).await.expect("the storage works");
             let Some(stored) = stored else { continue };
-            let due = stored.due <= bailee_crypto::clock::to_millis(self.clock.now());
+            let due = all || stored.due <= bailee_crypto::clock::to_millis(self.clock.now());
             let undone =
                 due && locked.is_ok() && self.engine.roll_back(&view, &stored.body).await.is_ok();
             if !undone {

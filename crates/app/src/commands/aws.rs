@@ -19,7 +19,8 @@ pub(crate) struct RootPolicy {
     /// Where the engine is mounted.
     #[arg(long, value_name = "PATH", default_value = "aws")]
     mount: String,
-    /// For this type: `iam_user`, `assumed_role`, `federation_token` or `session_token`.
+    /// For this type: `iam_user`, `assumed_role`, `federation_token`, `session_token` or
+    /// `static_role`.
     #[arg(long, value_name = "TYPE")]
     credential_type: Option<String>,
     /// How names of users begin, with a username template of your own.
@@ -28,6 +29,9 @@ pub(crate) struct RootPolicy {
     /// The account, to narrow the resources.
     #[arg(long, value_name = "ID")]
     account_id: Option<String>,
+    /// What the key's own user needs, where the engine takes on a role for all else.
+    #[arg(long)]
+    user: bool,
     #[arg(hide = true)]
     arguments: Vec<String>,
 }
@@ -57,8 +61,13 @@ impl RootPolicy {
             }
         }
         let answer = context.send(&format!("Error reading {path}"), outgoing).await?;
-        let policy = answer.data().and_then(|data| data.get("policy")).cloned();
-        let policy = policy.unwrap_or_default();
+        let which = if self.user { "user_policy" } else { "policy" };
+        let policy = answer.data().and_then(|data| data.get(which)).cloned();
+        let policy = policy.ok_or_else(|| {
+            Failure::refused(
+                "the engine takes on no role: its user needs what is shown without -user",
+            )
+        })?;
         if context.output.is_table() {
             let text = serde_json::to_string_pretty(&policy).unwrap_or_default();
             return context.output.line(&text);
@@ -84,6 +93,7 @@ mod tests {
             credential_type: Some("iam_user".to_owned()),
             user_prefix: None,
             account_id: None,
+            user: false,
             arguments: Vec::new(),
         };
         command.run(&mut context).await.unwrap();

@@ -34,6 +34,26 @@ impl FakeAws {
         self.shared.world.lock().iam.groups.insert(key(account, name), group);
     }
 
+    /// Writes a policy into a group. Answers whether the group exists; a malformed policy is a bug of
+    /// the test, and panics.
+    pub fn set_group_policy(&self, group: &str, name: &str, policy: &str) -> bool {
+        let document = Document::parse(policy, DocumentKind::Identity)
+            .expect("the test's policy is well formed");
+        let mut world = self.shared.world.lock();
+        let Some(group) = world.iam.groups.get_mut(&key(self.account_id(), group)) else {
+            return false;
+        };
+        group.permissions.inline.insert(name.to_owned(), document);
+        true
+    }
+
+    /// How many long-lived keys a user of any account has.
+    pub fn key_count(&self, account: &str, user: &str) -> usize {
+        let owner = Owner::User { account: account.to_owned(), name: user.to_owned() };
+        let world = self.shared.world.lock();
+        world.iam.keys.values().filter(|key| key.owner == owner).count()
+    }
+
     /// Hangs one of everything on a user: a password, a device, certificates, another key, other
     /// policies, another group. Answers whether the user exists.
     pub fn hang_everything_on(&self, name: &str) -> bool {

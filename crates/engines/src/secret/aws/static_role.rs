@@ -31,6 +31,8 @@ const ROLES_MAX: usize = 10_000;
 pub(super) struct StaticRole {
     user: String,
     user_id: String,
+    #[serde(default)]
+    user_arn: String,
     period_secs: u64,
     /// The role of another account, through which the user is reached.
     #[serde(default)]
@@ -51,8 +53,8 @@ impl StaticRole {
         &self.access_key
     }
 
-    pub(super) fn user(&self) -> &str {
-        &self.user
+    pub(super) fn user_arn(&self) -> &str {
+        &self.user_arn
     }
 
     pub(super) fn through(&self) -> Option<&Through> {
@@ -71,6 +73,15 @@ impl StaticRole {
             "external_id": through.external_id,
         })
     }
+}
+
+/// The static roles of a mount, `most` at most.
+pub(super) async fn all(view: &View, most: usize) -> Result<Vec<StaticRole>, Error> {
+    let mut roles = Vec::new();
+    for name in view.names(TREE).list("", "", most).await? {
+        roles.extend(StaticRole::of(view, &name).await?);
+    }
+    Ok(roles)
 }
 
 /// Names the role.
@@ -210,6 +221,7 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<Write>) -> Result<R
             let mut role = StaticRole {
                 user,
                 user_id: String::new(),
+                user_arn: String::new(),
                 period_secs: period.as_secs(),
                 through: through(None, &input)?,
                 access_key: String::new(),
@@ -217,7 +229,7 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<Write>) -> Result<R
                 due: 0,
             };
             let cloud = engine.cloud_through(view, role.through()).await?;
-            role.user_id = same_user(&cloud, &role).await?;
+            (role.user_id, role.user_arn) = same_user(&cloud, &role).await?;
             claim(view, &input.name, &role).await?;
             rotated(&engine, view, &input.name, role).await?
         }
@@ -253,7 +265,7 @@ async fn rotated(
     role: StaticRole,
 ) -> Result<StaticRole, Error> {
     let cloud = engine.cloud_through(view, role.through()).await?;
-    let user_id = same_user(&cloud, &role).await?;
+    let (user_id, user_arn) = same_user(&cloud, &role).await?;
     let failed = |cause| Failed { what: "error listing access keys", cause }.of_request();
     let mut known = key_ids(&cloud, &role.user).await.map_err(failed)?;
     if known.len() >= 2 {
@@ -283,6 +295,7 @@ async fn rotated(
     let due = to_millis(engine.settings.clock.now()) / 1000 + role.period_secs;
     Ok(StaticRole {
         user_id,
+        user_arn,
         access_key: keys.access_key_id,
         secret_key: keys.secret_access_key,
         due,
@@ -290,19 +303,20 @@ async fn rotated(
     })
 }
 
-/// The id of the role's user: a name may be somebody else's by now.
-async fn same_user(cloud: &Cloud, role: &StaticRole) -> Result<String, Error> {
+/// Id and ARN of the role's user: a name may be somebody else's by now.
+async fn same_user(cloud: &Cloud, role: &StaticRole) -> Result<(String, String), Error> {
     let known = found(cloud, &role.user).await;
     let known = known.map_err(|cause| Failed { what: "error reading user", cause }.of_request())?;
     let missing = || Error::invalid(format!("the user {:?} does not exist", role.user));
-    let id = known.ok_or_else(missing)?.value("UserId").to_owned();
+    let known = known.ok_or_else(missing)?;
+    let id = known.value("UserId").to_owned();
     if !role.user_id.is_empty() && role.user_id != id {
         return Err(Error::invalid(format!(
             "the user {:?} is not the one that it was: delete the static role and make it anew",
             role.user
         )));
     }
-    Ok(id)
+    Ok((id, known.value("Arn").to_owned()))
 }
 
 /// Replaces the keys that are due, each in a unit of its own. One that fails is tried again with the
