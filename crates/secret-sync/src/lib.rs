@@ -26,6 +26,7 @@ mod orphan;
 mod pass;
 mod paths;
 mod plan;
+pub mod pull;
 mod purge;
 mod reconcile;
 pub mod registry;
