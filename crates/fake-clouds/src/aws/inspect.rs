@@ -10,7 +10,7 @@ use super::iam::policy::{DocumentKind, Policy};
 use super::iam::store::{Document, Owner, Session, SessionKind};
 use super::secrets_manager::store::{CURRENT, Deletion, Payload, Place, Secret, Version};
 use super::world::World;
-use super::{FakeAws, RecordedCall, random};
+use super::{FakeAws, FakeMessage, RecordedCall, random};
 
 /// Credentials of a user or a session. Their debug form shows the identifier only.
 #[derive(Clone, PartialEq, Eq)]
@@ -423,6 +423,17 @@ impl FakeAws {
     pub fn set_kms_key_policy(&self, arn: &str, policy: &str) {
         let set = self.shared.world.lock().kms.set_policy(arn, policy);
         set.expect("the test's policy is well formed and the key exists");
+    }
+
+    /// A topic of SNS in `us-east-1`. Answers its ARN.
+    pub fn create_topic(&self, name: &str) -> String {
+        let account = self.account_id().to_owned();
+        self.shared.world.lock().sns.create(&account, REGION, name)
+    }
+
+    /// What was published to a topic of SNS, oldest first.
+    pub fn messages(&self, topic_arn: &str) -> Vec<FakeMessage> {
+        self.shared.world.lock().sns.messages(topic_arn)
     }
 
     /// The parameters of the latest call of an operation, without secret values.

@@ -1,4 +1,4 @@
-//! A fake of AWS: Secrets Manager, STS, KMS and IAM on one loopback address.
+//! A fake of AWS: Secrets Manager, STS, KMS, IAM and SNS on one loopback address.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -26,6 +26,7 @@ mod random;
 mod secrets_manager;
 mod server;
 mod sigv4;
+mod sns;
 mod sts;
 mod wire;
 mod world;
@@ -44,6 +45,7 @@ use tokio::task::JoinHandle;
 pub use calls::RecordedCall;
 pub use faults::Fault;
 pub use inspect::{FakeSecret, FakeVersion, Key};
+pub use sns::FakeMessage;
 
 use iam::store::{AccessKey, Owner};
 use server::Shared;
@@ -196,6 +198,7 @@ fn share(options: &Options, clock: clock::Clock) -> (Arc<Shared>, Key) {
         iam: iam::store::Store::default(),
         kms: kms::Store::default(),
         oidc: oidc::Providers::default(),
+        sns: sns::Store::default(),
         secrets: secrets_manager::store::Store::default(),
     };
     let administrator = add_administrator(&mut world, options, clock.now());

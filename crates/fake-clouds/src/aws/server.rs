@@ -24,7 +24,7 @@ use super::input::Input;
 use super::sigv4::{Authorization, Signed, text};
 use super::wire::{self, Failure, Outcome, Service};
 use super::world::{Call, Caller, World};
-use super::{iam, kms, random, secrets_manager, sts};
+use super::{iam, kms, random, secrets_manager, sns, sts};
 
 /// What the server and the handle share.
 #[derive(Debug)]
@@ -161,6 +161,7 @@ impl Target {
         let service = match value("Version")?.as_str() {
             "2011-06-15" => Service::Sts,
             "2010-05-08" => Service::Iam,
+            "2010-03-31" => Service::Sns,
             _ => return None,
         };
         Some(Self { service, operation: value("Action")?, form: Some(form) })
@@ -218,6 +219,7 @@ fn perform(
         Service::Kms => kms::perform(&mut world, &call),
         Service::Sts => sts::perform(&mut world, &call),
         Service::Iam => iam::actions::perform(&mut world, &call),
+        Service::Sns => sns::perform(&mut world, &call),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The two wire protocols: JSON 1.1 (Secrets Manager, KMS) and query with XML replies (STS, IAM).
+//! The two wire protocols: JSON 1.1 (Secrets Manager, KMS) and query with XML replies (STS, IAM,
+//! SNS).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ pub(crate) enum Service {
     Kms,
     Sts,
     Iam,
+    Sns,
 }
 
 impl Service {
@@ -22,16 +24,18 @@ impl Service {
             Self::Kms => "kms",
             Self::Sts => "sts",
             Self::Iam => "iam",
+            Self::Sns => "sns",
         }
     }
 
     pub(crate) fn is_query(self) -> bool {
-        matches!(self, Self::Sts | Self::Iam)
+        matches!(self, Self::Sts | Self::Iam | Self::Sns)
     }
 
     fn namespace(self) -> &'static str {
         match self {
             Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+            Self::Sns => "http://sns.amazonaws.com/doc/2010-03-31/",
             _ => "https://sts.amazonaws.com/doc/2011-06-15/",
         }
     }

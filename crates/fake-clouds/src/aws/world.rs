@@ -11,6 +11,7 @@ use super::input::Input;
 use super::kms;
 use super::oidc;
 use super::secrets_manager;
+use super::sns;
 use super::wire::{Failure, Service};
 
 /// Everything the fake remembers.
@@ -21,6 +22,7 @@ pub(crate) struct World {
     pub(crate) iam: iam::store::Store,
     pub(crate) kms: kms::Store,
     pub(crate) oidc: oidc::Providers,
+    pub(crate) sns: sns::Store,
     pub(crate) secrets: secrets_manager::store::Store,
 }
 

@@ -133,6 +133,10 @@ impl Client {
         self.query("iam", "2010-05-08", action, parameters).await
     }
 
+    pub(crate) async fn sns(&self, action: &str, parameters: &[(&str, &str)]) -> Reply {
+        self.query("sns", "2010-03-31", action, parameters).await
+    }
+
     async fn query(
         &self,
         service: &'static str,

@@ -13,6 +13,8 @@ mod keys;
 #[cfg(test)]
 mod listing;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod permissions;
 #[cfg(test)]
 mod sessions;
