@@ -323,6 +323,7 @@ static CODES: &[(Kind, &[&str])] = &[
         NOTHING_KNOWN,
         &[
             "AccessDenied",
+            "AuthorizationError",
             "OptInRequired",
             "RegionDisabled",
             "UnauthorizedOperation",

@@ -22,6 +22,7 @@ pub mod failure;
 mod feed;
 pub mod limits;
 pub mod naming;
+pub mod notice;
 mod orphan;
 mod pass;
 mod paths;

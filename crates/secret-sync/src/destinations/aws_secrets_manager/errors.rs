@@ -76,7 +76,7 @@ pub(super) fn deleting(message: &str, permission: Option<&str>, cloud: CloudErro
 }
 
 /// The failure of a call; `action` is the permission that it needs.
-pub(super) fn failed(action: &str, error: CloudError) -> Error {
+pub(crate) fn failed(action: &str, error: CloudError) -> Error {
     let (failure, uncertain) = match &error.kind {
         Kind::Refused => (Failure::Refused, false),
         Kind::Dns => (Failure::Unavailable, false),

@@ -10,7 +10,7 @@
 mod calls;
 mod check;
 mod details;
-mod errors;
+pub(crate) mod errors;
 mod federation;
 mod forecast;
 mod placement;
