@@ -374,6 +374,7 @@ impl Kernel {
             token::complete_input(&target.path, &mut input, secret);
         }
         let passed = &target.mounted.entry.config.passthrough_request_headers;
+        let limits = self.settings.limits();
         Request {
             input,
             operation: call.operation,
@@ -387,6 +388,7 @@ impl Kernel {
             changes,
             remote: call.remote.map(|remote| remote.ip()),
             headers: headers::passed(call, passed),
+            lease_max: target.mounted.entry.ttls(limits.default, limits.max).1,
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Request<I> {
     pub remote: Option<IpAddr>,
     /// Headers of the request that the mount asked for (`passthrough_request_headers`).
     pub headers: Headers,
+    /// The longest life that the mount lets a lease have.
+    pub lease_max: Duration,
 }
 
 /// Some headers of a request, names in lower case.
@@ -79,6 +81,7 @@ impl<I> Request<I> {
             changes: self.changes,
             remote: self.remote,
             headers: self.headers,
+            lease_max: self.lease_max,
         };
         (self.input, rest)
     }

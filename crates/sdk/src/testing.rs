@@ -30,6 +30,8 @@ const ATTEMPTS_MAX: usize = 8;
 const LEASES: &str = "harness/leases/";
 /// Notes read at once.
 const NOTES_MAX: usize = 10_000;
+/// How long leases last at most: 32 days, as servers have it.
+const LEASE_MAX: Duration = Duration::from_secs(32 * 86_400);
 
 /// One engine, mounted on storage in memory, called as the kernel would call it: routed by its
 /// declared paths, committed in one batch, run again on a conflict. There are no policies.
@@ -44,6 +46,7 @@ pub struct EngineHarness {
     mount: Arc<Mount>,
     caller: Arc<Caller>,
     clock: Arc<TestClock>,
+    lease_max: Duration,
 }
 
 impl EngineHarness {
@@ -90,6 +93,7 @@ impl EngineHarness {
             mount: Arc::new(mount),
             caller: Arc::new(caller),
             clock: Arc::new(TestClock::default()),
+            lease_max: LEASE_MAX,
         }
     }
 
@@ -115,7 +119,15 @@ impl EngineHarness {
             mount: self.mount.clone(),
             caller: self.caller.clone(),
             clock: self.clock.clone(),
+            lease_max: self.lease_max,
         }
+    }
+
+    /// The same mount with leases that last no longer.
+    #[must_use]
+    pub fn with_lease_max(mut self, lease_max: Duration) -> EngineHarness {
+        self.lease_max = lease_max;
+        self
     }
 
     /// The same mount with other options, as after tuning.
@@ -354,6 +366,7 @@ impl EngineHarness {
             changes,
             remote: self.remote,
             headers: Headers::default(),
+            lease_max: self.lease_max,
         }
     }
 }

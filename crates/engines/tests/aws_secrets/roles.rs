@@ -1,6 +1,7 @@
 //! Roles through which the engine reaches what it manages.
 
 use super::{ACCOUNT, ALL, OTHER_ACCOUNT, World, trusting};
+use bailee_fake_clouds::aws::Fault;
 use serde_json::json;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ async fn what_a_rotation_elsewhere_leaves_is_undone_there() {
     world
         .write(
             "config/root",
-            json!({ "wait_until_usable": true, "wait_until_usable_timeout": "1s" }),
+            json!({ "wait_until_usable": true, "wait_until_usable_timeout": "2s" }),
         )
         .await
         .unwrap();
@@ -118,4 +119,63 @@ async fn the_root_key_is_replaced_also_where_the_engine_takes_on_a_role() {
         .await
         .unwrap();
     world.read("creds/ci").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_whose_session_aws_calls_expired_is_taken_on_anew() {
+    let world = World::new().await;
+    let key = world.aws.create_user("engine", &[ALL]);
+    let role = world.aws.create_role("work", &trusting(ACCOUNT), &[ALL]);
+    world.configure(&key, json!({ "role_arn": role })).await;
+    world
+        .write("roles/ci", json!({ "credential_type": "iam_user", "policy_document": ALL }))
+        .await
+        .unwrap();
+    world.read("creds/ci").await.unwrap();
+    world.read("creds/ci").await.unwrap();
+    assert_eq!(world.aws.call_count("sts:AssumeRole"), 1);
+    let expired = Fault::error("iam:CreateUser", 403, "ExpiredToken", "The token is expired");
+    world.aws.inject(expired.times(1));
+    let error = world.read("creds/ci").await.unwrap_err().to_string();
+    assert!(error.contains("ExpiredToken"), "{error}");
+    world.read("creds/ci").await.unwrap();
+    assert_eq!(world.aws.call_count("sts:AssumeRole"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_does_not_outlast_what_the_mount_lets_a_lease_last() {
+    let mut world = World::as_user(ALL, json!({})).await;
+    world.mount = world.mount.with_lease_max(Duration::from_secs(1200));
+    let arn = world.aws.create_role("deploy", &trusting(ACCOUNT), &[]);
+    let role = json!({ "credential_type": "assumed_role", "role_arns": arn });
+    world.write("roles/deploy", role).await.unwrap();
+    let ttl = world.read("creds/deploy").await.unwrap()["ttl"].as_u64().unwrap();
+    assert!((1190..=1200).contains(&ttl), "{ttl}");
+    let asked = world.write("sts/deploy", json!({ "ttl": "2h" })).await.unwrap();
+    assert!(bailee_sdk::testing::data(&asked)["ttl"].as_u64().unwrap() <= 1200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undoing_one_static_role_leaves_the_key_of_another_for_the_same_user() {
+    let world = World::as_user(ALL, json!({})).await;
+    world.aws.create_user("app", &[]);
+    let role = json!({ "username": "app", "rotation_period": "1h" });
+    let wait = json!({ "wait_until_usable": true, "wait_until_usable_timeout": "2s" });
+    world.write("config/root", wait).await.unwrap();
+    world.aws.set_new_key_delay(Duration::from_secs(3600));
+    world.write("static-roles/a", role.clone()).await.unwrap_err();
+    world.aws.set_new_key_delay(Duration::ZERO);
+    world.write("static-roles/b", role).await.unwrap();
+    let key = world.read("static-creds/b").await.unwrap()["access_key"].clone();
+    assert_eq!(world.mount.undo_now().await, 0);
+    assert!(world.aws.key_works(key.as_str().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engines_own_user_is_no_static_role() {
+    let world = World::as_user(ALL, json!({})).await;
+    let role = json!({ "username": "engine", "rotation_period": "1h" });
+    let error = world.write("static-roles/own", role).await.unwrap_err().to_string();
+    assert!(error.contains("is the engine's own"), "{error}");
+    assert_eq!(world.aws.key_count(ACCOUNT, "engine"), 1);
 }

@@ -272,6 +272,7 @@ impl World {
             changes: Changes::default(),
             remote: None,
             headers: Default::default(),
+            lease_max: Default::default(),
         }
     }
 

@@ -102,6 +102,9 @@ impl Client {
             };
         }
         let region = match (self.use_sts_region_from_client, self.sts_region.as_str()) {
+            (true, _) if !looks_like_aws(region) => {
+                return Err(Error::invalid("the request is signed for no region of AWS"));
+            }
             (true, _) => region,
             (false, "") => "us-east-1",
             (false, region) => region,
@@ -197,6 +200,21 @@ fn authority(endpoint: &str) -> String {
     let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host).to_ascii_lowercase();
     let plain = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80"));
     plain.unwrap_or(&host).to_owned()
+}
+
+/// Whether a region that a client chose can be one of AWS: words and a number, as `us-gov-west-1`. Other
+/// labels before `amazonaws.com` lead to what customers put there, such as a bucket `sts` of S3.
+fn looks_like_aws(region: &str) -> bool {
+    let parts: Vec<&str> = region.split('-').collect();
+    let [area, words @ .., number] = parts.as_slice() else { return false };
+    let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    (2..=4).contains(&area.len())
+        && word(area)
+        && !words.is_empty()
+        && words.iter().all(|text| word(text))
+        && (1..=2).contains(&number.len())
+        && digits(number)
 }
 
 fn regional(region: &str) -> String {
@@ -396,6 +414,21 @@ mod tests {
         let local =
             Client { sts_endpoint: "http://127.0.0.1:4566/".to_owned(), ..Client::default() };
         assert_eq!(sts(&local, "127.0.0.1:4566", "x"), Some("http://127.0.0.1:4566".to_owned()));
+    }
+
+    #[test]
+    fn a_client_that_chooses_the_region_chooses_one_of_aws() {
+        let client = Client { use_sts_region_from_client: true, ..Client::default() };
+        for region in ["eu-west-3", "us-gov-west-1", "ap-southeast-12", "eusc-de-east-1"] {
+            let host = format!("sts.{region}.amazonaws.com");
+            assert_eq!(sts(&client, &host, region), Some(format!("https://{host}")), "{region}");
+        }
+        for region in
+            ["s3", "s3-website-us-east-1", "us-east", "website-us-east-1", "a-b-1", "us-1"]
+        {
+            let host = format!("sts.{region}.amazonaws.com");
+            assert_eq!(sts(&client, &host, region), None, "{region}");
+        }
     }
 
     #[test]

@@ -164,7 +164,7 @@ async fn full_arn(
     principal: &Principal,
     unique_id: &str,
 ) -> Result<String, Error> {
-    if let Some(known) = aws.known_role(unique_id) {
+    if let Some(known) = aws.known_role(view, unique_id) {
         return Ok(known);
     }
     let known = upstream::look_up(aws, view, namespace, principal).await.map_err(|error| {
@@ -182,7 +182,7 @@ async fn full_arn(
             principal.canonical()
         )));
     }
-    aws.know_role(unique_id, &known.arn);
+    aws.know_role(view, unique_id, &known.arn);
     Ok(known.arn)
 }
 

@@ -55,21 +55,23 @@ pub fn kind(surroundings: &Surroundings) -> EngineKind {
 pub struct Aws {
     surroundings: Surroundings,
     issuer: Arc<dyn Issuer>,
-    /// The full ARN of roles by their unique ids: neither ever changes.
-    roles: Mutex<HashMap<String, String>>,
+    /// The full ARN of roles by mount and unique id: neither ever changes. Each mount believes its own
+    /// IAM alone.
+    roles: Mutex<HashMap<(String, String), String>>,
 }
 
 impl Aws {
-    fn known_role(&self, unique_id: &str) -> Option<String> {
-        self.roles.lock().get(unique_id).cloned()
+    fn known_role(&self, view: &View, unique_id: &str) -> Option<String> {
+        let key = (view.prefix().to_owned(), unique_id.to_owned());
+        self.roles.lock().get(&key).cloned()
     }
 
-    fn know_role(&self, unique_id: &str, arn: &str) {
+    fn know_role(&self, view: &View, unique_id: &str, arn: &str) {
         let mut roles = self.roles.lock();
         if roles.len() == KNOWN_ROLES_MAX {
             roles.clear();
         }
-        roles.insert(unique_id.to_owned(), arn.to_owned());
+        roles.insert((view.prefix().to_owned(), unique_id.to_owned()), arn.to_owned());
     }
 
     fn config_paths(self: &Arc<Aws>) -> Vec<Path> {

@@ -7,14 +7,24 @@ use super::{
 };
 use bailee_cloud::{
     CloudError, Kind, Xml,
-    aws::{self, Ambient, AwsConnection, InvalidConnection, RoleSession, SdkConfig, WebIdentity},
+    aws::{
+        self, Ambient, AmbientChain, AwsConnection, InvalidConnection, RoleSession, SdkConfig,
+        WebIdentity,
+    },
     query::{Form, QueryClient, Service},
 };
 use bailee_crypto::random;
 use bailee_sdk::{Code, Error, Namespace, View};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 /// Mounts whose clients are kept.
 const CLOUDS_MAX: usize = 256;
@@ -42,6 +52,7 @@ impl Clouds {
         if let Some(revision) = revision
             && let Some((known, cloud)) = self.0.lock().get(&place)
             && *known == revision
+            && !cloud.expired.load(Ordering::Relaxed)
         {
             return Ok(cloud.clone());
         }
@@ -80,6 +91,10 @@ pub(super) struct Cloud {
     /// The first address, and those to fall back to.
     sts: Vec<QueryClient>,
     attempts: u32,
+    /// The machine's credentials, where the mount has none of its own.
+    ambient: Option<AmbientChain>,
+    /// AWS said so of the credentials: whoever comes next has them made anew.
+    expired: Arc<AtomicBool>,
     pub(super) ready: Patience,
 }
 
@@ -106,7 +121,10 @@ impl Cloud {
             sts: self.sts.iter().map(same).collect::<Result<_, _>>()?,
             config,
             sts_endpoint: self.sts_endpoint.clone(),
-            ..*self
+            attempts: self.attempts,
+            ambient: self.ambient.clone(),
+            expired: self.expired.clone(),
+            ready: self.ready,
         })
     }
 
@@ -160,17 +178,20 @@ impl Cloud {
         let mut sts = vec![first.clone()];
         sts.extend(fallbacks.map(|(endpoint, region)| first.at(endpoint, region)));
         let (attempts, ready) = (root.attempts(), root.ready);
-        Ok(Cloud { config, sts_endpoint, iam, sts, attempts, ready })
+        let chain = settings.ambient.clone().filter(|_| in_root && !root.has_keys());
+        let ambient = chain.filter(|_| root.federation.is_off());
+        let expired = Arc::default();
+        Ok(Cloud { config, sts_endpoint, iam, sts, attempts, ambient, expired, ready })
     }
 
     /// Calls IAM once: for revocation, whose pace the kernel sets.
     pub(super) async fn iam_once(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
-        self.iam.call(action, form).await
+        self.noted(self.iam.call(action, form).await).await
     }
 
     /// Calls IAM, again when it is throttled or away.
     pub(super) async fn iam(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
-        self.persist(|| self.iam.call(action, form)).await
+        self.persist(|| self.iam.call(action, form), passes).await
     }
 
     /// Calls IAM, again only when the call certainly had no effect.
@@ -179,23 +200,16 @@ impl Cloud {
         action: &str,
         form: &Form,
     ) -> Result<Xml, CloudError> {
-        let mut pause = PAUSE_MIN;
-        for _ in 1..self.attempts {
-            match self.iam.call(action, form).await {
-                Err(error) if error.kind == Kind::Throttled || !error.sent && passes(&error) => {
-                    rest(&mut pause, &error).await;
-                }
-                outcome => return outcome,
-            }
-        }
-        self.iam.call(action, form).await
+        let again =
+            |error: &CloudError| error.kind == Kind::Throttled || !error.sent && passes(error);
+        self.persist(|| self.iam.call(action, form), again).await
     }
 
     /// Calls STS, at another address when one cannot be reached.
     pub(super) async fn sts(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
         let mut last = None;
         for client in &self.sts {
-            match self.persist(|| client.call(action, form)).await {
+            match self.persist(|| client.call(action, form), passes).await {
                 Err(error) if is_away(&error) => last = Some(error),
                 outcome => return outcome,
             }
@@ -228,20 +242,48 @@ impl Cloud {
         Ok(members)
     }
 
-    async fn persist<F, Fut>(&self, call: F) -> Result<Xml, CloudError>
+    async fn persist<F, Fut>(
+        &self,
+        call: F,
+        again: impl Fn(&CloudError) -> bool,
+    ) -> Result<Xml, CloudError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Xml, CloudError>>,
     {
         let mut pause = PAUSE_MIN;
-        for _ in 1..self.attempts {
-            match call().await {
-                Err(error) if passes(&error) => rest(&mut pause, &error).await,
+        let mut renewed = false;
+        let mut left = self.attempts.saturating_sub(1);
+        loop {
+            match self.noted(call().await).await {
+                // Nothing was done with them, and others are there now.
+                Err(error) if is_expired(&error) && self.ambient.is_some() && !renewed => {
+                    renewed = true;
+                }
+                Err(error) if left > 0 && again(&error) => {
+                    left -= 1;
+                    rest(&mut pause, &error).await;
+                }
                 outcome => return outcome,
             }
         }
-        call().await
     }
+
+    /// The outcome of a call. Credentials that AWS calls expired are not used again.
+    async fn noted(&self, outcome: Result<Xml, CloudError>) -> Result<Xml, CloudError> {
+        if outcome.as_ref().is_err_and(is_expired) {
+            self.expired.store(true, Ordering::Relaxed);
+            if let Some(chain) = &self.ambient {
+                chain.forget().await;
+            }
+        }
+        outcome
+    }
+}
+
+/// Whether AWS says of temporary credentials that their time is over.
+fn is_expired(error: &CloudError) -> bool {
+    error.sent && matches!(error.code.as_str(), "ExpiredToken" | "ExpiredTokenException")
 }
 
 /// Waits as long as the service asks, or a little longer each time.

@@ -139,7 +139,7 @@ pub(super) struct WriteRoot {
     /// Whether a new key is answered only after it authenticated several times in a row; true unless
     /// said otherwise.
     wait_until_usable: Option<Flag>,
-    /// How long to wait for that at most: 1s to 60s.
+    /// How long to wait for that at most: 2s to 50s.
     wait_until_usable_timeout: Option<Ttl>,
     /// Whom tokens are for with which `role_arn` is taken on, instead of with keys. The key that signs
     /// them is the mount's `identity_token_key`.
@@ -256,10 +256,11 @@ fn retries(value: &Value) -> Result<i64, Error> {
 
 fn checked_timeout(timeout: Duration) -> Result<u64, Error> {
     let seconds = timeout.as_secs();
-    if !(1..=ready::TIMEOUT_SECS_MAX).contains(&seconds) {
+    if !(ready::TIMEOUT_SECS_MIN..=ready::TIMEOUT_SECS_MAX).contains(&seconds) {
         return Err(Error::invalid(format!(
-            "wait_until_usable_timeout must be between 1s and {}: clients give up after that; set \
+            "wait_until_usable_timeout must be between {}s and {}: clients give up after that; set \
              wait_until_usable=false to answer at once",
+            ready::TIMEOUT_SECS_MIN,
             format_go(Duration::from_secs(ready::TIMEOUT_SECS_MAX))
         )));
     }

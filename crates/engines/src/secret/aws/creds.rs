@@ -69,15 +69,18 @@ pub(super) async fn give(engine: Arc<Aws>, request: Request<Give>) -> Result<Rep
         role_arn: input.role_arn.unwrap_or_default(),
         session_name: checked_session_name(input.role_session_name.unwrap_or_default())?,
         mfa_code: input.mfa_code.unwrap_or_default(),
+        max: request.lease_max,
         ttl: input.ttl.map(|ttl| ttl.0).filter(|ttl| !ttl.is_zero()),
     };
     let named = kind == CredentialType::AssumedRole && !asked.session_name.is_empty();
     let session_name = if named { asked.session_name.clone() } else { name };
     let made = session::make(&cloud, kind, &role, &input.name, &session_name, &asked).await?;
     let now = to_millis(engine.settings.clock.now()) / 1000;
+    // Their clock may be ahead of ours, or behind.
+    let wanted = session::seconds(&role, &asked)?;
     let left = match made.expires.saturating_sub(now) {
-        0 => session::seconds(&role, &asked)?,
-        left => left,
+        0 => wanted,
+        left => left.min(wanted),
     };
     let mut data = secrets(&made.keys);
     data.insert("ttl".to_owned(), left.into());

@@ -42,8 +42,8 @@ use config_root::Root;
 use remove::LeftKeys;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
-use static_role::StaticRole;
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -104,6 +104,17 @@ enum Intent {
 /// For storage alone: what is stored is sealed.
 fn stored<S: Serializer>(secret: &Sensitive<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
+}
+
+/// The keys that the mount depends on, or gives out. The user whose rotation is undone may belong to
+/// another static role by now.
+async fn stored_keys(view: &View) -> Result<BTreeSet<String>, Error> {
+    let root = Root::of(view).await?.unwrap_or_default();
+    let statics = static_role::all(view, static_role::ROLES_MAX).await?;
+    let mut keys: BTreeSet<String> =
+        statics.iter().map(|role| role.access_key().to_owned()).collect();
+    keys.insert(root.access_key);
+    Ok(keys)
 }
 
 /// What a lease stands for.
@@ -225,14 +236,12 @@ impl Engine for Aws {
                 let root = Root::of(view).await?.unwrap_or_default();
                 let cloud = Cloud::of_key(self, &root, view).await?;
                 let left = LeftKeys { user: &user, user_id: &user_id, known: &known };
-                remove::other_keys(&cloud, left, &root.access_key).await
+                remove::other_keys(&cloud, left, &stored_keys(view).await?).await
             }
-            Intent::StaticKey { role, user, user_id, through, known } => {
+            Intent::StaticKey { role: _, user, user_id, through, known } => {
                 let cloud = self.cloud_through(view, through.as_ref()).await?;
-                let stored = StaticRole::of(view, &role).await?;
-                let stored = stored.as_ref().map(StaticRole::access_key).unwrap_or_default();
                 let left = LeftKeys { user: &user, user_id: &user_id, known: &known };
-                remove::other_keys(&cloud, left, stored).await
+                remove::other_keys(&cloud, left, &stored_keys(view).await?).await
             }
         };
         outcome.map_err(|error| error.of_revocation())

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// The shortest wait: what a key needs that works at once.
+pub(super) const TIMEOUT_SECS_MIN: u64 = 2;
 /// The longest wait that can be asked for, in seconds: official clients give up after 60.
 pub(super) const TIMEOUT_SECS_MAX: u64 = 50;
 /// How often in a row the key must work: the service has many front doors.

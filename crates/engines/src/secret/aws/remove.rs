@@ -6,6 +6,7 @@ use super::{
 };
 use bailee_cloud::{CloudError, Kind, Xml, query::Form};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// How far IAM's clock and ours may be apart, in seconds.
 const SKEW_SECS: u64 = 300;
@@ -194,7 +195,7 @@ pub(super) struct LeftKeys<'a> {
 pub(super) async fn other_keys(
     cloud: &Cloud,
     left: LeftKeys<'_>,
-    stored: &str,
+    stored: &BTreeSet<String>,
 ) -> Result<(), Failed> {
     const UNDOING: &str = "error undoing the rotation of a key";
     let LeftKeys { user, user_id, known } = left;
@@ -204,7 +205,7 @@ pub(super) async fn other_keys(
         return Ok(());
     }
     for id in user::key_ids(cloud, user).await.map_err(Failed::new(UNDOING))? {
-        if id != stored && !known.contains(&id) {
+        if !stored.contains(&id) && !known.contains(&id) {
             user::delete_key(cloud, user, &id).await.map_err(Failed::new(UNDOING))?;
         }
     }

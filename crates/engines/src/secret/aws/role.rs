@@ -162,6 +162,10 @@ impl Role {
                     .push(format!("cannot supply {field} when credential_type isn't assumed_role"));
             }
         }
+        if !self.mfa_serial_number.is_empty() && !self.gives(CredentialType::SessionToken) {
+            let text = "cannot supply mfa_serial_number when credential_type isn't session_token";
+            wrong.push(text.to_owned());
+        }
         self.role_arns.iter().for_each(|arn| check_arn("role_arns", arn, wrong));
         if !self.external_id.is_empty() && !is_external_id(&self.external_id) {
             wrong.push(EXTERNAL_ID_REFUSAL.to_owned());

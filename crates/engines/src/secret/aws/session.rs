@@ -28,6 +28,8 @@ pub(super) struct Asked {
     pub(super) mfa_code: String,
     /// None when the request does not say.
     pub(super) ttl: Option<Duration>,
+    /// The longest that the mount lets a lease last: a session cannot be ended with its lease.
+    pub(super) max: Duration,
 }
 
 /// A session.
@@ -43,9 +45,8 @@ pub(super) struct Session {
 pub(super) fn seconds(role: &Role, asked: &Asked) -> Result<u64, Error> {
     let default = if role.default_sts_secs > 0 { role.default_sts_secs } else { SECS_DEFAULT };
     let mut seconds = asked.ttl.map_or(default, |ttl| ttl.as_secs());
-    if role.max_sts_secs > 0 {
-        seconds = seconds.min(role.max_sts_secs);
-    }
+    let max = if role.max_sts_secs > 0 { role.max_sts_secs } else { u64::MAX };
+    seconds = seconds.min(max).min(asked.max.as_secs());
     if seconds < SECS_MIN {
         return Err(Error::invalid(format!(
             "Error assuming role: ValidationError: 1 validation error detected: Value '{seconds}' at \

@@ -6,6 +6,7 @@
 use super::{
     Aws, Intent,
     cloud::{Cloud, Failed, Through},
+    config_root::Root,
     ready::{self, Readiness},
     role, stored,
     user::{create_key, delete_key, found, key_ids},
@@ -24,7 +25,7 @@ const TREE: &str = "static-role";
 /// The shortest interval.
 const PERIOD_MIN: Duration = Duration::from_secs(60);
 /// Static roles of a mount.
-const ROLES_MAX: usize = 10_000;
+pub(super) const ROLES_MAX: usize = 10_000;
 
 /// A static role, as stored.
 #[derive(Clone, Serialize, Deserialize)]
@@ -268,6 +269,14 @@ async fn rotated(
     let (user_id, user_arn) = same_user(&cloud, &role).await?;
     let failed = |cause| Failed { what: "error listing access keys", cause }.of_request();
     let mut known = key_ids(&cloud, &role.user).await.map_err(failed)?;
+    let root = Root::of(view).await?.unwrap_or_default();
+    if root.has_keys() && known.contains(&root.access_key) {
+        return Err(Error::invalid(format!(
+            "the user {:?} is the engine's own: its key is replaced by config/rotate-root, or by \
+             itself with rotation_period in config/root",
+            role.user
+        )));
+    }
     if known.len() >= 2 {
         // IAM lists the oldest first; ours stays for those who have it.
         let place = known.iter().position(|id| *id != role.access_key).unwrap_or_default();

@@ -304,6 +304,7 @@ impl World {
             changes: Default::default(),
             remote: None,
             headers: Default::default(),
+            lease_max: Default::default(),
         };
         let endpoint = served.endpoints.get(&operation).ok_or_else(Error::not_found)?;
         let reply = endpoint.call(request, captures).await;
