@@ -150,6 +150,11 @@ impl CloudError {
     }
 
     /// The same failure of a call that certainly did not reach the service.
+    /// Whether the service says of temporary credentials that their time is over.
+    pub fn is_expired(&self) -> bool {
+        self.sent && matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException")
+    }
+
     pub(crate) fn unsent(self) -> CloudError {
         CloudError { sent: false, ..self }
     }

@@ -103,7 +103,13 @@ pub(super) async fn look_up(
     let iam = QueryClient::of(&config, aws.surroundings.transport.clone(), clock.clone(), service);
     let iam = iam.ok_or_else(|| failed(&"there are no credentials"))?;
     let form = Form::new().with(parameter, &principal.name);
-    let found = asked(&iam, action, &form, client.retries()).await;
+    let mut found = asked(&iam, action, &form, client.retries()).await;
+    if let (Err(error), Ambient::Allowed(chain)) = (&found, &connection.ambient)
+        && error.is_expired()
+    {
+        chain.forget().await;
+        found = asked(&iam, action, &form, client.retries()).await;
+    }
     let found = found.map_err(|error| failed(&error))?;
     let inner = way.iter().try_fold(&found, |element, name| element.child(name));
     let text = |name: &str| {

@@ -19,7 +19,7 @@ const RETRY_SECS_MIN: u64 = 60;
 /// The longest such pause.
 const RETRY_SECS_MAX: u64 = 3600;
 /// Letters that are kept of why a rotation failed.
-const FAILURE_CHARS_MAX: usize = 1024;
+pub(super) const FAILURE_CHARS_MAX: usize = 1024;
 
 /// When it happens, as stored with how the last one went. Times are seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

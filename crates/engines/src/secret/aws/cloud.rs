@@ -257,7 +257,7 @@ impl Cloud {
         loop {
             match self.noted(call().await).await {
                 // Nothing was done with them, and others are there now.
-                Err(error) if is_expired(&error) && self.ambient.is_some() && !renewed => {
+                Err(error) if error.is_expired() && self.ambient.is_some() && !renewed => {
                     renewed = true;
                 }
                 Err(error) if left > 0 && again(&error) => {
@@ -271,7 +271,7 @@ impl Cloud {
 
     /// The outcome of a call. Credentials that AWS calls expired are not used again.
     async fn noted(&self, outcome: Result<Xml, CloudError>) -> Result<Xml, CloudError> {
-        if outcome.as_ref().is_err_and(is_expired) {
+        if outcome.as_ref().is_err_and(CloudError::is_expired) {
             self.expired.store(true, Ordering::Relaxed);
             if let Some(chain) = &self.ambient {
                 chain.forget().await;
@@ -279,11 +279,6 @@ impl Cloud {
         }
         outcome
     }
-}
-
-/// Whether AWS says of temporary credentials that their time is over.
-fn is_expired(error: &CloudError) -> bool {
-    error.sent && matches!(error.code.as_str(), "ExpiredToken" | "ExpiredTokenException")
 }
 
 /// Waits as long as the service asks, or a little longer each time.

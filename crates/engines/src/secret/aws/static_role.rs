@@ -5,6 +5,7 @@
 
 use super::{
     Aws, Intent,
+    automation::FAILURE_CHARS_MAX,
     cloud::{Cloud, Failed, Through},
     config_root::Root,
     ready::{self, Readiness},
@@ -43,6 +44,9 @@ pub(super) struct StaticRole {
     secret_key: Sensitive<String>,
     /// When the key is replaced next, in seconds since 1970.
     due: u64,
+    /// Why the key could not be replaced when it was due; empty when it could.
+    #[serde(default)]
+    failure: String,
 }
 
 impl StaticRole {
@@ -64,7 +68,7 @@ impl StaticRole {
 
     fn shown(&self, name: &str) -> Value {
         let through = self.through.clone().unwrap_or_default();
-        json!({
+        let mut shown = json!({
             "name": name,
             "id": self.user_id,
             "username": self.user,
@@ -72,7 +76,11 @@ impl StaticRole {
             "assume_role_arn": through.role_arn,
             "assume_role_session_name": through.session_name,
             "external_id": through.external_id,
-        })
+        });
+        if let (false, Some(shown)) = (self.failure.is_empty(), shown.as_object_mut()) {
+            shown.insert("rotation_error".to_owned(), self.failure.as_str().into());
+        }
+        shown
     }
 }
 
@@ -228,6 +236,7 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<Write>) -> Result<R
                 access_key: String::new(),
                 secret_key: Sensitive::default(),
                 due: 0,
+                failure: String::new(),
             };
             let cloud = engine.cloud_through(view, role.through()).await?;
             (role.user_id, role.user_arn) = same_user(&cloud, &role).await?;
@@ -308,6 +317,7 @@ async fn rotated(
         access_key: keys.access_key_id,
         secret_key: keys.secret_access_key,
         due,
+        failure: String::new(),
         ..role
     })
 }
@@ -346,8 +356,20 @@ async fn rotate_due(engine: &Aws, unit: &View, name: &str) -> Result<(), Error> 
     if role.due > to_millis(engine.settings.clock.now()) / 1000 {
         return Ok(());
     }
-    let role = rotated(engine, unit, name, role).await?;
-    unit.names(TREE).put(name, &role).await?;
-    unit.commit().await?;
-    Ok(())
+    // Of a rotation that fails nothing is kept but why.
+    let attempt = unit.ahead();
+    let outcome = match rotated(engine, &attempt, name, role.clone()).await {
+        Ok(role) => {
+            attempt.names(TREE).put(name, &role).await?;
+            attempt.commit().await.map(drop).map_err(Error::from)
+        }
+        Err(error) => Err(error),
+    };
+    let Err(error) = outcome else { return Ok(()) };
+    let failure: String = error.to_string().chars().take(FAILURE_CHARS_MAX).collect();
+    if failure != role.failure {
+        unit.names(TREE).put(name, &StaticRole { failure, ..role }).await?;
+        unit.commit().await?;
+    }
+    Err(error)
 }

@@ -270,6 +270,26 @@ async fn the_key_of_a_static_role_is_replaced_at_its_intervals() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_static_role_says_why_its_key_could_not_be_replaced() {
+    let world = World::new().await;
+    let app = super::iam::TestUser { id: "AIDAAPP".to_owned(), ..Default::default() };
+    world.iam.state.lock().users.insert("app".to_owned(), app);
+    let role = json!({ "username": "app", "rotation_period": "1h" });
+    world.write("static-roles/app", role).await.unwrap();
+    let before = world.read("static-creds/app").await.unwrap();
+    assert!(world.read("static-roles/app").await.unwrap().get("rotation_error").is_none());
+    world.iam.state.lock().denied.insert("CreateAccessKey");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let error = world.mount.tick().await.unwrap_err().to_string();
+    assert_eq!(world.read("static-roles/app").await.unwrap()["rotation_error"], error);
+    assert_eq!(world.read("static-creds/app").await.unwrap(), before);
+    world.iam.state.lock().denied.clear();
+    world.mount.tick().await.unwrap();
+    assert!(world.read("static-roles/app").await.unwrap().get("rotation_error").is_none());
+    assert_ne!(world.read("static-creds/app").await.unwrap(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rotation_of_a_static_role_that_is_cut_short_loses_no_key_and_leaves_no_other() {
     for crash in (0..2000).step_by(90) {
         let world = World::new().await;
