@@ -101,4 +101,25 @@ mod tests {
         assert!(asked.text().contains(path), "{}", asked.text());
         assert_eq!(serde_json::from_str::<serde_json::Value>(&out.text()).unwrap(), policy);
     }
+
+    #[tokio::test]
+    async fn the_policy_of_the_keys_user_is_shown_where_there_is_a_role() {
+        let policy = json!({ "Version": "2012-10-17", "Statement": [] });
+        let with = json!({ "data": { "policy": {}, "user_policy": policy } });
+        let without = json!({ "data": { "policy": policy } });
+        let answers = vec![(200, with), (200, without)];
+        let (mut context, out, _, _) = testing::context(Format::Table, answers).await;
+        let command = || RootPolicy {
+            mount: "aws".to_owned(),
+            credential_type: None,
+            user_prefix: None,
+            account_id: None,
+            user: true,
+            arguments: Vec::new(),
+        };
+        command().run(&mut context).await.unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&out.text()).unwrap(), policy);
+        let failure = command().run(&mut context).await.unwrap_err();
+        assert!(failure.message.contains("takes on no role"), "{failure:?}");
+    }
 }

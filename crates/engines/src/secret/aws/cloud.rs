@@ -99,8 +99,12 @@ pub(super) struct Cloud {
 }
 
 impl Cloud {
-    /// With the key of the mount itself, also where that takes on a role for all else.
+    /// With the key of the mount itself, also where that takes on a role for all else. A mount that has
+    /// no key any more does with what it has.
     pub(super) async fn of_key(engine: &Aws, root: &Root, view: &View) -> Result<Cloud, Error> {
+        if !root.has_keys() {
+            return Cloud::connect(engine, root, view).await;
+        }
         let root = Root { role_arn: String::new(), external_id: String::new(), ..root.clone() };
         Cloud::connect(engine, &root, view).await
     }

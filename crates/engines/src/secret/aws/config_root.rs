@@ -105,6 +105,9 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Nothing>) -> Result<Reply
     if let Value::Object(more) = more {
         shown.extend(more);
     }
+    if let Some(old) = &root.old_key {
+        shown.insert("former_access_key".to_owned(), old.id.as_str().into());
+    }
     Ok(Reply::data(&shown))
 }
 

@@ -202,6 +202,12 @@ pub(super) async fn other_keys(
     let there = found(cloud, user).await.map_err(Failed::new(UNDOING))?;
     let is_same = |there: &Xml| user_id.is_empty() || there.value("UserId") == user_id;
     if !there.as_ref().is_some_and(is_same) {
+        tracing::warn!(
+            user,
+            user_id,
+            "the user whose key was being replaced is not reached any more: if it still exists, a key \
+             that nobody has may be left on it"
+        );
         return Ok(());
     }
     for id in user::key_ids(cloud, user).await.map_err(Failed::new(UNDOING))? {

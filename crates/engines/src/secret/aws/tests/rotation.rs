@@ -1,6 +1,6 @@
 //! The engine's own key, replaced by itself.
 
-use super::World;
+use super::{World, iam::Faults};
 use bailee_sdk::intent::ROLL_BACK_AFTER;
 use serde_json::json;
 use std::time::Duration;
@@ -96,6 +96,7 @@ async fn the_old_key_goes_later_when_it_cannot_now() {
     world.iam.state.lock().denied.insert("DeleteAccessKey");
     world.mount.tick().await.unwrap_err();
     assert_eq!(world.keys().len(), 2);
+    assert_eq!(world.read("config/root").await.unwrap()["former_access_key"], "AKIAROOT");
     let new = world.stored().await;
     world.read("config/root").await.unwrap();
     let other = json!({ "access_key": "AKIAOTHER", "secret_key": "s" });
@@ -141,4 +142,32 @@ async fn undoing_a_rotation_leaves_a_namesake_of_another_account_alone() {
     tokio::time::sleep(ROLL_BACK_AFTER).await;
     assert_eq!(world.mount.roll_back().await, 0);
     assert_eq!(world.keys().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_and_whenever_it_crashes_one_key_is_left_and_it_is_the_stored_one() {
+    for seed in 1..150 {
+        let mut world = world().await;
+        world.iam.seed(seed);
+        world.iam.state.lock().faults = Faults { throttled: 60, away: 60, reply_lost: 120 };
+        for _ in 0..4 {
+            tokio::time::sleep(HOUR).await;
+            let crash = Duration::from_millis(world.iam.below(6000));
+            tokio::time::timeout(crash, world.mount.tick()).await.ok();
+            world.mount = world.mount.restarted().await;
+            tokio::time::sleep(Duration::from_secs(world.iam.below(400))).await;
+            world.mount.roll_back().await;
+            let keys = world.keys();
+            assert!(keys.contains(&world.stored().await), "seed {seed}: {keys:?}");
+        }
+        world.iam.state.lock().faults = Faults::default();
+        for _ in 0..3 {
+            tokio::time::sleep(HOUR).await;
+            world.mount.roll_back().await;
+            world.mount.tick().await.ok();
+        }
+        assert_eq!(world.mount.roll_back().await, 0, "seed {seed}");
+        assert_eq!(world.keys(), [world.stored().await], "seed {seed}");
+        assert_eq!(world.read("config/root").await.unwrap()["rotation_error"], "", "seed {seed}");
+    }
 }
