@@ -77,7 +77,7 @@ pub(super) async fn give(engine: Arc<Aws>, request: Request<Give>) -> Result<Rep
     let made = session::make(&cloud, kind, &role, &input.name, &session_name, &asked).await?;
     let now = to_millis(engine.settings.clock.now()) / 1000;
     // Their clock may be ahead of ours, or behind.
-    let wanted = session::seconds(&role, &asked)?;
+    let wanted = session::seconds(kind, &role, &asked)?;
     let left = match made.expires.saturating_sub(now) {
         0 => wanted,
         left => left.min(wanted),

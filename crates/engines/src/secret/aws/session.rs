@@ -42,19 +42,30 @@ pub(super) struct Session {
 }
 
 /// How long the session is to last.
-pub(super) fn seconds(role: &Role, asked: &Asked) -> Result<u64, Error> {
+pub(super) fn seconds(kind: CredentialType, role: &Role, asked: &Asked) -> Result<u64, Error> {
     let default = if role.default_sts_secs > 0 { role.default_sts_secs } else { SECS_DEFAULT };
     let mut seconds = asked.ttl.map_or(default, |ttl| ttl.as_secs());
     let max = if role.max_sts_secs > 0 { role.max_sts_secs } else { u64::MAX };
     seconds = seconds.min(max).min(asked.max.as_secs());
     if seconds < SECS_MIN {
         return Err(Error::invalid(format!(
-            "Error assuming role: ValidationError: 1 validation error detected: Value '{seconds}' at \
+            "{}: ValidationError: 1 validation error detected: Value '{seconds}' at \
              'durationSeconds' failed to satisfy constraint: Member must have value greater than or \
-             equal to {SECS_MIN}"
+             equal to {SECS_MIN}",
+            failing(kind)
         )));
     }
     Ok(seconds)
+}
+
+/// What could not be done when there is no session.
+fn failing(kind: CredentialType) -> &'static str {
+    match kind {
+        CredentialType::AssumedRole => "Error assuming role",
+        CredentialType::IamUser
+        | CredentialType::FederationToken
+        | CredentialType::SessionToken => "Error generating STS keys",
+    }
 }
 
 /// The role to be assumed: the one that is asked for, or the only one there is.
@@ -81,7 +92,7 @@ pub(super) async fn make(
     session_name: &str,
     asked: &Asked,
 ) -> Result<Session, Error> {
-    let duration = seconds(role, asked)?.to_string();
+    let duration = seconds(kind, role, asked)?.to_string();
     let form = Form::new().with("DurationSeconds", duration);
     let (action, form) = match kind {
         CredentialType::SessionToken => {
@@ -116,11 +127,7 @@ pub(super) async fn make(
         }
         CredentialType::IamUser => return Err(Error::internal("a user is no session")),
     };
-    let what = match kind {
-        CredentialType::AssumedRole => "Error assuming role",
-        _ => "Error generating STS keys",
-    };
-    let failed = |cause| Failed { what, cause }.of_request();
+    let failed = |cause| Failed { what: failing(kind), cause }.of_request();
     let answer = cloud.sts(action, &form).await.map_err(failed)?;
     let keys = session_keys(&answer).map_err(failed)?;
     // GetFederationToken and AssumeRole tell whose the session is, each in a place of its own.

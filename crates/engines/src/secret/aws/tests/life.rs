@@ -202,6 +202,10 @@ async fn sessions_are_given_for_the_time_that_is_asked() {
     world.mount.revoke(&leases[0].0).await.unwrap();
     let error = world.refusal("sts/assumed", json!({ "ttl": "10m" })).await;
     assert!(error.contains("'durationSeconds'"), "{error}");
+    assert!(error.starts_with("Error assuming role: ValidationError"), "{error}");
+    world.write("roles/own", json!({ "credential_type": "session_token" })).await.unwrap();
+    let error = world.refusal("sts/own", json!({ "ttl": "10m" })).await;
+    assert!(error.starts_with("Error generating STS keys: ValidationError"), "{error}");
     let other = json!({ "role_arn": "arn:aws:iam::123456789012:role/other" });
     assert_eq!(
         world.refusal("sts/assumed", other).await,
