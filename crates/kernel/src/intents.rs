@@ -13,7 +13,7 @@ use bailee_sdk::{
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 
-/// Intents of a mount that are looked at in one turn.
+/// Intents of a mount that are listed at once.
 const INTENTS_AT_ONCE: usize = 1000;
 /// Failures after which a turn leaves the rest to the next one.
 const FAILURES_MAX: usize = 8;
@@ -59,35 +59,59 @@ enum Outcome {
     Failed(Error),
 }
 
+/// What became of them all.
+#[derive(Default)]
+struct Told {
+    left: usize,
+    failures: usize,
+    failure: Option<Error>,
+}
+
 impl Undo<'_> {
     /// Undoes the intents that are meant. What is left is told as an error unless only those that were
     /// due were meant.
     pub(crate) async fn run(self, reach: Reach) -> Result<(), Error> {
-        let names = self.view().list(&format!("{GATE}/"), "", INTENTS_AT_ONCE).await?;
-        let mut outcomes = stream::iter(names)
-            .map(|name| async move { self.one(&format!("{GATE}/{name}"), reach).await })
-            .buffer_unordered(UNDONE_AT_ONCE);
-        let (mut left, mut failures, mut failure) = (0usize, 0usize, None);
-        while let Some(outcome) = outcomes.next().await {
-            match outcome? {
-                Outcome::Done => {}
-                Outcome::Kept => left += 1,
-                Outcome::Failed(error) => {
-                    (left, failures) = (left + 1, failures + 1);
-                    let refused = error.code == Code::RateLimited || failures >= FAILURES_MAX;
-                    failure = Some(error);
-                    if refused && reach == Reach::Due {
-                        // The next turn goes on: other work of the mount waits for this one.
-                        break;
-                    }
-                }
+        let mut told = Told::default();
+        let mut after = String::new();
+        loop {
+            // Those that wait for their next attempt must not keep later ones out.
+            let names = self.view().list(&format!("{GATE}/"), &after, INTENTS_AT_ONCE).await?;
+            let last = names.last().filter(|_| names.len() == INTENTS_AT_ONCE).cloned();
+            let goes_on = self.page(names, reach, &mut told).await?;
+            match last {
+                Some(last) if goes_on => after = last,
+                _ => break,
             }
         }
         match reach {
             Reach::Due | Reach::GivesUp => Ok(()),
-            Reach::All if left == 0 => Ok(()),
-            Reach::All => Err(not_all(left, failure)),
+            Reach::All if told.left == 0 => Ok(()),
+            Reach::All => Err(not_all(told.left, told.failure)),
         }
+    }
+
+    /// Whether it makes sense to go on after these.
+    async fn page(self, names: Vec<String>, reach: Reach, told: &mut Told) -> Result<bool, Error> {
+        let mut outcomes = stream::iter(names)
+            .map(|name| async move { self.one(&format!("{GATE}/{name}"), reach).await })
+            .buffer_unordered(UNDONE_AT_ONCE);
+        while let Some(outcome) = outcomes.next().await {
+            match outcome? {
+                Outcome::Done => {}
+                Outcome::Kept => told.left += 1,
+                Outcome::Failed(error) => {
+                    told.left += 1;
+                    told.failures += 1;
+                    let refused = error.code == Code::RateLimited || told.failures >= FAILURES_MAX;
+                    told.failure = Some(error);
+                    if refused && reach == Reach::Due {
+                        // The next turn goes on: other work of the mount waits for this one.
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Closes the gate for new intents; it stays closed until the result is dropped. Fails while there

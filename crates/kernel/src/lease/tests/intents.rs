@@ -2,7 +2,7 @@
 
 use super::world::{HOUR, Mood, World, refused};
 use crate::{intents::Reach, token::tests::world::Fault};
-use bailee_sdk::intent::ROLL_BACK_AFTER;
+use bailee_sdk::intent::{GATE, ROLL_BACK_AFTER, Stored};
 use std::{sync::Arc, time::Duration};
 
 #[tokio::test]
@@ -103,4 +103,28 @@ async fn a_mount_that_goes_away_while_it_is_asked_leaves_nothing() {
         assert!(world.ledger.out.lock().is_empty(), "round {round}");
         assert_eq!(world.intents().await, 0, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn many_that_wait_keep_none_out_that_is_due() {
+    let world = World::new().await;
+    let places = world.kernel.registry.places();
+    let bank = places.at("").unwrap().find("bank/x").unwrap().0.clone();
+    let view = world.kernel.barrier.view(&bank.prefix);
+    for number in 0..1000 {
+        let waits = Stored {
+            made: 0,
+            due: u64::MAX,
+            tries: 1,
+            failure: None,
+            body: serde_json::Value::Null,
+        };
+        view.put(&format!("{GATE}/{number:016x}"), &waits);
+        view.commit().await.unwrap();
+    }
+    world.borrow("bank/made/broken", HOUR, &world.root).await.unwrap_err();
+    world.clock.advance(ROLL_BACK_AFTER);
+    world.undo(Reach::Due).await.unwrap();
+    assert!(world.ledger.out.lock().is_empty());
+    assert_eq!(world.intents().await, 1000);
 }
