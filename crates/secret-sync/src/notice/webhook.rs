@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(header("webhook-id"), format!("msg_{}", report.run));
         assert_eq!(header("webhook-timestamp"), "1700000000");
         let signed =
-            keys(KEY).unwrap().signatures(&header("webhook-id"), "1614265330", received[0].body());
+            keys(KEY).unwrap().signatures(&header("webhook-id"), "1700000000", received[0].body());
         assert_eq!(header("webhook-signature"), signed);
         assert_eq!(received[1].headers()["webhook-id"].to_str().unwrap(), header("webhook-id"));
         let body: Value = serde_json::from_slice(received[0].body()).unwrap();
