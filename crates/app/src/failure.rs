@@ -57,7 +57,7 @@ impl From<io::Error> for Failure {
 /// A failed request in the form that scripts look for in standard error.
 fn request_text(namespace: &str, error: &Error) -> String {
     match error {
-        Error::Setting { .. } | Error::Answer { .. } => error.to_string(),
+        Error::Setting { .. } | Error::Login { .. } | Error::Answer { .. } => error.to_string(),
         Error::Connection { method, url, reason } => {
             format!("{} \"{url}\": {reason}", capitalized(method))
         }

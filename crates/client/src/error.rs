@@ -33,6 +33,12 @@ pub enum Error {
         /// The answer.
         response: Box<Response>,
     },
+    /// There is no token, and no way to one.
+    #[error("login: {reason}")]
+    Login {
+        /// What is wrong.
+        reason: String,
+    },
     /// The answer is not what the API promises.
     #[error("{method} {url}: the answer {reason}")]
     Answer {
@@ -50,7 +56,10 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Error::Refused { response, .. } => Some(response.status),
-            Error::Setting { .. } | Error::Connection { .. } | Error::Answer { .. } => None,
+            Error::Setting { .. }
+            | Error::Connection { .. }
+            | Error::Login { .. }
+            | Error::Answer { .. } => None,
         }
     }
 }

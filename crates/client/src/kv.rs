@@ -1,6 +1,6 @@
 //! Where a KV path really is: the mount, its version, and the API path of a secret.
 
-use crate::{Client, Error, Method, Outgoing};
+use crate::{Client, Error, Method, Outgoing, Response, Session};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -23,10 +23,19 @@ struct Preflight {
 impl KvMount {
     /// Asks the server which mount serves `path`.
     pub async fn of(client: &Client, path: &str) -> Result<KvMount, Error> {
-        let path = path.trim_start_matches('/');
-        let outgoing = Outgoing::new(Method::Get, format!("sys/internal/ui/mounts/{path}"));
+        let outgoing = question(path);
         let url = outgoing.url(client.settings());
-        let response = client.send(outgoing).await?;
+        KvMount::told(&client.send(outgoing).await?, url)
+    }
+
+    /// The same, with the token of a session.
+    pub async fn found(session: &Session, path: &str) -> Result<KvMount, Error> {
+        let outgoing = question(path);
+        let url = outgoing.url(session.settings());
+        KvMount::told(&session.send(outgoing).await?, url)
+    }
+
+    fn told(response: &Response, url: String) -> Result<KvMount, Error> {
         let found: Preflight = response.data().ok_or(Error::Answer {
             method: "GET",
             url,
@@ -47,6 +56,11 @@ impl KvMount {
             (true, false) => format!("{mount}/{segment}/{rest}"),
         }
     }
+}
+
+fn question(path: &str) -> Outgoing {
+    let path = path.trim_start_matches('/');
+    Outgoing::new(Method::Get, format!("sys/internal/ui/mounts/{path}"))
 }
 
 #[cfg(test)]

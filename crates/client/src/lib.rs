@@ -6,11 +6,17 @@ mod address;
 pub mod aws;
 mod error;
 pub mod kv;
+pub mod login;
 mod retry;
+mod session;
+#[cfg(test)]
+mod testing;
+pub mod walk;
 mod wire;
 
 pub use address::{Address, AddressError};
 pub use error::Error;
+pub use session::Session;
 pub use wire::{Method, Outgoing, Parts, Response};
 
 use bailee_crypto::Sensitive;

@@ -13,7 +13,10 @@ pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> Result<Response
             Err(error) if passes(&error) => {
                 let asked = match &error {
                     Error::Refused { response, .. } => response.retry_after,
-                    Error::Setting { .. } | Error::Connection { .. } | Error::Answer { .. } => None,
+                    Error::Setting { .. }
+                    | Error::Connection { .. }
+                    | Error::Login { .. }
+                    | Error::Answer { .. } => None,
                 };
                 tokio::time::sleep(asked.unwrap_or(wait).min(LONGEST_WAIT)).await;
                 wait = wait.saturating_mul(2).min(LONGEST_WAIT);
@@ -29,7 +32,7 @@ fn passes(error: &Error) -> bool {
     match error {
         Error::Connection { .. } => true,
         Error::Refused { response, .. } => matches!(response.status, 412 | 429 | 500 | 502..=599),
-        Error::Setting { .. } | Error::Answer { .. } => false,
+        Error::Setting { .. } | Error::Login { .. } | Error::Answer { .. } => false,
     }
 }
 

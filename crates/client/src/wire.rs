@@ -38,6 +38,8 @@ pub enum Method {
     Get,
     /// List, sent as GET with `list=true`, which every proxy lets through.
     List,
+    /// List all folders below, sent as GET with `scan=true`; not every server can.
+    Scan,
     /// Write.
     Put,
     /// Write, for what older servers serve under POST only.
@@ -52,7 +54,7 @@ impl Method {
     /// The verb on the wire.
     pub fn verb(self) -> &'static str {
         match self {
-            Method::Get | Method::List => "GET",
+            Method::Get | Method::List | Method::Scan => "GET",
             Method::Put => "PUT",
             Method::Post => "POST",
             Method::Patch => "PATCH",
@@ -64,14 +66,18 @@ impl Method {
     fn media(self) -> &'static str {
         match self {
             Method::Patch => "application/merge-patch+json",
-            Method::Get | Method::List | Method::Put | Method::Post | Method::Delete => {
-                "application/json"
-            }
+            Method::Get
+            | Method::List
+            | Method::Scan
+            | Method::Put
+            | Method::Post
+            | Method::Delete => "application/json",
         }
     }
 }
 
 /// A request to be sent.
+#[derive(Clone)]
 pub struct Outgoing {
     /// What is asked.
     pub method: Method,
@@ -121,7 +127,12 @@ impl Outgoing {
     pub fn url(&self, settings: &Settings) -> String {
         let path = utf8_percent_encode(self.path.trim_start_matches('/'), UNSAFE);
         let mut url = format!("{}/v1/{path}", settings.address);
-        let listed = (self.method == Method::List).then(|| ("list".to_owned(), "true".to_owned()));
+        let verb = match self.method {
+            Method::List => Some("list"),
+            Method::Scan => Some("scan"),
+            Method::Get | Method::Put | Method::Post | Method::Patch | Method::Delete => None,
+        };
+        let listed = verb.map(|verb| (verb.to_owned(), "true".to_owned()));
         let mut mark = '?';
         for (name, value) in self.query.iter().chain(&listed) {
             let set = percent_encoding::NON_ALPHANUMERIC;
@@ -166,6 +177,15 @@ impl Response {
     /// The document's `data` as a typed value; `None` when it is absent or of another type.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_value(self.json().remove("data")?).ok()
+    }
+
+    /// The document's `data`, read without a tree in between: for long answers.
+    pub fn typed<T: DeserializeOwned>(&self) -> Option<T> {
+        #[derive(serde::Deserialize)]
+        struct Document<T> {
+            data: T,
+        }
+        serde_json::from_slice::<Document<T>>(&self.bytes).ok().map(|document| document.data)
     }
 
     /// The sentences of a refusal.

@@ -1,0 +1,438 @@
+//! All secrets of a KV mount below a folder, with what is known of each: by as few requests as the
+//! server allows.
+//!
+//! OpenBao and bailee give a whole tree with its metadata in one answer. Where they may not, or the
+//! server cannot, folders are listed one by one, and what a list does not tell is asked for each.
+
+use crate::{Error, Method, Outgoing, Session, kv::KvMount};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::SystemTime,
+};
+
+/// Requests that run at once.
+const REQUESTS_AT_ONCE: usize = 32;
+/// Secrets in one answer, where the server gives a list in parts.
+const PAGE: usize = 5_000;
+/// Secrets and folders that are walked through at most.
+const ENTRIES_MAX: usize = 500_000;
+
+/// What the metadata of a secret say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct KvMetadata {
+    /// The newest version.
+    #[serde(default)]
+    pub current_version: u64,
+    /// When the secret was made.
+    #[serde(default)]
+    pub created_time: String,
+    /// When anything about it changed last.
+    #[serde(default)]
+    pub updated_time: String,
+    /// Its versions by number.
+    #[serde(default)]
+    pub versions: BTreeMap<String, KvVersion>,
+}
+
+/// What the metadata say of a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct KvVersion {
+    /// When it was written.
+    #[serde(default)]
+    pub created_time: String,
+    /// When it was, or will be, deleted; empty for never.
+    #[serde(default)]
+    pub deletion_time: String,
+    /// Whether its value is gone for good.
+    #[serde(default)]
+    pub destroyed: bool,
+}
+
+impl KvMetadata {
+    /// The newest version that lives. Where the server does not tell of versions, the newest one.
+    pub fn newest_live(&self, now: SystemTime) -> Option<u64> {
+        if self.versions.is_empty() {
+            return Some(self.current_version).filter(|version| *version > 0);
+        }
+        let numbered = |(number, version): (&String, &KvVersion)| {
+            version.lives(now).then(|| number.parse().ok()).flatten()
+        };
+        self.versions.iter().filter_map(numbered).max()
+    }
+}
+
+impl KvVersion {
+    fn lives(&self, now: SystemTime) -> bool {
+        let ends: Option<jiff::Timestamp> = self.deletion_time.parse().ok();
+        !self.destroyed && ends.is_none_or(|end| SystemTime::from(end) > now)
+    }
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Paths below the mount, with their metadata where they were told.
+    pub secrets: BTreeMap<String, Option<KvMetadata>>,
+    /// Folders and secrets below the mount that could not be looked into.
+    pub failed: Vec<(String, Error)>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    key_info: BTreeMap<String, KvMetadata>,
+}
+
+/// How lists are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// All below in one answer, with metadata.
+    ScanDetails,
+    /// Each folder, with metadata.
+    ListDetails,
+    /// All below in one answer, names only.
+    Scan,
+    /// Each folder, names only.
+    List,
+}
+
+impl Way {
+    fn method(self) -> Method {
+        match self {
+            Way::ScanDetails | Way::Scan => Method::Scan,
+            Way::ListDetails | Way::List => Method::List,
+        }
+    }
+
+    fn segment(self) -> &'static str {
+        match self {
+            Way::ScanDetails | Way::ListDetails => "detailed-metadata",
+            Way::Scan | Way::List => "metadata",
+        }
+    }
+}
+
+/// Walks through a folder of a mount, which is empty or ends in `/`.
+///
+/// # Errors
+/// The folder itself cannot be listed. What is wrong with single folders below it is in the result.
+pub async fn walk(session: &Session, mount: &KvMount, folder: &str) -> Result<Walked, Error> {
+    let ways = match mount.versioned {
+        true => [Way::ScanDetails, Way::ListDetails, Way::List].as_slice(),
+        false => [Way::Scan, Way::List].as_slice(),
+    };
+    let walker = Walker { session, mount };
+    let mut denied = None;
+    for way in ways {
+        let mut walked = match walker.tree(*way, folder).await {
+            Ok(Some(walked)) => walked,
+            // Nothing there, or nothing that this way shows.
+            Ok(None) => continue,
+            Err(error) if matches!(error.status(), Some(400..=428 | 430..=499)) => {
+                denied = Some(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if mount.versioned {
+            walker.ask_each(&mut walked).await;
+        }
+        return Ok(walked);
+    }
+    // The last way is the one that every server knows.
+    denied.map_or(Ok(Walked::default()), Err)
+}
+
+struct Walker<'a> {
+    session: &'a Session,
+    mount: &'a KvMount,
+}
+
+impl Walker<'_> {
+    /// Everything below a folder; `None` where that is not found.
+    async fn tree(&self, way: Way, folder: &str) -> Result<Option<Walked>, Error> {
+        let mut walked = Walked::default();
+        let Some(top) = self.folder(way, folder).await? else { return Ok(None) };
+        let mut waiting = VecDeque::new();
+        take(way, folder, top, &mut walked, &mut waiting);
+        let mut running = FuturesUnordered::new();
+        let mut entries = walked.secrets.len();
+        loop {
+            while running.len() < REQUESTS_AT_ONCE
+                && let Some(next) = waiting.pop_front()
+            {
+                running.push(async move {
+                    let found = self.folder(way, &next).await;
+                    (next, found)
+                });
+            }
+            let Some((path, found)) = running.next().await else { return Ok(Some(walked)) };
+            entries += 1;
+            match found {
+                Ok(Some(listed)) => {
+                    entries += listed.keys.len();
+                    take(way, &path, listed, &mut walked, &mut waiting);
+                }
+                // Emptied meanwhile.
+                Ok(None) => {}
+                Err(error) if error.status().is_some_and(|status| status < 429) => {
+                    walked.failed.push((path, error));
+                }
+                Err(error) => return Err(error),
+            }
+            if entries > ENTRIES_MAX {
+                let url = Outgoing::new(Method::List, folder).url(self.session.settings());
+                let reason = "goes on beyond 500,000 secrets and folders: choose a smaller part";
+                return Err(Error::Answer { method: "GET", url, reason });
+            }
+        }
+    }
+
+    /// One folder, or all below it, in as many parts as it takes.
+    async fn folder(&self, way: Way, folder: &str) -> Result<Option<Listed>, Error> {
+        let mut whole = Listed { keys: Vec::new(), key_info: BTreeMap::new() };
+        loop {
+            let path = self.mount.api_path(way.segment(), &format!("{}{folder}", self.mount.path));
+            let mut outgoing =
+                Outgoing::new(way.method(), format!("{}/", path.trim_end_matches('/')))
+                    .query("limit", PAGE.to_string());
+            let last = whole.keys.last().cloned();
+            if let Some(last) = &last {
+                outgoing = outgoing.query("after", last);
+            }
+            let url = outgoing.url(self.session.settings());
+            let part: Listed = match self.session.send(outgoing).await {
+                Ok(response) => response.typed().ok_or(Error::Answer {
+                    method: "GET",
+                    url,
+                    reason: "is no list of names",
+                })?,
+                Err(error) if error.status() == Some(404) => {
+                    return Ok(last.map(|_| whole));
+                }
+                Err(error) => return Err(error),
+            };
+            let count = part.keys.len();
+            // A server without parts gives all, and all again.
+            let again = last.as_ref().is_some_and(|last| part.keys.contains(last));
+            if !again {
+                whole.keys.extend(part.keys);
+                whole.key_info.extend(part.key_info);
+            }
+            if count != PAGE || again {
+                return Ok(Some(whole));
+            }
+        }
+    }
+
+    /// Asks for the metadata that no list told.
+    async fn ask_each(&self, walked: &mut Walked) {
+        let untold = walked.secrets.iter().filter(|(_, metadata)| metadata.is_none());
+        let paths: Vec<String> = untold.map(|(path, _)| path.clone()).collect();
+        let answers = futures_util::stream::iter(paths).map(|path| async move {
+            let metadata = metadata(self.session, self.mount, &path).await;
+            (path, metadata)
+        });
+        let mut answers = answers.buffer_unordered(REQUESTS_AT_ONCE);
+        while let Some((path, metadata)) = answers.next().await {
+            match metadata {
+                Ok(Some(metadata)) => {
+                    walked.secrets.insert(path, Some(metadata));
+                }
+                // Removed meanwhile.
+                Ok(None) => {
+                    walked.secrets.remove(&path);
+                }
+                Err(error) => {
+                    walked.secrets.remove(&path);
+                    walked.failed.push((path, error));
+                }
+            }
+        }
+    }
+}
+
+/// The metadata of one secret; `None` where there is none.
+pub async fn metadata(
+    session: &Session,
+    mount: &KvMount,
+    path: &str,
+) -> Result<Option<KvMetadata>, Error> {
+    let path = mount.api_path("metadata", &format!("{}{path}", mount.path));
+    let outgoing = Outgoing::new(Method::Get, path);
+    let url = outgoing.url(session.settings());
+    match session.send(outgoing).await {
+        Ok(response) => response.typed().map(Some).ok_or(Error::Answer {
+            method: "GET",
+            url,
+            reason: "holds no metadata",
+        }),
+        Err(error) if error.status() == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sorts what a list gave into secrets and folders that are still to be listed.
+fn take(
+    way: Way,
+    folder: &str,
+    listed: Listed,
+    walked: &mut Walked,
+    waiting: &mut VecDeque<String>,
+) {
+    let Listed { keys, mut key_info } = listed;
+    for key in keys {
+        let path = format!("{folder}{key}");
+        // Such a name would lead elsewhere when it is asked for.
+        if path.split('/').any(|part| matches!(part, "." | "..")) || key.is_empty() {
+            continue;
+        }
+        match (key.ends_with('/'), way.method()) {
+            // Everything below came with it.
+            (true, Method::Scan) => {}
+            (true, _) => waiting.push_back(path),
+            (false, _) => drop(walked.secrets.insert(path, key_info.remove(&key))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Client, Settings,
+        login::Login,
+        testing::{Asked, Server},
+    };
+    use bailee_crypto::{Sensitive, SystemClock};
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+
+    fn session(server: &Server) -> Session {
+        let mut settings = Settings::new(server.address.parse().unwrap());
+        settings.retries = 0;
+        let login = Login::Token(Sensitive::from("t"));
+        Session::new(Client::new(settings).unwrap(), login, Arc::new(SystemClock))
+    }
+
+    fn mount(versioned: bool) -> KvMount {
+        KvMount { path: "kv/".to_owned(), versioned }
+    }
+
+    fn missing() -> (u16, Value) {
+        (404, json!({"errors": []}))
+    }
+
+    /// A tree as a server without any of OpenBao's lists shows it.
+    fn plain(asked: &Asked) -> (u16, Value) {
+        let metadata = json!({"data": {"current_version": 3, "created_time": "c"}});
+        match (asked.path.as_str(), asked.query.contains("list=true")) {
+            ("/v1/auth/token/lookup-self", _) => (200, json!({"data": {"ttl": 0}})),
+            ("/v1/kv/metadata/", true) => (200, json!({"data": {"keys": ["a", "b/", "x/", ".."]}})),
+            ("/v1/kv/metadata/b/", true) => (200, json!({"data": {"keys": ["c", "d/"]}})),
+            ("/v1/kv/metadata/b/d/", true) => (200, json!({"data": {"keys": ["e"]}})),
+            ("/v1/kv/metadata/x/", true) => (403, json!({"errors": ["permission denied"]})),
+            ("/v1/kv/metadata/a" | "/v1/kv/metadata/b/c", false) => (200, metadata),
+            ("/v1/kv/metadata/b/d/e", false) => (403, json!({"errors": ["permission denied"]})),
+            _ => missing(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_knows_plain_lists_only_is_walked_folder_by_folder() {
+        let server = Server::start(plain).await;
+        let walked = walk(&session(&server), &mount(true), "").await.unwrap();
+        let known = |path: &str| walked.secrets.get(path).cloned().flatten();
+        assert_eq!(walked.secrets.len(), 2);
+        assert_eq!(known("a").unwrap().current_version, 3);
+        assert!(known("b/c").is_some());
+        let mut failed: Vec<&str> = walked.failed.iter().map(|(path, _)| path.as_str()).collect();
+        failed.sort_unstable();
+        assert_eq!(failed, ["b/d/e", "x/"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_gives_all_at_once_is_asked_once() {
+        let server = Server::start(|asked: &Asked| {
+            let scans = asked.query.contains("scan=true");
+            match (asked.path.as_str(), scans) {
+                ("/v1/auth/token/lookup-self", _) => (200, json!({"data": {"ttl": 0}})),
+                ("/v1/kv/detailed-metadata/team/", true) => {
+                    let info = json!({"a": {"current_version": 1}, "b/c": {"current_version": 2}});
+                    (200, json!({"data": {"keys": ["a", "b/c"], "key_info": info}}))
+                }
+                _ => missing(),
+            }
+        })
+        .await;
+        let walked = walk(&session(&server), &mount(true), "team/").await.unwrap();
+        assert_eq!(walked.secrets["team/b/c"].as_ref().unwrap().current_version, 2);
+        assert_eq!(server.take_paths().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn lists_in_parts_are_put_together_and_a_server_without_parts_is_not_asked_for_ever() {
+        for in_parts in [true, false] {
+            let server = Server::start(move |asked: &Asked| {
+                let all: Vec<String> = (0..PAGE + 7).map(|n| format!("{n:06}")).collect();
+                let after = asked.query.split('&').find_map(|part| part.strip_prefix("after="));
+                let rest = all.iter().filter(|key| after.is_none_or(|after| key.as_str() > after));
+                let keys: Vec<&String> = match in_parts {
+                    true => rest.take(PAGE).collect(),
+                    false => all.iter().take(PAGE).collect(),
+                };
+                match (asked.path.as_str(), asked.query.contains("scan=true")) {
+                    ("/v1/auth/token/lookup-self", _) => (200, json!({"data": {"ttl": 0}})),
+                    ("/v1/kv/", true) => (200, json!({"data": {"keys": keys}})),
+                    _ => missing(),
+                }
+            })
+            .await;
+            let walked = walk(&session(&server), &mount(false), "").await.unwrap();
+            assert_eq!(walked.secrets.len(), if in_parts { PAGE + 7 } else { PAGE });
+            assert_eq!(server.take_paths().len(), 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_empty_is_empty_and_what_is_denied_is_an_error() {
+        let server = Server::start(|asked: &Asked| match asked.path.as_str() {
+            "/v1/auth/token/lookup-self" => (200, json!({"data": {"ttl": 0}})),
+            path if path.starts_with("/v1/kv/") => missing(),
+            _ => (403, json!({"errors": ["permission denied"]})),
+        })
+        .await;
+        let walked = walk(&session(&server), &mount(true), "").await.unwrap();
+        assert!(walked.secrets.is_empty() && walked.failed.is_empty());
+        let other = KvMount { path: "other/".to_owned(), versioned: true };
+        let denied = walk(&session(&server), &other, "").await.unwrap_err();
+        assert_eq!(denied.status(), Some(403));
+    }
+
+    #[test]
+    fn the_newest_version_that_lives_is_the_one() {
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
+        let version = |deletion_time: &str, destroyed| KvVersion {
+            created_time: String::new(),
+            deletion_time: deletion_time.to_owned(),
+            destroyed,
+        };
+        let of = |versions: Vec<(u64, KvVersion)>| {
+            let versions = versions.into_iter().map(|(number, it)| (number.to_string(), it));
+            KvMetadata { current_version: 9, versions: versions.collect(), ..KvMetadata::default() }
+                .newest_live(now)
+        };
+        let past = "2020-01-02T03:04:05.123456789Z";
+        let future = "2100-01-02T03:04:05Z";
+        assert_eq!(of(vec![]), Some(9));
+        assert_eq!(of(vec![(9, version("", false)), (10, version("", false))]), Some(10));
+        assert_eq!(of(vec![(9, version("", false)), (10, version(past, false))]), Some(9));
+        assert_eq!(of(vec![(9, version("", false)), (10, version("", true))]), Some(9));
+        assert_eq!(of(vec![(9, version("", false)), (10, version(future, false))]), Some(10));
+        assert_eq!(of(vec![(1, version(past, false))]), None);
+    }
+}
