@@ -34,7 +34,7 @@ const SUDO: [&str; 24] = [
 pub(crate) fn curl(program: &str, outgoing: &Outgoing, settings: &Settings) -> String {
     let mut words = vec!["curl".to_owned()];
     match outgoing.method {
-        Method::Get | Method::List => {}
+        Method::Get | Method::List | Method::Scan => {}
         other => words.push(format!("-X {}", other.verb())),
     }
     if settings.skip_verify {
@@ -88,6 +88,7 @@ pub(crate) fn policy(outgoing: &Outgoing) -> String {
     let mut capabilities = match outgoing.method {
         Method::Get => vec!["read"],
         Method::List => vec!["list"],
+        Method::Scan => vec!["scan"],
         Method::Put | Method::Post => vec!["create", "update"],
         Method::Patch => vec!["patch"],
         Method::Delete => vec!["delete"],
