@@ -166,6 +166,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("status", &["$ status", "$ status -format=json"]),
     ("operator init", &["$ operator init", "$ operator init -key-shares=3 -key-threshold=2"]),
     (
+        "import",
+        &[
+            "$ import -from=https://vault.example.com:8200 -from-token-file=token -plan",
+            "$ import -from=https://vault.example.com:8200 -from-token-file=token -mount=secret",
+        ],
+    ),
+    (
         "quickstart",
         &[
             "$ quickstart -samples",

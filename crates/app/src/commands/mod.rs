@@ -4,6 +4,7 @@ mod about;
 mod audit;
 mod aws;
 pub(crate) mod completion;
+mod import;
 mod kv;
 mod lease;
 mod logical;
@@ -72,6 +73,7 @@ enum Command {
     #[command(subcommand)]
     Aws(aws::Aws),
     Quickstart(quickstart::Quickstart),
+    Import(import::Import),
     #[command(subcommand)]
     Namespace(namespace::Namespace),
     #[command(subcommand)]
@@ -130,6 +132,7 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Token(arguments) => arguments.run(context).await,
         Command::Sync(arguments) => arguments.run(context).await,
         Command::Aws(arguments) => arguments.run(context).await,
+        Command::Import(arguments) => arguments.run(context).await,
         Command::Quickstart(arguments) => arguments.run(context).await,
         Command::Namespace(arguments) => arguments.run(context).await,
         Command::Print(arguments) => arguments.run(context),

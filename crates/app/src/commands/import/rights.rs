@@ -1,0 +1,145 @@
+//! Who may do what: policies, AppRole's roles, userpass's users.
+
+use super::{Copy, end::is_single, report::Kind};
+use bailee_client::Error;
+use bailee_crypto::random;
+use serde_json::{Map, Value, json};
+
+/// Cannot be written, by anybody.
+const ROOT: &str = "root";
+/// A password that nobody knows.
+const PASSWORD_CHARS: usize = 48;
+/// What a policy says that depends on the accessors of this server's mounts.
+const ACCESSOR_TEMPLATES: [&str; 2] = ["identity.entity.aliases.", "identity.groups."];
+
+impl Copy {
+    /// Policies with their text.
+    pub(super) async fn policies(&mut self) -> Result<(), Error> {
+        for name in self.from.names("sys/policies/acl").await? {
+            if name == ROOT {
+                continue;
+            }
+            let outcome = self.policy(&name).await;
+            self.told(format!("policy {name}"), outcome)?;
+        }
+        Ok(())
+    }
+
+    async fn policy(&mut self, name: &str) -> Result<(), Error> {
+        let path = format!("sys/policies/acl/{name}");
+        let Some(text) = policy_text(self.from.fields(&path).await?) else { return Ok(()) };
+        if ACCESSOR_TEMPLATES.iter().any(|template| text.contains(template)) {
+            self.report.note(
+                format!("policy {name}"),
+                "it names mounts or groups by ids, which are others here: look at it",
+            );
+        }
+        match policy_text(self.to.fields(&path).await?) {
+            Some(here) if here.trim() == text.trim() => self.report.there(Kind::Policy),
+            Some(_) => self.report.left(format!("policy {name}"), "its text is another"),
+            None => {
+                if self.writes {
+                    self.to.write(&path, &json!({ "policy": text })).await?;
+                }
+                self.report.copied(Kind::Policy);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ways to log in with their roles and users.
+    pub(super) async fn logins(&mut self) -> Result<(), Error> {
+        for (kind, path, is_there) in self.methods().await? {
+            let list = if kind == "approle" { "role" } else { "users" };
+            for name in self.from.names(&format!("auth/{path}{list}")).await? {
+                let place = format!("auth/{path}{list}/{name}");
+                let outcome = match kind.as_str() {
+                    "approle" => self.role(&place, is_there).await,
+                    _ => self.user(&place, is_there).await,
+                };
+                self.told(place, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn role(&mut self, place: &str, is_there: bool) -> Result<(), Error> {
+        let Some(role) = self.settings(place).await? else { return Ok(()) };
+        let id_place = format!("{place}/role-id");
+        let id = self.from.fields(&id_place).await?.unwrap_or_default();
+        if !self.is_to_be_made(place, is_there, &role).await? {
+            return Ok(());
+        }
+        if self.writes {
+            self.to.write(place, &role.into()).await?;
+            // Whoever logs in goes on with the id they have.
+            if let Some(id) = id.get("role_id").filter(|id| id.is_string()) {
+                self.to.write(&id_place, &json!({ "role_id": id })).await?;
+            }
+        }
+        self.report.copied(Kind::Role);
+        self.report.note(place, "secret ids cannot be read: make new ones");
+        Ok(())
+    }
+
+    async fn user(&mut self, place: &str, is_there: bool) -> Result<(), Error> {
+        let Some(mut user) = self.settings(place).await? else { return Ok(()) };
+        if !self.is_to_be_made(place, is_there, &user).await? {
+            return Ok(());
+        }
+        if self.writes {
+            user.insert("password".to_owned(), random::alphanumeric(PASSWORD_CHARS).into());
+            self.to.write(place, &user.into()).await?;
+        }
+        self.report.copied(Kind::Role);
+        self.report.note(place, "the password cannot be read: set a new one before they log in");
+        Ok(())
+    }
+
+    async fn settings(&self, place: &str) -> Result<Option<Map<String, Value>>, Error> {
+        Ok(self.from.fields(place).await?.map(set))
+    }
+
+    async fn is_to_be_made(
+        &mut self,
+        place: &str,
+        is_there: bool,
+        wanted: &Map<String, Value>,
+    ) -> Result<bool, Error> {
+        let here = if is_there { self.to.fields(place).await?.map(set) } else { None };
+        let Some(here) = here else { return Ok(true) };
+        // Another kind of server may know more, or fewer, settings.
+        let differs =
+            wanted.iter().find(|(name, value)| here.get(*name).is_some_and(|it| it != *value));
+        match differs {
+            None => self.report.there(Kind::Role),
+            Some((name, _)) => self.report.left(place, format!("its {name} is another")),
+        }
+        Ok(false)
+    }
+
+    /// What concerns one thing alone goes into the report.
+    pub(super) fn told(&mut self, name: String, outcome: Result<(), Error>) -> Result<(), Error> {
+        match outcome {
+            Err(error) if is_single(&error) => {
+                self.report.failed(name, error.to_string());
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+fn policy_text(policy: Option<Map<String, Value>>) -> Option<String> {
+    policy?.get("policy")?.as_str().map(str::to_owned)
+}
+
+/// What is set. Names of older versions say the same as the newer ones beside them.
+fn set(settings: Map<String, Value>) -> Map<String, Value> {
+    const OLDER: [&str; 6] = ["policies", "ttl", "max_ttl", "period", "bound_cidrs", "num_uses"];
+    let newer = |name: &str| settings.contains_key(&format!("token_{name}"));
+    let kept = settings.iter().filter(|(name, value)| {
+        !value.is_null() && !(OLDER.contains(&name.as_str()) && newer(name))
+    });
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
