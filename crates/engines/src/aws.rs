@@ -134,6 +134,21 @@ impl Federation {
         Ok(())
     }
 
+    /// What stands in the way of every token is told when a mount is configured, not when it is first
+    /// used.
+    pub(crate) async fn check_tokens(
+        &self,
+        issuer: &Arc<dyn Issuer>,
+        prefix: &str,
+    ) -> Result<(), Error> {
+        match self.tokens(issuer, prefix) {
+            Some(MountTokens { issuer, prefix, audience, ttl }) => {
+                issuer.token(&prefix, &audience, ttl).await.map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The source of a mount's tokens, if it has some.
     pub(crate) fn tokens(&self, issuer: &Arc<dyn Issuer>, prefix: &str) -> Option<MountTokens> {
         if self.is_off() {
@@ -155,13 +170,6 @@ pub(crate) struct MountTokens {
     prefix: String,
     audience: String,
     ttl: Duration,
-}
-
-impl MountTokens {
-    /// Fails where no token can be signed as things are.
-    pub(crate) async fn check(&self) -> Result<(), Error> {
-        self.issuer.token(&self.prefix, &self.audience, self.ttl).await.map(drop)
-    }
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! `config/sts/`: the roles that are taken on to look at users and roles of other accounts.
 
-use super::{Aws, arn};
+use super::{Aws, arn, upstream};
+use bailee_cloud::aws::RoleSession;
 use bailee_sdk::{Error, Names, Nothing, Reply, Request, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,17 @@ const EXTERNAL_ID_BYTES_MAX: usize = 1224;
 pub(super) struct Account {
     pub(super) sts_role: String,
     pub(super) external_id: String,
+}
+
+impl Account {
+    /// How its role is taken on.
+    pub(super) fn session(&self) -> RoleSession {
+        RoleSession {
+            role_arn: self.sts_role.clone(),
+            external_id: Some(self.external_id.clone()).filter(|word| !word.is_empty()),
+            session_name: upstream::SESSION_NAME.to_owned(),
+        }
+    }
 }
 
 fn names(view: &View) -> Names {

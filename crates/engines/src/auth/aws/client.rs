@@ -332,10 +332,7 @@ pub(super) async fn write(aws: Arc<Aws>, request: Request<WriteClient>) -> Resul
     request.view.lock(KEY).await;
     let mut client = Client::of(&request.view).await?;
     input.apply(&mut client)?;
-    if let Some(tokens) = client.federation.tokens(&aws.issuer, request.view.prefix()) {
-        // What stands in the way of every token is told now, not with the first login.
-        tokens.check().await?;
-    }
+    client.federation.check_tokens(&aws.issuer, request.view.prefix()).await?;
     request.view.put(KEY, &client);
     Ok(Reply::empty())
 }

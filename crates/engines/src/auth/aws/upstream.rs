@@ -10,14 +10,14 @@ use super::{
 };
 use bailee_cloud::{
     CloudError, HttpError, Kind as Failure, Xml,
-    aws::{self, Ambient, AwsConnection, RoleSession, WebIdentity},
+    aws::{self, Ambient, AwsConnection, WebIdentity},
     query::{Form, QueryClient, Service},
 };
 use bailee_sdk::{Code, Error, Namespace, View};
 use std::{sync::Arc, time::Duration};
 
 /// The name of our sessions in the logs of accounts.
-const SESSION_NAME: &str = "bailee-auth-aws";
+pub(super) const SESSION_NAME: &str = "bailee-auth-aws";
 /// How long is waited before the first repetition; then twice as long each time.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,12 +86,8 @@ pub(super) async fn look_up(
     let mut config =
         aws::connect(&connection, http, clock).await.map_err(|error| failed(&error))?;
     if let Some(account) = account {
-        let role = RoleSession {
-            external_id: given(&account.external_id),
-            role_arn: account.sts_role,
-            session_name: SESSION_NAME.to_owned(),
-        };
-        config = aws::assuming(&config, &role, given(&client.sts_endpoint).as_deref(), clock);
+        let endpoint = given(&client.sts_endpoint);
+        config = aws::assuming(&config, &account.session(), endpoint.as_deref(), clock);
     }
     let service = Service {
         name: "iam",

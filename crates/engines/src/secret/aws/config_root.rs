@@ -218,10 +218,7 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Resu
         root.ready.timeout_secs = checked_timeout(timeout)?;
     }
     check(&root)?;
-    if let Some(tokens) = root.federation.tokens(&engine.issuer, request.view.prefix()) {
-        // What stands in the way of every token is told now, not with the first credentials.
-        tokens.check().await?;
-    }
+    root.federation.check_tokens(&engine.issuer, request.view.prefix()).await?;
     request.view.put(KEY, &root);
     Ok(match left_behind(&before, &root) {
         Some(old) => Reply::empty().warn(format!(
