@@ -1,8 +1,10 @@
 //! Test doubles for engines: a harness that stands in for the kernel, and a clock that tests move.
 //! Storage that breaks on purpose is `bailee_storage::testing::Faulty`: mount on it.
 
+mod process;
 mod simulation;
 
+pub use process::{is_alone, resident};
 pub use simulation::{Dice, Log, simulate};
 
 use crate::{

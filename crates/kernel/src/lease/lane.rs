@@ -12,16 +12,24 @@ use bailee_crypto::{
     random,
 };
 use bailee_sdk::{Code, Error, Namespace};
-use futures_util::{StreamExt, future, stream::FuturesUnordered};
+#[cfg(test)]
+use futures_util::future;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use serde_json::Map;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::time::Instant;
 
 /// Mounts that are worked on at once.
 const LANES_MAX: usize = 64;
+/// How long a mount may hold its place while others wait for one.
+const TURN: Duration = Duration::from_secs(30);
+/// Leases that are looked up ahead of those under way.
+const AHEAD: usize = 32;
 /// Mounts of a namespace that are read at once.
 const MOUNTS_AT_ONCE: usize = 256;
 /// Longest time between two looks at what is due.
@@ -39,6 +47,15 @@ pub(crate) struct Lane {
     pub(crate) mount: String,
 }
 
+/// What became of some leases of a mount.
+#[derive(Debug, Default)]
+struct Round {
+    well: usize,
+    failed: usize,
+    /// The engine has more than enough to do.
+    refused: bool,
+}
+
 /// What there is to do.
 #[derive(Debug, Default)]
 struct Due {
@@ -53,25 +70,56 @@ impl Due {
     }
 }
 
+/// Mounts that some lane works on.
+#[derive(Debug, Default)]
+pub(super) struct Busy(Mutex<HashSet<String>>);
+
+/// Holds a mount until it is dropped.
+struct Held<'a> {
+    busy: &'a Busy,
+    mount: &'a str,
+}
+
+impl Busy {
+    /// Takes a mount, unless someone has it.
+    fn hold<'a>(&'a self, mount: &'a str) -> Option<Held<'a>> {
+        let is_free = self.0.lock().insert(mount.to_owned());
+        is_free.then(|| Held { busy: self, mount })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.busy.0.lock().remove(self.mount);
+    }
+}
+
 impl LeaseStore {
     /// Revokes what is due, until it is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut busy = HashSet::new();
         let mut lanes = FuturesUnordered::new();
+        let mut under_way = HashSet::new();
+        // When each mount had its last turn: those that waited longest come first.
+        let (mut turn, mut turns) = (0u64, HashMap::new());
         loop {
             let now = self.clock.now();
             let mut pause = LOOK_MAX;
             match self.due(now).await {
-                Ok(due) => {
+                Ok(mut due) => {
                     let next = due.next.map(from_millis);
                     let left = next.and_then(|next| next.duration_since(now).ok());
                     pause = left.unwrap_or(LOOK_MAX);
+                    let waits = |lane: &Lane| !under_way.contains(&lane.mount);
+                    due.lanes.retain(waits);
+                    turns.retain(|mount, _| due.lanes.iter().any(|lane| lane.mount == *mount));
+                    due.lanes.sort_by_key(|lane| turns.get(&lane.mount).copied());
                     for lane in due.lanes {
                         if lanes.len() >= LANES_MAX {
                             pause = LOOK_MIN;
-                        } else if busy.insert(lane.mount.clone()) {
-                            lanes.push(self.drain_as(lane, now));
+                            break;
                         }
+                        under_way.insert(lane.mount.clone());
+                        lanes.push(self.drain_as(lane));
                     }
                 }
                 Err(error) => event::pass_failed("look at leases that end", &error),
@@ -92,7 +140,11 @@ impl LeaseStore {
                     biased;
                     Some((mount, outcome)) = lanes.next(), if !lanes.is_empty() => {
                         let (mount, outcome): (String, Result<(), Error>) = (mount, outcome);
-                        busy.remove(&mount);
+                        under_way.remove(&mount);
+                        turn += 1;
+                        turns.insert(mount, turn);
+                        // What else there is to do may be due at any time.
+                        self.wake.notify_one();
                         if let Err(error) = outcome {
                             event::pass_failed("revocation of leases", &error);
                         }
@@ -107,14 +159,15 @@ impl LeaseStore {
     #[cfg(test)]
     pub(crate) async fn pass(&self, now: SystemTime) -> Result<Option<SystemTime>, Error> {
         let due = self.due(now).await?;
-        let lanes = due.lanes.into_iter().map(|lane| async move { self.drain(&lane, now).await });
+        let end = Instant::now() + LOOK_MAX;
+        let lanes = due.lanes.iter().map(|lane| self.drain(lane, end));
         let outcomes = future::join_all(lanes).await;
-        outcomes.into_iter().collect::<Result<Vec<()>, Error>>()?;
+        outcomes.into_iter().collect::<Result<(), Error>>()?;
         Ok(self.due(now).await?.next.map(from_millis))
     }
 
-    async fn drain_as(&self, lane: Lane, now: SystemTime) -> (String, Result<(), Error>) {
-        let outcome = self.drain(&lane, now).await;
+    async fn drain_as(&self, lane: Lane) -> (String, Result<(), Error>) {
+        let outcome = self.drain(&lane, Instant::now() + TURN).await;
         (lane.mount, outcome)
     }
 
@@ -149,34 +202,70 @@ impl LeaseStore {
         Ok(due)
     }
 
-    /// Revokes what of a mount is due by `now`, some at once, until nothing is or the engine refuses.
-    pub(super) async fn drain(&self, lane: &Lane, now: SystemTime) -> Result<(), Error> {
-        let view = self.barrier.view(&place(&lane.namespace.id));
-        loop {
+    /// Revokes what of a mount is due, some at once, until nothing is, the engine refuses, or nothing
+    /// more is to be begun. Who finds someone else at it leaves it to them.
+    pub(super) async fn drain(&self, lane: &Lane, end: Instant) -> Result<(), Error> {
+        let Some(_held) = self.busy.hold(&lane.mount) else { return Ok(()) };
+        while Instant::now() < end {
             if self.paces.paused(&lane.mount, self.clock.now()).is_some() {
-                return Ok(());
+                break;
             }
-            let width = self.paces.width(&lane.mount);
-            let names = view.list(&format!("due/{}/", lane.mount), "", width).await?;
-            let due = names.iter().filter_map(|name| parse_due(name));
-            let due = due.take_while(|(time, _)| *time <= to_millis(now));
-            let found: Vec<(u64, Found)> =
-                due.map(|(time, code)| (time, lane.lease(code))).collect();
-            if found.is_empty() {
-                return Ok(());
-            }
-            let work = found.iter().map(|(time, at)| self.settle(at, *time));
-            let outcomes = future::join_all(work).await;
-            let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, Error>>()?;
-            let went_well = outcomes.iter().filter(|failure| failure.is_none()).count();
-            let mut failures = outcomes.iter().flatten();
-            let refused = failures.any(|error| error.code == Code::RateLimited);
-            if refused || went_well == 0 {
-                self.paces.refused(&lane.mount, went_well > 0, self.clock.now());
-            } else if went_well == found.len() {
-                self.paces.went_well(&lane.mount);
+            let round = self.round(lane, end).await?;
+            if round.refused || round.failed > 0 && round.well == 0 {
+                self.paces.refused(&lane.mount, round.well > 0, self.clock.now());
+            } else if round.well + round.failed == 0 {
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// As many at once as the engine keeps up with, each followed by the next, until no more are to be
+    /// begun.
+    async fn round(&self, lane: &Lane, end: Instant) -> Result<Round, Error> {
+        let view = self.barrier.view(&place(&lane.namespace.id));
+        let folder = format!("due/{}/", lane.mount);
+        let mut round = Round::default();
+        let (mut work, mut begun) = (FuturesUnordered::new(), HashSet::new());
+        let mut ahead: VecDeque<(u64, String)> = VecDeque::new();
+        let mut failure = None;
+        loop {
+            while failure.is_none() && !round.refused && Instant::now() < end {
+                let width = self.paces.width(&lane.mount);
+                if work.len() >= width || round.well == 0 && round.failed >= width {
+                    break;
+                }
+                if ahead.is_empty() {
+                    // Those under way stand first until they are done.
+                    let names = view.list(&folder, "", begun.len() + AHEAD).await?;
+                    let now = to_millis(self.clock.now());
+                    let due = names.iter().filter_map(|name| parse_due(name));
+                    let due = due.take_while(|(time, _)| *time <= now);
+                    let due = due.map(|(time, code)| (time, code.to_owned()));
+                    ahead.extend(due.filter(|entry| !begun.contains(entry)));
+                }
+                let Some((time, code)) = ahead.pop_front() else { break };
+                begun.insert((time, code.clone()));
+                work.push(async move {
+                    let outcome = self.settle(&lane.lease(&code), time).await;
+                    ((time, code), outcome)
+                });
+            }
+            let Some((entry, outcome)) = work.next().await else { break };
+            begun.remove(&entry);
+            match outcome {
+                Ok(None) => {
+                    round.well += 1;
+                    self.paces.went_well(&lane.mount);
+                }
+                Ok(Some(error)) => {
+                    round.failed += 1;
+                    round.refused |= error.code == Code::RateLimited;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(round), Err)
     }
 
     /// Does what an entry of the order asks for; the engine's failure, if it failed.

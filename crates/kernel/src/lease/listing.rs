@@ -14,7 +14,7 @@ use crate::{
 use bailee_barrier::View;
 use bailee_crypto::clock::from_millis;
 use bailee_sdk::{Code, Error, Namespace};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -198,32 +198,45 @@ impl LeaseStore {
         let end = Instant::now() + WAIT_MAX;
         let mut left = found;
         loop {
-            let now = self.clock.now();
-            for lane in lanes.values() {
-                self.drain(lane, now).await?;
-            }
-            let mut remaining = Vec::new();
-            let mut failure = None;
-            for at in left {
+            let work = lanes.values().map(|lane| self.drain(lane, end));
+            future::try_join_all(work).await?;
+            // Only the one behind which nothing is left is looked at: there may be many.
+            let mut failed = false;
+            while let Some(at) = left.last() {
                 let view = self.barrier.view("");
-                let Some(stored) = self.read(&view, &at.namespace, &at.code).await? else {
-                    continue;
-                };
-                if stored.record.due > 0 {
-                    failure = failure.or(stored.record.failure);
+                let stored = self.read(&view, &at.namespace, &at.code).await?;
+                if let Some(stored) = stored {
+                    failed = has_failed(&stored.record);
+                    break;
                 }
-                remaining.push(at);
+                left.pop();
             }
-            left = remaining;
             if left.is_empty() {
                 return Ok(());
             }
-            if failure.is_some() || Instant::now() >= end {
+            if failed || Instant::now() >= end {
                 self.wake.notify_one();
-                return Err(not_all(left.len(), failure));
+                return self.still_there(&left).await;
             }
             tokio::time::sleep(WAIT_PAUSE).await;
         }
+    }
+
+    /// How many leases are left, and why the first of them is.
+    async fn still_there(&self, found: &[Found]) -> Result<(), Error> {
+        let (mut left, mut failure) = (0, None);
+        for at in found {
+            let view = self.barrier.view("");
+            if let Some(stored) = self.read(&view, &at.namespace, &at.code).await? {
+                left += 1;
+                failure = failure.or(if has_failed(&stored.record) {
+                    stored.record.failure
+                } else {
+                    None
+                });
+            }
+        }
+        if left == 0 { Ok(()) } else { Err(not_all(left, failure)) }
     }
 
     /// Takes leases back and forgets them, whatever their engine says.
@@ -286,6 +299,12 @@ pub(crate) fn left(record: &Record, now: std::time::SystemTime) -> Duration {
 /// The folder within a mount that a prefix means; none when it means nothing there.
 fn within<'a>(mount: &str, prefix: &'a str) -> Option<&'a str> {
     if mount.starts_with(prefix) { Some("") } else { prefix.strip_prefix(mount) }
+}
+
+/// Whether the engine could not take a lease back since that was asked for; being told to come later
+/// is no failure.
+fn has_failed(record: &Record) -> bool {
+    record.due > 0 && record.tries > 0
 }
 
 fn not_all(left: usize, failure: Option<String>) -> Error {

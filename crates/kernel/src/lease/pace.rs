@@ -9,7 +9,7 @@ use std::{
 /// Leases of one mount that are revoked at once, at first.
 const WIDTH_FIRST: usize = 4;
 /// The most.
-const WIDTH_MAX: usize = 16;
+const WIDTH_MAX: usize = 32;
 /// Pause after a refusal; each further one doubles it.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -57,7 +57,7 @@ impl Paces {
         self.0.lock().get(mount).copied().unwrap_or_default().width
     }
 
-    /// All of a batch went well: one more at once.
+    /// One went well: one more at once.
     pub(crate) fn went_well(&self, mount: &str) {
         let mut paces = self.0.lock();
         let pace = entry(&mut paces, mount);
@@ -65,8 +65,8 @@ impl Paces {
         pace.pause = PAUSE_MIN;
     }
 
-    /// The engine refused: half as many at once, after a pause. It stays short as long as some of
-    /// each batch get through.
+    /// The engine refused: half as many at once, after a pause. It stays short as long as some get
+    /// through in between.
     pub(crate) fn refused(&self, mount: &str, some_went_well: bool, now: SystemTime) {
         let mut paces = self.0.lock();
         let pace = entry(&mut paces, mount);

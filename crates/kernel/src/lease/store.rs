@@ -2,6 +2,7 @@
 
 use super::{
     gate::{Closed, Entered, Gate},
+    lane::Busy,
     pace::Paces,
     record::{self, Record, code_of, id_key, names, new_letters, noted_name, place, token_prefix},
 };
@@ -34,6 +35,7 @@ pub(crate) struct LeaseStore {
     pub(super) audit: Arc<Broker>,
     pub(super) gate: Gate,
     pub(super) paces: Paces,
+    pub(super) busy: Busy,
     /// Something may be due before anyone looks next.
     pub(super) wake: Arc<Notify>,
 }
@@ -89,6 +91,7 @@ impl LeaseStore {
             audit,
             gate: Gate::new(wake.clone()),
             paces: Paces::default(),
+            busy: Busy::default(),
             wake,
         })
     }

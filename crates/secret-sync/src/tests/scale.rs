@@ -18,7 +18,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use bailee_barrier::Barrier;
-use bailee_sdk::{Clock, Mount, Mounts, Namespace, Sensitive, testing::TestClock};
+use bailee_sdk::{
+    Clock, Mount, Mounts, Namespace, Sensitive,
+    testing::{TestClock, is_alone, resident},
+};
 use bailee_storage::embedded::Embedded;
 use serde_json::{Map, Value, json};
 use std::{
@@ -199,12 +202,6 @@ fn association(number: usize, delivered: Delivered) -> Association {
     association
 }
 
-/// Memory of this process in use, in bytes.
-fn resident() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
 /// Looks at the memory while something runs: the most that was seen.
 fn watch_memory(over: &Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
     let over = over.clone();
@@ -221,14 +218,7 @@ fn watch_memory(over: &Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
 #[test]
 fn a_pass_over_many_associations_stays_small() {
     const NAME: &str = "tests::scale::a_pass_over_many_associations_stays_small";
-    if !std::env::args().any(|argument| argument == "--exact") {
-        // In a process of its own: others would be measured too.
-        let this = std::env::current_exe().unwrap();
-        let run = std::process::Command::new(this).args(["--exact", NAME, "--nocapture"]).output();
-        let output = run.unwrap();
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-        println!("{told}");
+    if !is_alone(NAME) {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

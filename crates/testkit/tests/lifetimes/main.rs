@@ -8,6 +8,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod scale;
 mod simulation;
 mod story;
 mod way;

@@ -30,7 +30,7 @@ pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// Leases that nobody says otherwise about.
 pub(super) const DEFAULT_TTL: Duration = Duration::from_secs(768 * 3600);
 
-const EC2: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*"],"Resource":["*"]}]}"#;
+pub(super) const EC2: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*"],"Resource":["*"]}]}"#;
 
 /// What outlives a session: storage, IAM, the clock.
 pub(super) struct World {

@@ -3,6 +3,7 @@
 use super::{
     Aws,
     config_root::{KEY, Root},
+    pace::Pace,
     ready::Patience,
 };
 use bailee_cloud::{
@@ -25,6 +26,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Mounts whose clients are kept.
 const CLOUDS_MAX: usize = 256;
@@ -34,6 +36,8 @@ const SESSION_NAME: &str = "bailee-aws-engine";
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a call that nobody waits for is tried while IAM is throttling.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Pages of a list that are read at most.
 const PAGES_MAX: usize = 200;
 
@@ -83,11 +87,14 @@ pub(super) struct Through {
 }
 
 /// IAM and STS with the credentials of a mount.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cloud {
     config: SdkConfig,
     sts_endpoint: Option<String>,
     iam: QueryClient,
+    pace: Arc<Pace>,
+    /// Nobody waits for what is called: others go first.
+    unhurried: bool,
     /// The first address, and those to fall back to.
     sts: Vec<QueryClient>,
     attempts: u32,
@@ -122,6 +129,9 @@ impl Cloud {
         let same = |client: &QueryClient| client.with_credentials_of(&config).ok_or_else(none);
         Ok(Cloud {
             iam: same(&self.iam)?,
+            // Another account has a budget of its own.
+            pace: Arc::default(),
+            unhurried: false,
             sts: self.sts.iter().map(same).collect::<Result<_, _>>()?,
             config,
             sts_endpoint: self.sts_endpoint.clone(),
@@ -184,18 +194,52 @@ impl Cloud {
         let (attempts, ready) = (root.attempts(), root.ready);
         let chain = settings.ambient.clone().filter(|_| in_root && !root.has_keys());
         let ambient = chain.filter(|_| root.federation.is_off());
-        let expired = Arc::default();
-        Ok(Cloud { config, sts_endpoint, iam, sts, attempts, ambient, expired, ready })
+        Ok(Cloud {
+            config,
+            sts_endpoint,
+            iam,
+            pace: Arc::default(),
+            unhurried: false,
+            sts,
+            attempts,
+            ambient,
+            expired: Arc::default(),
+            ready,
+        })
     }
 
-    /// Calls IAM once: for revocation, whose pace the kernel sets.
-    pub(super) async fn iam_once(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
-        self.noted(self.iam.call(action, form).await).await
+    /// The same for work that nobody waits for: its calls keep the pace that IAM takes.
+    pub(super) fn unhurried(&self) -> Cloud {
+        Cloud { unhurried: true, ..self.clone() }
     }
 
     /// Calls IAM, again when it is throttled or away.
     pub(super) async fn iam(&self, action: &str, form: &Form) -> Result<Xml, CloudError> {
-        self.persist(|| self.iam.call(action, form), passes).await
+        let end = Instant::now() + PATIENCE;
+        // Whoever is in no hurry has waited for its turn already.
+        let again = |error: &CloudError| {
+            passes(error) && !(self.unhurried && error.kind == Kind::Throttled)
+        };
+        self.persist(|| self.attempt(action, form, end), again).await
+    }
+
+    async fn attempt(&self, action: &str, form: &Form, end: Instant) -> Result<Xml, CloudError> {
+        if !self.unhurried {
+            let outcome = self.iam.call(action, form).await;
+            if is_throttled(&outcome) {
+                self.pace.refused();
+            }
+            return outcome;
+        }
+        while self.pace.turn(end).await {
+            let outcome = self.iam.call(action, form).await;
+            if !is_throttled(&outcome) {
+                self.pace.taken();
+                return outcome;
+            }
+            self.pace.refused();
+        }
+        Err(no_turn())
     }
 
     /// Calls IAM, again only when the call certainly had no effect.
@@ -309,6 +353,23 @@ fn passes(error: &CloudError) -> bool {
         | Kind::Encryption
         | Kind::ClockSkew
         | Kind::Other => false,
+    }
+}
+
+fn is_throttled(outcome: &Result<Xml, CloudError>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind == Kind::Throttled)
+}
+
+/// Others are before this call, and it would be long until its turn comes.
+fn no_turn() -> CloudError {
+    CloudError {
+        code: "Throttling".to_owned(),
+        http_status: None,
+        kind: Kind::Throttled,
+        message: "IAM takes fewer calls than there are to be made".to_owned(),
+        request_id: None,
+        retry_after: None,
+        sent: false,
     }
 }
 

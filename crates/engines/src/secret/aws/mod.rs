@@ -16,6 +16,7 @@ mod config_lease;
 mod config_root;
 mod creds;
 mod orphans;
+mod pace;
 mod policy;
 mod ready;
 mod remove;
@@ -217,7 +218,7 @@ impl Engine for Aws {
         match Given::of(lease)? {
             Given::Session => Ok(()),
             Given::User(user) => {
-                let cloud = self.cloud(view).await?;
+                let cloud = self.cloud(view).await?.unhurried();
                 remove::made(&cloud, &user).await.map_err(|error| error.of_revocation())?;
                 view.delete(&user::record_key(&user.mark));
                 Ok(())
@@ -229,7 +230,7 @@ impl Engine for Aws {
         let intent = Intent::deserialize(intent).map_err(Error::internal)?;
         let outcome = match intent {
             Intent::User { name, mark, made } => {
-                let cloud = self.cloud(view).await?;
+                let cloud = self.cloud(view).await?.unhurried();
                 remove::intended(&cloud, &name, &mark, made).await
             }
             Intent::RootKey { user, user_id, known } => {

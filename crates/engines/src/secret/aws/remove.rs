@@ -87,9 +87,8 @@ const HANGING: &[Hanging] = &[
 /// more hangs there is it looked for.
 pub(super) async fn made(cloud: &Cloud, user: &MadeUser) -> Result<(), Failed> {
     let named = || Form::new().with("UserName", &user.name);
-    // The first call tells whether IAM takes any now; what is begun is then seen through.
     let key = named().with("AccessKeyId", &user.access_key);
-    match cloud.iam_once("DeleteAccessKey", &key).await {
+    match cloud.iam("DeleteAccessKey", &key).await {
         Ok(_) => {}
         Err(error) if error.kind == Kind::NotFound => {
             // Without our key the name may be somebody else's by now.
