@@ -8,7 +8,10 @@ use crate::{
 };
 use bailee_crypto::clock::{from_millis, to_millis};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 /// What is kept of a message.
 const MESSAGE_CHARS_MAX: usize = 400;
@@ -81,13 +84,16 @@ pub(crate) struct Object {
 }
 
 /// Calls of ours that may have had their effect, or may still have it. Noted before each of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Doubt {
     /// When the last of them that writes was under way, in milliseconds since 1970; 0 for none.
     pub(crate) written: u64,
     /// Whether a removal is among them: the object may be gone, or its marks.
     #[serde(default)]
     pub(crate) removing: bool,
+    /// Keys of tags that they may have set, beside those it is known to have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) tags: BTreeSet<String>,
 }
 
 /// How long a call of which nobody waits for the answer any more may still land.
@@ -96,7 +102,7 @@ const LANDS_WITHIN_MILLIS: u64 = 10_000;
 impl Doubt {
     /// When nothing that was sent lands any more. `started` is when this session began: what one
     /// before it noted may have been under way until then.
-    pub(crate) fn until(self, now: SystemTime, started: SystemTime) -> Option<SystemTime> {
+    pub(crate) fn until(&self, now: SystemTime, started: SystemTime) -> Option<SystemTime> {
         let (now, started) = (to_millis(now), to_millis(started));
         // What lies ahead is from before the clock was put back.
         let last = Some(self.written).filter(|written| (started..=now).contains(written));
@@ -241,6 +247,12 @@ impl Association {
         names.into_values().max().unwrap_or_default()
     }
 
+    /// Whether one of its objects was last delivered by a server that this one has taken over from.
+    pub(crate) fn is_taken_over(&self, epoch: &str) -> bool {
+        let mut delivered = self.objects.iter().filter_map(|object| object.delivered.as_ref());
+        delivered.any(|delivered| delivered.is_taken_over(epoch))
+    }
+
     /// Whether anything is, or may be, at the destination.
     pub(crate) fn has_begun(&self) -> bool {
         self.objects.iter().any(|object| object.begun)
@@ -336,7 +348,7 @@ mod tests {
     #[test]
     fn a_call_is_waited_for_from_when_it_was_last_under_way() {
         let at = |seconds: u64| from_millis(1_800_000_000_000 + seconds * 1000);
-        let doubt = |seconds| Doubt { written: to_millis(at(seconds)), removing: false };
+        let doubt = |seconds| Doubt { written: to_millis(at(seconds)), ..Doubt::default() };
         assert_eq!(doubt(50).until(at(55), at(20)), Some(at(60)));
         assert_eq!(doubt(50).until(at(60), at(20)), None);
         // A session before this one wrote it.
@@ -345,7 +357,7 @@ mod tests {
         // The clock was put back.
         assert_eq!(doubt(500).until(at(25), at(20)), Some(at(30)));
         assert_eq!(doubt(500).until(at(31), at(20)), None);
-        let removal = Doubt { written: 0, removing: true };
+        let removal = Doubt { removing: true, ..Doubt::default() };
         assert_eq!(removal.until(at(20), at(20)), None);
     }
 

@@ -204,6 +204,22 @@ pub struct Delivered {
     pub at: u64,
 }
 
+impl Delivered {
+    /// Whether it proves that what is there is ours: unless it was delivered by a server that this one
+    /// has taken over from and is not there any more. That one's ledger does not know what was done
+    /// since it was stored.
+    pub(crate) fn proves(&self, epoch: &str, there: Option<&Remote>) -> bool {
+        let shown = there.and_then(|there| there.version_id.as_ref());
+        !self.is_taken_over(epoch) || shown == Some(&self.version_id)
+    }
+
+    /// Whether it was delivered by a server that this one has taken over from.
+    pub(crate) fn is_taken_over(&self, epoch: &str) -> bool {
+        let mark = self.tags.get(MARK_TAG).and_then(|text| OwnerMark::parse(text));
+        mark.is_some_and(|mark| mark.epoch != epoch)
+    }
+}
+
 /// How an object is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

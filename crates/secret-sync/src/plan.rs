@@ -5,7 +5,7 @@ use crate::{
     association::{DriftKind, Object},
     destination::{Delivered, Owner, Ownership, Remote},
     registry::Drift,
-    tags::{MARK_TAG, OwnerMark},
+    tags::OwnerMark,
 };
 use std::collections::BTreeMap;
 
@@ -159,7 +159,10 @@ pub(crate) fn plan(
         let Some(why) = reason(object, entry, drift.filter(|_| may_repair)) else { continue };
         let owner = remote.flatten().map(|remote| remote.owner(&object.mark));
         let name = name.to_owned();
-        plan.steps.push(match owner.filter(|owner| is_refused(*owner, rules.ownership, why)) {
+        let epoch = &object.mark.epoch;
+        let known = delivered.is_some_and(|known| known.proves(epoch, remote.flatten()));
+        let refused = |owner: &Owner| is_refused(*owner, rules.ownership, why, known);
+        plan.steps.push(match owner.filter(refused) {
             Some(owner) => Step::Refuse { name, owner },
             None => Step::Put { name, why },
         });
@@ -183,8 +186,7 @@ fn reason(object: &Desired, entry: Option<&Object>, drift: Option<DriftKind>) ->
     if delivered.generation != object.generation {
         return Some(Reason::Asked);
     }
-    let epoch = delivered.tags.get(MARK_TAG).and_then(|text| OwnerMark::parse(text));
-    if epoch.is_some_and(|found| found.epoch != object.mark.epoch) {
+    if delivered.is_taken_over(&object.mark.epoch) {
         return Some(Reason::TakenOver);
     }
     if let Some(kind) = drift {
@@ -197,17 +199,17 @@ fn reason(object: &Desired, entry: Option<&Object>, drift: Option<DriftKind>) ->
     (delivered.tags != object.tags).then_some(Reason::Tags)
 }
 
-/// Whether what is there is left alone. A twin is never overwritten where it is seen: two servers
+/// Whether what is there is left alone. `known` says that our ledger has it as ours. A twin is never overwritten where it is seen: two servers
 /// with the same keys would fight. A stranger's object is not fought for either, but where the last
 /// write wins a new value of ours goes over it.
-fn is_refused(owner: Owner, ownership: Ownership, why: Reason) -> bool {
+fn is_refused(owner: Owner, ownership: Ownership, why: Reason, known: bool) -> bool {
     match (owner, ownership) {
         (Owner::Us, _)
         | (Owner::Vault | Owner::Nobody, Ownership::Overwrite | Ownership::Adopt) => false,
         (Owner::Twin, _) | (Owner::Other, Ownership::Adopt | Ownership::Refuse) => true,
         (Owner::Other, Ownership::Overwrite) => matches!(why, Reason::Drift(_)),
         // An object of ours from which somebody took the mark is ours by the ledger.
-        (Owner::Vault | Owner::Nobody, Ownership::Refuse) => why == Reason::New,
+        (Owner::Vault | Owner::Nobody, Ownership::Refuse) => !known,
     }
 }
 
@@ -235,7 +237,10 @@ pub(crate) fn drift(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::association::{Doubt, State};
+    use crate::{
+        association::{Doubt, State},
+        tags::MARK_TAG,
+    };
     use proptest::prelude::*;
 
     fn desired() -> impl Strategy<Value = Vec<Desired>> {
@@ -337,7 +342,7 @@ mod tests {
         let put = [Step::Put { name: "name".to_owned(), why: Reason::Content }];
         let other = vec![Desired { sub_key: Some("key".to_owned()), ..simple("name") }];
         assert_eq!(steps(&other, &ledger, None), put);
-        ledger[0].doubt = Some(Doubt { written: 1, removing: false });
+        ledger[0].doubt = Some(Doubt { written: 1, ..Doubt::default() });
         // What is there instead may be ours: nobody is to be blamed for it.
         let found = BTreeMap::from([("name".to_owned(), Remote::default())]);
         let plan = plan(&desired, &ledger, Some(&found), Rules::default(), |_| true);

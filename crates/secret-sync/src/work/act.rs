@@ -142,18 +142,30 @@ impl Worker {
     }
 
     /// Removes one object.
-    pub(super) async fn delete(&self, task: &Task<'_>, object: &Object) -> Report {
-        let until = object.doubt.and_then(|doubt| doubt.until(self.clock.now(), self.started));
+    pub(super) async fn delete(
+        &self,
+        task: &Task<'_>,
+        object: &Object,
+        there: Option<&Remote>,
+    ) -> Report {
+        let until =
+            object.doubt.as_ref().and_then(|doubt| doubt.until(self.clock.now(), self.started));
         let landed = until.map_or(Landed::Gone, |until| Landed::Removed { until });
-        let result = self.remove(task, object).await.map(|()| landed);
+        let result = self.remove(task, object, there).await.map(|()| landed);
         Report { sub_key: object.sub_key.clone(), name: object.name.clone(), result }
     }
 
-    async fn remove(&self, task: &Task<'_>, object: &Object) -> Result<(), Error> {
+    async fn remove(
+        &self,
+        task: &Task<'_>,
+        object: &Object,
+        there: Option<&Remote>,
+    ) -> Result<(), Error> {
         let removal = Removal {
             name: object.name.clone(),
-            delivered: object.delivered.clone(),
-            repeated: object.doubt.is_some_and(|doubt| doubt.removing),
+            // What another server delivered under that name may be somebody else's by now.
+            delivered: object.delivered.clone().filter(|it| it.proves(&task.epoch.id, there)),
+            repeated: object.doubt.as_ref().is_some_and(|doubt| doubt.removing),
             mark: task.mark(&self.barrier, &object.name),
             how: task.configured.stored.deletion,
         };
@@ -268,6 +280,9 @@ pub(crate) fn previous(object: &Object, desired: &Desired, why: Reason) -> Optio
     if restored || object.doubt.is_some() || matches!(why, Reason::Drift(_)) {
         previous.tags.retain(|key, _| !desired.tags.contains_key(key));
     }
+    let doubtful = object.doubt.iter().flat_map(|doubt| &doubt.tags);
+    let left = doubtful.filter(|key| !desired.tags.contains_key(*key));
+    previous.tags.extend(left.map(|key| (key.clone(), String::new())));
     Some(previous)
 }
 

@@ -61,11 +61,16 @@ impl Worker {
             association.object_mut(sub_key, name).begun = true;
         }
         let written = to_millis(self.clock.now());
-        for Desired { name, sub_key, .. } in wanted {
-            if !refused.contains_key(name) {
-                let doubt = Doubt { written, removing: false };
-                association.object_mut(sub_key, name).doubt = Some(doubt);
+        for Desired { name, sub_key, tags, .. } in wanted {
+            if refused.contains_key(name) {
+                continue;
             }
+            let object = association.object_mut(sub_key, name);
+            let known = object.delivered.as_ref().map(|delivered| &delivered.tags);
+            let new = tags.keys().filter(|key| known.is_some_and(|tags| !tags.contains_key(*key)));
+            let mut doubt = object.doubt.take().unwrap_or_default();
+            doubt.tags.extend(new.cloned());
+            object.doubt = Some(Doubt { written, removing: false, ..doubt });
         }
         store.update_association(destination, secret, &association, read_at);
         store.view.commit().await?;
@@ -85,8 +90,8 @@ impl Worker {
         let (mut association, read_at) = self.current(&store, task).await?;
         for Object { sub_key, name, .. } in leaving {
             let object = association.object_mut(sub_key, name);
-            let written = object.doubt.map_or(0, |doubt| doubt.written);
-            object.doubt = Some(Doubt { written, removing: true });
+            let doubt = object.doubt.take().unwrap_or_default();
+            object.doubt = Some(Doubt { removing: true, ..doubt });
         }
         store.update_association(&task.key.destination, &task.key.secret, &association, read_at);
         store.view.commit().await?;

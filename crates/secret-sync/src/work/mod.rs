@@ -207,11 +207,13 @@ impl Worker {
         let done = wanted.as_ref().map_or(Done::Gone, |wanted| Done::Live(wanted.expires_at));
         let mut outcome = Outcome::of(Ok(done));
         let mut wanted = wanted.unwrap_or_default();
-        // Over what somebody else took nothing is written unseen: two servers would fight.
-        let looks = manner.verify || task.association.is_taken();
-        let found = if looks { self.survey(task).await } else { Ok(None) };
+        // Over what somebody else took nothing is written unseen: two servers would fight. And what a
+        // server delivered that this one has taken over from need not be there any more.
+        let association = task.association;
+        let wary = association.is_taken() || association.is_taken_over(&task.epoch.id);
+        let found = if manner.verify || wary { self.survey(task).await } else { Ok(None) };
         if let Err(error) = &found
-            && task.association.is_taken()
+            && wary
         {
             return Outcome::of(Err(error.clone()));
         }
@@ -310,7 +312,7 @@ impl Worker {
             Some(Report { sub_key, name: name.to_owned(), result: Ok(Landed::Kept) })
         }));
         self.put_all(task, puts, outcome).await;
-        self.delete_all(task, leaving, manner, outcome).await;
+        self.delete_all(task, leaving, manner, found, outcome).await;
     }
 
     /// Whether an object that failed may be tried again; otherwise when it may.
@@ -381,6 +383,7 @@ impl Worker {
         task: &Task<'_>,
         leaving: Vec<&Object>,
         manner: Manner,
+        found: Option<&BTreeMap<String, Remote>>,
         outcome: &mut Outcome,
     ) {
         if leaving.is_empty() || outcome.whole.is_err() || outcome.reports.iter().any(is_general) {
@@ -414,7 +417,8 @@ impl Worker {
         let stop = Stop::default();
         let mut calls: Vec<BoxFuture<'_, Report>> = Vec::with_capacity(going.len());
         for object in going {
-            let call = self.delete(task, object);
+            let there = found.and_then(|found| found.get(&object.name));
+            let call = self.delete(task, object, there);
             calls.push(Box::pin(stop.unless_failed(&object.sub_key, &object.name, call)));
         }
         let calls = stream::iter(calls).buffer_unordered(KEYS_RUNNING_MAX);

@@ -2,7 +2,7 @@
 
 use super::{Worker, news};
 use crate::{
-    association::{Association, Doubt, DriftFound, Object, State},
+    association::{Association, DriftFound, Object, State},
     board::{Key, Urgency, Verdict},
     destination::{Delivered, Note},
     event,
@@ -357,13 +357,14 @@ fn apply_facts(
                 let holder = seen.holder_of(name);
                 let object = current.object_mut(sub_key, name);
                 if error.uncertain {
-                    let removal = object.doubt.filter(|doubt| doubt.removing);
-                    let write = Doubt { written: to_millis(now), removing: false };
-                    object.doubt = Some(removal.unwrap_or(write));
+                    let doubt = object.doubt.get_or_insert_default();
+                    if !doubt.removing {
+                        doubt.written = to_millis(now);
+                    }
                     continue;
                 }
                 // Nothing was done: all is as certain as it was before.
-                object.doubt = holder.and_then(|holder| holder.doubt);
+                object.doubt = holder.and_then(|holder| holder.doubt.clone());
                 if holder.is_none() && object.begun && object.delivered.is_none() {
                     // A first attempt that certainly failed left nothing to remove.
                     object.begun = false;

@@ -58,7 +58,7 @@ async fn restored(story: &mut Story, earlier: Snapshot) -> Wrong {
     story.log.add("restored to an earlier snapshot");
     story.faults.restored += 1;
     story.memory = earlier.memory;
-    story.model = earlier.model;
+    story.model = Model { restored: true, ..earlier.model };
     for account in story.accounts.values() {
         let mut books = account.books();
         books.left_behind = books.service.objects().keys().cloned().collect();
@@ -84,7 +84,7 @@ async fn beside_a_copy(story: &mut Story) -> Wrong {
     story.log.add("a copy runs beside");
     story.faults.clones += 1;
     let Snapshot { memory, model } = Snapshot::take(story).await;
-    let mut model = model;
+    let mut model = Model { restored: true, ..model };
     let life = Life::new(COPY, None);
     let copy = open(&memory, &story.accounts, &life, &story.clock).await;
     let before = by_the_copy(story);

@@ -71,6 +71,8 @@ pub(super) struct Model {
     pub(super) secrets: BTreeMap<&'static str, Vec<Version>>,
     pub(super) destinations: BTreeMap<&'static str, Destination>,
     pub(super) disabled: bool,
+    /// Storage was restored: what it has of destinations is of before.
+    pub(super) restored: bool,
 }
 
 impl Model {

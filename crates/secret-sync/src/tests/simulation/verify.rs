@@ -88,7 +88,8 @@ struct Here<'a> {
 impl Here<'_> {
     /// Something stays under a name that was begun and never confirmed where it does not carry our
     /// mark, so that nobody can tell whose it is; under a former name as long as not everything that
-    /// replaces it is there; and under the former name of a key that gets no other one.
+    /// replaces it is there; under the former name of a key that gets no other one; and where a ledger
+    /// of before a restoration is all that says it is ours.
     fn excuse(&mut self) {
         let books = self.account.books();
         let excused = self.begun.iter().filter(|(secret, object)| {
@@ -99,7 +100,12 @@ impl Here<'_> {
             let doubtful = unmarked || self.is_blocked(&books, &object.name);
             let mut parts = self.parts.iter().filter(|part| part.secret == *secret);
             let nameless = parts.any(|part| part.loses && part.key == object.sub_key.as_deref());
-            (object.delivered.is_none() && doubtful) || (object.leaving && unfinished) || nameless
+            let unwanted = self.parts.iter().all(|part| part.name != object.name);
+            let of_before = self.model.restored && unmarked && unwanted;
+            (object.delivered.is_none() && doubtful)
+                || (object.leaving && unfinished)
+                || nameless
+                || of_before
         });
         let excused = excused.map(|(_, object)| object.name.as_str()).collect();
         drop(books);
@@ -142,10 +148,10 @@ impl Here<'_> {
         let there = books.service.object(name);
         // What lost its mark and was then scheduled for deletion cannot be told from a stranger's.
         let nameless = there
-            .is_some_and(|there| there.goes_at.is_some() && !there.tags.contains_key(MARK_TAG))
-            && self.options().drift == Drift::Repair;
+            .is_some_and(|there| there.goes_at.is_some() && !there.tags.contains_key(MARK_TAG));
+        let unmarked = there.is_some_and(|there| !there.tags.contains_key(MARK_TAG));
         match (books.foreign.get(name), self.options().ownership) {
-            (None, Ownership::Refuse) => nameless,
+            (None, Ownership::Refuse) => nameless || (self.model.restored && unmarked),
             (None, _) | (Some(_), Ownership::Overwrite) => false,
             (Some(Foreign::Released), ownership) => ownership == Ownership::Refuse,
             (Some(Foreign::Made(object)), Ownership::Adopt) => object.tags.contains_key(MARK_TAG),
@@ -162,6 +168,14 @@ impl Here<'_> {
             return wrong;
         }
         if self.is_blocked(books, name) {
+            let ours = self
+                .begun
+                .iter()
+                .any(|(_, object)| object.name == name && object.delivered.is_some());
+            if ours && value && left_alone {
+                // Nothing of it was tried since.
+                return wrong;
+            }
             let told = |part: &&&Part| {
                 let class = self.class(part);
                 !matches!(class.as_deref(), Some("not_ours" | "name_taken"))
@@ -239,6 +253,10 @@ impl Here<'_> {
             if tampered.contested || self.excused.contains(object.name.as_str()) {
                 continue;
             }
+            if self.is_blocked(books, &object.name) {
+                // Storage that was restored knows it from before it was a stranger's.
+                continue;
+            }
             if !names.contains_key(object.name.as_str()) {
                 wrong.push(format!("the ledger has {:?}", object.name));
             }
@@ -267,8 +285,7 @@ impl Here<'_> {
         let with: BTreeSet<&str> = parts.iter().map(|part| part.secret).collect();
         for secret in associations.keys().filter(|secret| !with.contains(**secret)) {
             let status = self.lines.get(&format!("kv_1234/{secret}"));
-            let left = self.begun.iter().filter(|(of, _)| of == secret);
-            if left.into_iter().any(|(_, object)| self.excused.contains(object.name.as_str())) {
+            if self.is_excused(secret) {
                 continue;
             }
             if status.is_none_or(|line| line["sync_status"] != "UNSYNCED") {
@@ -277,6 +294,7 @@ impl Here<'_> {
         }
         let mut expected: BTreeSet<String> = parts.iter().map(key).collect();
         let empty = associations.keys().filter(|secret| !with.contains(**secret));
+        let empty = empty.filter(|secret| !self.is_excused(secret));
         expected.extend(empty.map(|secret| format!("kv_1234/{secret}")));
         let left = |line: &Value| {
             let name = line["external_name"].as_str().unwrap_or_default();
@@ -289,6 +307,12 @@ impl Here<'_> {
             wrong.push(format!("shown are {shown:?}, not {expected:?}"));
         }
         wrong
+    }
+
+    /// Whether something of a secret may stay.
+    fn is_excused(&self, secret: &str) -> bool {
+        let mut left = self.begun.iter().filter(|(of, _)| *of == secret);
+        left.any(|(_, object)| self.excused.contains(object.name.as_str()))
     }
 
     fn line(&self, part: &Part) -> Option<&Value> {
