@@ -260,7 +260,7 @@ impl Association {
 }
 
 impl Object {
-    fn new(sub_key: Option<String>, name: &str) -> Object {
+    pub(crate) fn new(sub_key: Option<String>, name: &str) -> Object {
         Object {
             sub_key,
             name: name.to_owned(),

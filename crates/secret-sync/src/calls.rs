@@ -65,7 +65,7 @@ impl Destination for Budgeted {
 
     async fn survey(&self, names: &Names, after: Option<Cursor>) -> Result<Survey, Error> {
         let (call, what) = match names {
-            Names::Ours => (Call::List, "list"),
+            Names::Ours | Names::Below(_) => (Call::List, "list"),
             Names::These(_) => (Call::Look, "look"),
         };
         self.call(call, what, self.inner.survey(names, after)).await

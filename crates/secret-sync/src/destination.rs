@@ -46,8 +46,9 @@ pub trait Destination: Send + Sync + 'static {
     async fn check(&self) -> Result<Checked, Error>;
 
     /// What is there: names, marks, the destination's own version. Never values. With
-    /// [`Names::Ours`] a page of everything that carries our mark, which may lag behind the truth;
-    /// with [`Names::These`] exactly those that exist.
+    /// [`Names::Ours`] a page of everything that carries our mark, and with [`Names::Below`] of
+    /// everything whose name begins so, which may lag behind the truth; with [`Names::These`] exactly
+    /// those that exist.
     async fn survey(&self, names: &Names, after: Option<Cursor>) -> Result<Survey, Error>;
 
     /// Creates, updates, or restores what is scheduled for deletion. Idempotent under retry: the
@@ -242,6 +243,8 @@ pub enum Deletion {
 pub enum Names {
     /// Everything that carries our mark.
     Ours,
+    /// Everything whose name begins with this, marked or not; everything at all where it is empty.
+    Below(String),
     /// These names.
     These(Vec<String>),
 }
@@ -268,6 +271,8 @@ pub struct Remote {
     pub tags: Option<BTreeMap<String, String>>,
     /// Whether it is scheduled for deletion.
     pub deleting: bool,
+    /// Its placement, where the look that found it shows that; see [`Destination::placement`].
+    pub placement: Option<String>,
 }
 
 impl Remote {

@@ -167,7 +167,7 @@ impl Subject<'_> {
 }
 
 impl NameRule {
-    fn normalise(&self, text: &str) -> String {
+    pub(crate) fn normalise(&self, text: &str) -> String {
         text.chars()
             .map(|character| {
                 let legal =

@@ -318,7 +318,7 @@ mod tests {
     fn remote(ledger: &[Object]) -> BTreeMap<String, Remote> {
         let remote = |entry: &Object| {
             let version_id = entry.delivered.as_ref().map(|delivered| delivered.version_id.clone());
-            (entry.name.clone(), Remote { version_id, tags: None, deleting: false })
+            (entry.name.clone(), Remote { version_id, ..Remote::default() })
         };
         ledger.iter().map(remote).collect()
     }

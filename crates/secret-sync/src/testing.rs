@@ -113,10 +113,20 @@ async fn survey_shows_what_is_there(destination: &dyn Destination) {
     let put = delivery(name, "{\"v\":10}", 10, None);
     let receipt = destination.put(&put).await.expect("a new object is created");
     let names = Names::These(vec![name.to_owned(), "contract/absent".to_owned()]);
-    let survey = destination.survey(&names, None).await.expect("surveys are permitted");
+    let mut survey = destination.survey(&names, None).await.expect("surveys are permitted");
     let tags = destination.limits().tags.then(|| put.tags.clone());
-    let remote = Remote { version_id: Some(receipt.version_id), tags, deleting: false };
+    for remote in survey.objects.values_mut() {
+        if let Some(placement) = remote.placement.take() {
+            assert_eq!(placement, destination.placement());
+        }
+    }
+    let remote = Remote { version_id: Some(receipt.version_id), tags, ..Remote::default() };
     assert_eq!(survey.objects, BTreeMap::from([(name.to_owned(), remote)]));
+    for (start, found) in [("contract/su", true), ("contract/sux", false), ("", true)] {
+        let asked = Names::Below(start.to_owned());
+        let below = destination.survey(&asked, None).await.expect("surveys are permitted");
+        assert_eq!(below.objects.contains_key(name), found, "{start}");
+    }
     let ours = destination.survey(&Names::Ours, None).await.expect("surveys are permitted");
     assert!(ours.objects.contains_key(name));
 }

@@ -97,6 +97,7 @@ impl Object {
             version_id: Some(self.version_id.clone()),
             tags: Some(self.tags.clone()),
             deleting: false,
+            placement: None,
         }
     }
 }
@@ -129,9 +130,13 @@ impl Destination for InMemory {
                 let found = names.iter().filter_map(|name| objects.get_key_value(name));
                 Survey { objects: found.map(shown).collect(), next: None }
             }
-            Names::Ours => {
+            Names::Ours | Names::Below(_) => {
                 let begin = after.map_or(String::new(), |after| after.0);
-                let ours = objects.range(begin..).filter(|(_, object)| object.remote().marked());
+                let asked = |(name, object): &(&String, &Object)| match names {
+                    Names::Below(start) => name.starts_with(start),
+                    Names::Ours | Names::These(_) => object.remote().marked(),
+                };
+                let ours = objects.range(begin..).filter(asked);
                 let mut ours = ours.peekable();
                 let page = ours.by_ref().take(PAGE).map(shown).collect();
                 let next = ours.peek().map(|(name, _)| Cursor((*name).clone()));

@@ -1,5 +1,198 @@
-//! Secrets entering and passing through: what another server keeps is brought to a destination, by the
-//! plan and the deliveries of push. A run keeps nothing of its own: what it knows of earlier runs, it
-//! reads back from the tags of what they delivered.
+//! Secrets that pass through: what another server keeps is brought to a destination, by the plan and the
+//! deliveries of push.
+//!
+//! `source` says what there is, `compare` decides purely what is to be done, `act` does it. A run keeps
+//! nothing of its own: the ledger is read back from the tags of what earlier runs delivered (`ledger`).
+//! What a run was doing when it was killed, the next one finishes, and two runs at once do the same.
 
+mod act;
+mod compare;
+mod forecast;
+mod keys;
+mod ledger;
 pub mod report;
+pub mod source;
+pub mod sources;
+pub mod spec;
+pub mod target;
+#[cfg(test)]
+mod tests;
+
+pub use forecast::Forecast;
+pub use keys::Keys;
+pub use spec::Spec;
+pub use target::Target;
+
+use crate::{
+    destination::{Names, Remote},
+    failure::Error,
+};
+use act::Acting;
+use bailee_crypto::{Clock, random};
+use compare::{Comparison, compare};
+use futures_util::StreamExt;
+use report::{FailedSecret, Outcome, Results, RunReport, SetupFailure, Stage};
+use source::{Listing, Revision, Source};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Secrets that are read at once where a source tells no versions.
+const READS_AT_ONCE: usize = 32;
+
+/// One configured replication.
+pub struct Replication {
+    spec: Spec,
+    keys: Keys,
+    source: Arc<dyn Source>,
+    target: Target,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a run knows before it acts.
+struct Known {
+    listing: Listing,
+    found: BTreeMap<String, Remote>,
+    comparison: Comparison,
+}
+
+impl Replication {
+    /// Puts one together; nothing is called.
+    pub fn new(
+        spec: Spec,
+        keys: Keys,
+        source: Arc<dyn Source>,
+        target: Target,
+        clock: Arc<dyn Clock>,
+    ) -> Replication {
+        Replication { spec, keys, source, target, clock }
+    }
+
+    /// What a run would do now. Nothing is written.
+    pub async fn plan(&self) -> Result<Forecast, SetupFailure> {
+        let known = self.look().await?;
+        Ok(forecast::forecast(&self.spec, &self.target, &known))
+    }
+
+    /// Brings the destination to what the source has.
+    pub async fn run(&self) -> RunReport {
+        let started_at = self.clock.now();
+        let outcome = match self.look().await {
+            Ok(known) => Outcome::Done(self.act(&known).await),
+            Err(failure) => Outcome::NotBegun(failure),
+        };
+        self.report(started_at, outcome).await
+    }
+
+    /// The report of a run that ended here.
+    pub async fn report(&self, started_at: std::time::SystemTime, outcome: Outcome) -> RunReport {
+        let mut report = RunReport {
+            replication: self.spec.name.clone(),
+            run: random::uuid().to_string(),
+            started_at,
+            ended_at: self.clock.now(),
+            account: self.target.account.clone(),
+            region: self.target.region.clone(),
+            outcome,
+        };
+        if !report.is_ok() && report.account.is_empty() {
+            report.account = self.target.ask_account().await;
+        }
+        report
+    }
+
+    async fn look(&self) -> Result<Known, SetupFailure> {
+        let at = |stage| move |error| SetupFailure::new(stage, error);
+        let (listing, found) = tokio::join!(self.source.list(), self.survey());
+        let mut listing = listing.map_err(at(Stage::Source))?;
+        let found = found.map_err(at(Stage::Destination))?;
+        self.read_untold(&mut listing).await?;
+        let comparison = compare(&self.spec, &self.keys, &self.target, &listing, &found);
+        comparison.guard(&self.spec, &listing)?;
+        Ok(Known { listing, found, comparison })
+    }
+
+    async fn survey(&self) -> Result<BTreeMap<String, Remote>, Error> {
+        let names = Names::Below(self.spec.fixed_start(&self.target));
+        let mut found = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.target.destination().survey(&names, after).await?;
+            found.extend(page.objects);
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Where a source does not tell versions, the content itself says whether it changed.
+    async fn read_untold(&self, listing: &mut Listing) -> Result<(), SetupFailure> {
+        let untold: Vec<usize> = (0..listing.secrets.len())
+            .filter(|at| {
+                listing.secrets.get(*at).is_some_and(|secret| secret.revision == Revision::Untold)
+            })
+            .collect();
+        let digests = !untold.is_empty() || self.spec.compare == spec::Compare::Hash;
+        if !digests {
+            return Ok(());
+        }
+        if !self.keys.are_secret() {
+            return Err(SetupFailure {
+                stage: Stage::Configuration,
+                failure: crate::failure::Failure::Invalid,
+                message: "contents are compared by a keyed digest, asked for or because the source has no versions: \
+                          put contentHashKey into the connection secret"
+                    .to_owned(),
+            });
+        }
+        let secrets = &listing.secrets;
+        let reads = futures_util::stream::iter(untold).map(|at| async move {
+            let Some(secret) = secrets.get(at) else { return (at, Ok(Revision::Gone)) };
+            let read = self.source.read(secret).await;
+            let revision = read.map(|payload| match payload {
+                Some(payload) => {
+                    Revision::Content(self.keys.content(&secret.full_path(), &payload.bytes))
+                }
+                None => Revision::Gone,
+            });
+            (at, revision)
+        });
+        let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        for (at, revision) in read {
+            let Some(secret) = listing.secrets.get_mut(at) else { continue };
+            match revision {
+                Ok(revision) => secret.revision = revision,
+                Err(error) if error.failure.is_general() => {
+                    return Err(SetupFailure::new(Stage::Source, error));
+                }
+                Err(error) => listing.failed.push((secret.full_path(), error)),
+            }
+        }
+        listing.secrets.retain(|secret| secret.revision != Revision::Untold);
+        Ok(())
+    }
+
+    async fn act(&self, known: &Known) -> Results {
+        let acting = Acting::new(&self.spec, &self.keys, &*self.source, &self.target, &*self.clock);
+        let mut results = acting.deliver(known).await;
+        let comparison = &known.comparison;
+        results.unchanged += comparison.unchanged;
+        results.failed.extend(comparison.failed.iter().cloned());
+        for (path, error) in &known.listing.failed {
+            results.failed.push(FailedSecret {
+                name: path.clone(),
+                failure: error.failure,
+                message: error.message.clone(),
+            });
+        }
+        results.notes.extend(comparison.notes.iter().cloned());
+        results.notes.extend(self.target.notes());
+        results.sort();
+        results
+    }
+}
+
+impl fmt::Debug for Replication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replication({})", self.spec.name)
+    }
+}

@@ -174,8 +174,12 @@ pub async fn survey(
     after: Option<Cursor>,
 ) -> Result<Survey, Error> {
     match names {
-        Names::Ours => {
-            let call = Call::List { after: after.map(|cursor| cursor.0) };
+        Names::Ours | Names::Below(_) => {
+            let below = match names {
+                Names::Below(start) => Some(start.clone()),
+                Names::Ours | Names::These(_) => None,
+            };
+            let call = Call::List { after: after.map(|cursor| cursor.0), below };
             match wire.call(call).await? {
                 Answer::Page(page) => Ok(page),
                 other => Err(odd(&other)),

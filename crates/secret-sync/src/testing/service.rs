@@ -73,6 +73,8 @@ pub enum Call {
     List {
         /// The last name of the page before.
         after: Option<String>,
+        /// Instead, everything whose name begins so.
+        below: Option<String>,
     },
 }
 
@@ -159,6 +161,7 @@ impl Object {
             version_id: self.versions.last().map(|(id, _)| id.clone()),
             tags: Some(self.tags.clone()),
             deleting: self.goes_at.is_some(),
+            placement: None,
         }
     }
 }
@@ -288,7 +291,9 @@ impl Service {
             Call::Describe { name } => {
                 Ok(Answer::Found(self.objects.get(name).map(Object::remote)))
             }
-            Call::List { after } => Ok(Answer::Page(self.list(after.as_deref(), now))),
+            Call::List { after, below } => {
+                Ok(Answer::Page(self.list(after.as_deref(), below.as_deref(), now)))
+            }
         }
     }
 
@@ -327,7 +332,7 @@ impl Service {
         }
     }
 
-    fn list(&self, after: Option<&str>, now: Instant) -> Survey {
+    fn list(&self, after: Option<&str>, below: Option<&str>, now: Instant) -> Survey {
         let as_of = now.checked_sub(self.lag).unwrap_or(now);
         let mut objects = BTreeMap::new();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -335,7 +340,7 @@ impl Service {
             let known = shown.iter().rev().find(|(since, _)| *since <= as_of);
             let Some((_, Some(remote))) = known else { continue };
             let marked = remote.tags.as_ref().is_some_and(|tags| tags.contains_key(OWNERSHIP_TAG));
-            if !marked {
+            if !below.map_or(marked, |start| name.starts_with(start)) {
                 continue;
             }
             if objects.len() == PAGE {
@@ -409,7 +414,7 @@ mod tests {
     async fn lists_lag_and_a_look_does_not() {
         let mut service = Service { lag: Duration::from_secs(60), ..Service::default() };
         service.apply(1, &create("t1", "x")).unwrap();
-        let list = Call::List { after: None };
+        let list = Call::List { after: None, below: None };
         let empty = Answer::Page(Survey::default());
         assert_eq!(service.apply(1, &list), Ok(empty.clone()));
         let described = service.apply(1, &Call::Describe { name: name() }).unwrap();

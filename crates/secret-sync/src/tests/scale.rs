@@ -59,7 +59,7 @@ impl Destination for Hollow {
     async fn survey(&self, _: &Names, after: Option<Cursor>) -> Result<Survey, Error> {
         let first: usize = after.map_or(0, |cursor| cursor.0.parse().unwrap());
         let last = COUNT.min(first + 100);
-        let remote = Remote { version_id: Some("v".to_owned()), tags: None, deleting: false };
+        let remote = Remote { version_id: Some("v".to_owned()), ..Remote::default() };
         let objects = (first..last).map(|number| (external(number), remote.clone())).collect();
         Ok(Survey { objects, next: (last < COUNT).then(|| Cursor(last.to_string())) })
     }

@@ -249,28 +249,39 @@ impl Calls {
                 chosen_key(replica.kms_key_id()).unwrap_or_default(),
             ))
         });
+        let placement = Placement {
+            kms_key_id: chosen_key(found.kms_key_id()),
+            replica_regions: replicas.collect(),
+        };
         Ok(Some(Found {
-            placement: Placement {
-                kms_key_id: chosen_key(found.kms_key_id()),
-                replica_regions: replicas.collect(),
-            },
             replica_of: self.elsewhere(found.primary_region()),
             remote: Remote {
                 version_id: current(found.version_ids_to_stages()),
                 tags: Some(tags(found.tags())),
                 deleting: found.deleted_date().is_some(),
+                placement: Some(placement.text()),
             },
+            placement,
         }))
     }
 
-    /// A page of the secrets that carry our mark. Replicas are not ours to judge: their primary is.
-    pub(super) async fn list(&self, after: Option<Cursor>) -> Result<Survey, Error> {
-        let ours =
-            Filter::builder().key(FilterNameStringType::TagKey).values(OWNERSHIP_TAG).build();
+    /// A page of the secrets that carry our mark, or whose names begin with what is given. Replicas are
+    /// not ours to judge: their primary is.
+    pub(super) async fn list(
+        &self,
+        below: Option<&str>,
+        after: Option<Cursor>,
+    ) -> Result<Survey, Error> {
+        let filter = match below {
+            None => Some((FilterNameStringType::TagKey, OWNERSHIP_TAG)),
+            Some("") => None,
+            Some(start) => Some((FilterNameStringType::Name, start)),
+        };
+        let filter = filter.map(|(key, value)| Filter::builder().key(key).values(value).build());
         let call = self
             .client
             .list_secrets()
-            .filters(ours)
+            .set_filters(filter.map(|filter| vec![filter]))
             .include_planned_deletion(true)
             .max_results(PAGE)
             .set_next_token(after.map(|cursor| cursor.0));
@@ -279,15 +290,19 @@ impl Calls {
         for secret in page.secret_list() {
             let Some(name) = secret.name() else { continue };
             let tags = tags(secret.tags());
-            // The filter finds what begins like our mark, too.
-            let marked = tags.contains_key(OWNERSHIP_TAG);
-            if !marked || self.elsewhere(secret.primary_region()).is_some() {
+            // The filter finds what begins like our mark, too; that of names may look at words.
+            let asked = match below {
+                None => tags.contains_key(OWNERSHIP_TAG),
+                Some(start) => name.starts_with(start),
+            };
+            if !asked || self.elsewhere(secret.primary_region()).is_some() {
                 continue;
             }
             let remote = Remote {
                 version_id: current(secret.secret_versions_to_stages()),
                 tags: Some(tags),
                 deleting: secret.deleted_date().is_some(),
+                placement: None,
             };
             objects.insert(name.to_owned(), remote);
         }

@@ -188,7 +188,8 @@ impl Destination for AwsSecretsManager {
 
     async fn survey(&self, names: &Names, after: Option<Cursor>) -> Result<Survey, Error> {
         match names {
-            Names::Ours => self.calls.list(after).await,
+            Names::Ours => self.calls.list(None, after).await,
+            Names::Below(start) => self.calls.list(Some(start), after).await,
             Names::These(names) => {
                 let mut objects = BTreeMap::new();
                 for name in names {

@@ -1,0 +1,3 @@
+//! The kinds of sources, one file each.
+
+pub mod vault;

@@ -1,0 +1,138 @@
+//! The destination of a replication: one configured destination of sync, without a server around it.
+
+use crate::{
+    Settings,
+    destination::{Destination, Note},
+    destinations,
+    failure::{Error, Failure},
+    naming::NameRule,
+    registry::{
+        Configured, DestinationKind, Details, Drift, Network, Registry, StoredDestination,
+        Surroundings,
+    },
+    tags::TagRule,
+};
+use bailee_crypto::Clock;
+use bailee_sdk::Namespace;
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Digits of an account's number.
+const ACCOUNT_DIGITS: usize = 12;
+
+/// A destination that is ready for use.
+pub struct Target {
+    configured: Arc<Configured>,
+    kind: DestinationKind,
+    /// The account, where it is known without a call.
+    pub(super) account: String,
+    /// The region; empty where there is none.
+    pub(super) region: String,
+}
+
+impl Target {
+    /// Connects a destination of this type.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub async fn connect(
+        kind: &str,
+        details: Details,
+        network: Network,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Target, Error> {
+        let kinds = destinations::all();
+        let found = kinds.into_iter().find(|known| known.name == kind);
+        let found =
+            found.ok_or_else(|| Error::new(Failure::Invalid, "unknown destination type"))?;
+        Target::of(found, details, network, settings, clock).await
+    }
+
+    /// Connects a destination of this kind.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub async fn of(
+        kind: DestinationKind,
+        details: Details,
+        network: Network,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Target, Error> {
+        let stored = StoredDestination {
+            kind: kind.name.to_owned(),
+            name: "replicate".to_owned(),
+            details,
+            template: None,
+            granularity: None,
+            custom_tags: BTreeMap::new(),
+            network,
+            drift: Drift::default(),
+            ownership: crate::destination::Ownership::default(),
+            deletion: crate::destination::Deletion::default(),
+            paused: false,
+            purge: None,
+        };
+        let surroundings = Surroundings::new(settings, clock);
+        let registry = Registry::new(vec![kind.clone()], surroundings);
+        let configured = Arc::new(registry.tried(stored, &Namespace::root()).await?);
+        let place = configured.destination.budget_key().unwrap_or_default();
+        let (region, account) = place.split_once('/').unwrap_or(("", ""));
+        let is_account =
+            account.len() == ACCOUNT_DIGITS && account.bytes().all(|byte| byte.is_ascii_digit());
+        Ok(Target {
+            account: if is_account { account.to_owned() } else { String::new() },
+            region: region.to_owned(),
+            configured,
+            kind,
+        })
+    }
+
+    /// What stands for the place in marks: where it is, not as whom.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.kind.name, self.region)
+    }
+
+    /// Its region; empty where there is none.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) fn destination(&self) -> &dyn Destination {
+        &*self.configured.destination
+    }
+
+    pub(super) fn configured(&self) -> &Configured {
+        &self.configured
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind.name
+    }
+
+    pub(super) fn names(&self) -> &NameRule {
+        &self.kind.names
+    }
+
+    pub(super) fn tag_rule(&self) -> Option<&TagRule> {
+        self.kind.tags.as_ref()
+    }
+
+    /// Permissions that are missing and not necessary.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let told = |note: Note| format!("{} {}", note.missing_permission, note.message);
+        self.configured.destination.notes().into_iter().map(told).collect()
+    }
+
+    /// The account as the destination itself tells it; empty where it does not.
+    pub(super) async fn ask_account(&self) -> String {
+        let checked = self.configured.destination.check().await;
+        checked.ok().and_then(|mut checked| checked.identity.remove("account")).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({})", self.place())
+    }
+}

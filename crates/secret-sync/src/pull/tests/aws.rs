@@ -1,0 +1,171 @@
+//! Against the fake of AWS: what only its own rules show.
+
+use super::world::{FakeSource, Standing, names};
+use crate::{
+    Settings,
+    pull::{
+        Keys, Replication, Spec, Target,
+        report::{Outcome, Results},
+        spec::Removals,
+    },
+    registry::{Details, Network},
+};
+use bailee_crypto::{Sensitive, SystemClock};
+use bailee_fake_clouds::{FakeAws, aws::Fault};
+use std::{collections::BTreeMap, sync::Arc};
+
+struct Aws {
+    fake: FakeAws,
+    source: FakeSource,
+    spec: Spec,
+    details: BTreeMap<&'static str, String>,
+}
+
+impl Aws {
+    async fn new() -> Aws {
+        let fake = FakeAws::start().await;
+        let spec = Spec::below("main", "p");
+        Aws { fake, source: FakeSource::default(), spec, details: BTreeMap::new() }
+    }
+
+    async fn run(&self) -> Results {
+        let mut details = Details::default();
+        let mut give = |name: &str, value: &str| {
+            details.0.insert(name.to_owned(), Sensitive::from(value));
+        };
+        give("region", "us-east-1");
+        give("access_key_id", self.fake.access_key_id());
+        give("secret_access_key", self.fake.secret_access_key());
+        for (name, value) in &self.details {
+            give(name, value);
+        }
+        let settings =
+            Settings { aws_endpoint_url: Some(self.fake.endpoint()), ..Settings::default() };
+        let network = Network { disable_strict_networking: true, ..Network::default() };
+        let target = Target::connect("aws-sm", details, network, settings, Arc::new(SystemClock));
+        let target = target.await.unwrap();
+        let key = Sensitive::from("key");
+        let keys = Keys::new(Some(&key), &self.spec.name, &target.place());
+        let mut spec = self.spec.clone();
+        spec.check(&target).unwrap();
+        let source = Arc::new(self.source.clone());
+        let replication = Replication::new(spec, keys, source, target, Arc::new(Standing));
+        match replication.run().await.outcome {
+            Outcome::Done(results) => results,
+            Outcome::NotBegun(failure) => panic!("{failure}"),
+        }
+    }
+
+    fn calls(&self) -> BTreeMap<String, u64> {
+        let calls = self.fake.call_counts();
+        self.fake.clear_calls();
+        calls
+            .into_iter()
+            .map(|(name, count)| (name.trim_start_matches("secretsmanager:").to_owned(), count))
+            .collect()
+    }
+}
+
+fn counts(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[tokio::test]
+async fn each_change_takes_as_few_calls_as_the_service_allows() {
+    let aws = Aws::new().await;
+    aws.source.write("a", "1");
+    aws.source.write("b", "1");
+    aws.run().await;
+    assert_eq!(aws.calls(), counts(&[("CreateSecret", 2), ("ListSecrets", 1)]));
+    aws.run().await;
+    assert_eq!(aws.calls(), counts(&[("ListSecrets", 1)]));
+    aws.source.write("a", "2");
+    aws.run().await;
+    let update = [("ListSecrets", 1), ("TagResource", 1), ("UpdateSecret", 1)];
+    assert_eq!(aws.calls(), counts(&update));
+    aws.run().await;
+    assert_eq!(aws.calls(), counts(&[("ListSecrets", 1)]));
+}
+
+#[tokio::test]
+async fn an_update_that_was_cut_off_between_value_and_tags_is_finished_without_a_version() {
+    let aws = Aws::new().await;
+    aws.source.write("a", "1");
+    aws.run().await;
+    aws.source.write("a", "2");
+    let denied = Fault::error("secretsmanager:TagResource", 400, "AccessDeniedException", "no");
+    aws.fake.inject(denied.times(1));
+    assert_eq!(aws.run().await.failed.len(), 1);
+    let half = aws.fake.secret("p/a").unwrap();
+    assert_eq!((half.value.as_deref(), half.tags["version"].as_str()), (Some("2"), "1"));
+    aws.calls();
+    aws.source.take_reads();
+    assert_eq!(aws.run().await.aspects, names(&["p/a"]));
+    assert_eq!(aws.calls(), counts(&[("ListSecrets", 1), ("TagResource", 1)]));
+    assert_eq!(aws.source.take_reads(), 0);
+    let whole = aws.fake.secret("p/a").unwrap();
+    assert_eq!((whole.value.as_deref(), whole.tags["version"].as_str()), (Some("2"), "2"));
+    aws.run().await;
+    assert_eq!(aws.calls(), counts(&[("ListSecrets", 1)]));
+}
+
+#[tokio::test]
+async fn a_half_done_update_is_overtaken_by_a_newer_version() {
+    let aws = Aws::new().await;
+    aws.source.write("a", "1");
+    aws.run().await;
+    aws.source.write("a", "2");
+    let denied = Fault::error("secretsmanager:TagResource", 400, "AccessDeniedException", "no");
+    aws.fake.inject(denied.times(1));
+    aws.run().await;
+    aws.source.write("a", "3");
+    assert_eq!(aws.run().await.updated, names(&["p/a"]));
+    let whole = aws.fake.secret("p/a").unwrap();
+    assert_eq!((whole.value.as_deref(), whole.tags["version"].as_str()), (Some("3"), "3"));
+    aws.calls();
+    aws.run().await;
+    assert_eq!(aws.calls(), counts(&[("ListSecrets", 1)]));
+}
+
+#[tokio::test]
+async fn another_key_and_other_replicas_are_brought_about_without_reading_material() {
+    let mut aws = Aws::new().await;
+    aws.source.write("a", "1");
+    aws.run().await;
+    aws.source.take_reads();
+    for (key, regions) in [
+        (aws.fake.create_kms_key(), "{\"eu-west-1\": \"\", \"eu-north-1\": \"\"}"),
+        (aws.fake.create_kms_key(), "{\"eu-west-1\": \"\"}"),
+        (String::new(), ""),
+    ] {
+        aws.details.insert("kms_key_id", key.clone());
+        aws.details.insert("replica_regions", regions.to_owned());
+        assert_eq!(aws.run().await.aspects, names(&["p/a"]));
+        for region in ["eu-west-1", "eu-north-1"] {
+            let copied = aws.fake.secret_in(region, "p/a").is_some();
+            assert_eq!(copied, regions.contains(region), "{region} of {regions}");
+        }
+        aws.calls();
+        aws.run().await;
+        assert_eq!(aws.calls(), counts(&[("ListSecrets", 1)]));
+    }
+    assert_eq!(aws.source.take_reads(), 0);
+    assert_eq!(aws.fake.secret("p/a").unwrap().versions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_was_scheduled_for_deletion_is_restored() {
+    let mut aws = Aws::new().await;
+    aws.spec.removals = Removals::Schedule { days: 7 };
+    aws.spec.deletion_share_max = 1.0;
+    aws.source.write("a", "1");
+    aws.run().await;
+    aws.source.remove("a");
+    assert_eq!(aws.run().await.scheduled, names(&["p/a"]));
+    assert!(aws.fake.secret("p/a").unwrap().deleted_at.is_some());
+    assert_eq!(aws.run().await, Results::default());
+    aws.source.write("a", "2");
+    assert_eq!(aws.run().await.updated, names(&["p/a"]));
+    let back = aws.fake.secret("p/a").unwrap();
+    assert_eq!((back.value.as_deref(), back.deleted_at.is_none()), (Some("2"), true));
+}
