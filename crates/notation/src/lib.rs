@@ -8,6 +8,7 @@
 //! | [`schedule`] | times that come again | `cron(0/30 * * * ? *)`, `rate(1 hour)`, `0 2 * * SAT`, `30m` |
 //! | [`template`] | name templates | `vault/{{ .MountAccessor }}/{{ .SecretPath }}` |
 //! | [`glob`] | path patterns of policies, value globs | `kv/+/data/*`, `*-prod` |
+//! | [`yaml`] | configuration, into the same tree | `ttl: 1h` |
 //! | [`json`] | request bodies, within limits | `{"data": {"a": 1}}` |
 //!
 //! The crate is pure: no input or output, no clock, no randomness. Every reader is bounded in size
@@ -21,3 +22,4 @@ pub mod hcl;
 pub mod json;
 pub mod schedule;
 pub mod template;
+pub mod yaml;

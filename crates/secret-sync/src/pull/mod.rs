@@ -7,6 +7,7 @@
 
 mod act;
 mod compare;
+pub mod connection;
 mod forecast;
 mod keys;
 mod ledger;
@@ -21,7 +22,7 @@ mod tests;
 pub use forecast::Forecast;
 pub use keys::Keys;
 pub use spec::Spec;
-pub use target::Target;
+pub use target::{Place, Target};
 
 use crate::{
     destination::{Names, Remote},

@@ -3,7 +3,7 @@
 use crate::{
     Settings,
     destination::{Destination, Note},
-    destinations,
+    destinations::{self, aws_secrets_manager},
     failure::{Error, Failure},
     naming::NameRule,
     registry::{
@@ -12,12 +12,58 @@ use crate::{
     },
     tags::TagRule,
 };
+use bailee_cloud::aws::SdkConfig;
 use bailee_crypto::Clock;
 use bailee_sdk::Namespace;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Digits of an account's number.
 const ACCOUNT_DIGITS: usize = 12;
+
+/// A place at a provider: how it is reached, and as whom.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Connection details, as a destination of sync has them.
+    pub details: Details,
+    /// Where connections may go.
+    pub network: Network,
+    /// Addresses of the provider, a proxy, whether this machine's credentials may be used.
+    pub settings: Settings,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Place {
+    fn stored(&self, kind: &str) -> StoredDestination {
+        StoredDestination {
+            kind: kind.to_owned(),
+            name: "replicate".to_owned(),
+            details: self.details.clone(),
+            template: None,
+            granularity: None,
+            custom_tags: BTreeMap::new(),
+            network: self.network.clone(),
+            drift: Drift::default(),
+            ownership: crate::destination::Ownership::default(),
+            deletion: crate::destination::Deletion::default(),
+            paused: false,
+            purge: None,
+        }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings::new(self.settings.clone(), self.clock.clone())
+    }
+
+    /// The configuration of a client of AWS there.
+    pub(super) async fn aws(&self) -> Result<SdkConfig, Error> {
+        let blueprint =
+            self.stored("aws-sm").blueprint(&Namespace::root(), &Arc::new(self.surroundings()));
+        let blueprint =
+            blueprint.map_err(|error| Error::new(Failure::Invalid, error.to_string()))?;
+        aws_secrets_manager::sdk_config(&blueprint).await
+    }
+}
 
 /// A destination that is ready for use.
 pub struct Target {
@@ -34,50 +80,24 @@ impl Target {
     ///
     /// # Errors
     /// What is wrong with the configuration.
-    pub async fn connect(
-        kind: &str,
-        details: Details,
-        network: Network,
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Target, Error> {
-        let kinds = destinations::all();
-        let found = kinds.into_iter().find(|known| known.name == kind);
-        let found =
-            found.ok_or_else(|| Error::new(Failure::Invalid, "unknown destination type"))?;
-        Target::of(found, details, network, settings, clock).await
+    pub async fn connect(kind: &str, place: &Place) -> Result<Target, Error> {
+        let found = destinations::all().into_iter().find(|known| known.name == kind);
+        let found = found.ok_or_else(|| {
+            Error::new(Failure::Invalid, format!("unknown type of destination {kind:?}"))
+        })?;
+        Target::of(found, place).await
     }
 
     /// Connects a destination of this kind.
     ///
     /// # Errors
     /// What is wrong with the configuration.
-    pub async fn of(
-        kind: DestinationKind,
-        details: Details,
-        network: Network,
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Target, Error> {
-        let stored = StoredDestination {
-            kind: kind.name.to_owned(),
-            name: "replicate".to_owned(),
-            details,
-            template: None,
-            granularity: None,
-            custom_tags: BTreeMap::new(),
-            network,
-            drift: Drift::default(),
-            ownership: crate::destination::Ownership::default(),
-            deletion: crate::destination::Deletion::default(),
-            paused: false,
-            purge: None,
-        };
-        let surroundings = Surroundings::new(settings, clock);
-        let registry = Registry::new(vec![kind.clone()], surroundings);
+    pub async fn of(kind: DestinationKind, place: &Place) -> Result<Target, Error> {
+        let registry = Registry::new(vec![kind.clone()], place.surroundings());
+        let stored = place.stored(kind.name);
         let configured = Arc::new(registry.tried(stored, &Namespace::root()).await?);
-        let place = configured.destination.budget_key().unwrap_or_default();
-        let (region, account) = place.split_once('/').unwrap_or(("", ""));
+        let where_to = configured.destination.budget_key().unwrap_or_default();
+        let (region, account) = where_to.split_once('/').unwrap_or(("", ""));
         let is_account =
             account.len() == ACCOUNT_DIGITS && account.bytes().all(|byte| byte.is_ascii_digit());
         Ok(Target {

@@ -75,13 +75,22 @@ fn limits() -> Limits {
     }
 }
 
+/// The configuration of a client for what the details say.
+pub(crate) async fn sdk_config(blueprint: &Blueprint) -> Result<SdkConfig, Error> {
+    let details = details::parse(&blueprint.details)?;
+    configured(blueprint, &connection(blueprint, &details)).await
+}
+
+async fn configured(blueprint: &Blueprint, way: &AwsConnection) -> Result<SdkConfig, Error> {
+    let config = connect(way, &blueprint.http(), &blueprint.surroundings.clock).await;
+    config.map_err(|error| refused(&error, blueprint.namespace.is_root()))
+}
+
 async fn build(blueprint: Blueprint) -> Result<Arc<dyn Destination>, Error> {
     let details = details::parse(&blueprint.details)?;
     let settings = &blueprint.surroundings.settings;
     let connection = connection(&blueprint, &details);
-    let config = connect(&connection, &blueprint.http(), &blueprint.surroundings.clock)
-        .await
-        .map_err(|error| refused(&error, blueprint.namespace.is_root()))?;
+    let config = configured(&blueprint, &connection).await?;
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     // Where the machine says the region, it is known only now.
     details.check_placement(&region)?;

@@ -4,7 +4,7 @@ use super::world::{FakeSource, Standing, names};
 use crate::{
     Settings,
     pull::{
-        Keys, Replication, Spec, Target,
+        Keys, Place, Replication, Spec, Target,
         report::{Outcome, Results},
         spec::Removals,
     },
@@ -42,8 +42,8 @@ impl Aws {
         let settings =
             Settings { aws_endpoint_url: Some(self.fake.endpoint()), ..Settings::default() };
         let network = Network { disable_strict_networking: true, ..Network::default() };
-        let target = Target::connect("aws-sm", details, network, settings, Arc::new(SystemClock));
-        let target = target.await.unwrap();
+        let place = Place { details, network, settings, clock: Arc::new(SystemClock) };
+        let target = Target::connect("aws-sm", &place).await.unwrap();
         let key = Sensitive::from("key");
         let keys = Keys::new(Some(&key), &self.spec.name, &target.place());
         let mut spec = self.spec.clone();

@@ -4,7 +4,7 @@ use crate::{
     Settings,
     failure::{Error, Failure},
     pull::{
-        Keys, Replication, Spec, Target,
+        Keys, Place, Replication, Spec, Target,
         report::{Outcome, Results, RunReport},
         source::{Listed, Listing, Revision, Source, Version},
     },
@@ -179,14 +179,13 @@ impl World {
 
     pub(super) async fn replication(&self) -> Replication {
         let clock: Arc<dyn Clock> = Arc::new(Standing);
-        let target = Target::of(
-            self.cloud.kind(),
-            Details::default(),
-            Network::default(),
-            Settings::default(),
-            clock.clone(),
-        );
-        let target = target.await.unwrap();
+        let place = Place {
+            details: Details::default(),
+            network: Network::default(),
+            settings: Settings::default(),
+            clock: clock.clone(),
+        };
+        let target = Target::of(self.cloud.kind(), &place).await.unwrap();
         let key = self.key.map(Sensitive::from);
         let keys = Keys::new(key.as_ref(), &self.spec.name, &target.place());
         let mut spec = self.spec.clone();

@@ -1,0 +1,117 @@
+//! AWS Secrets Manager as a source: of another account or region.
+
+use crate::{
+    destinations::aws_secrets_manager::errors::failed,
+    failure::{Error, Failure},
+    pull::{
+        source::{Listed, Listing, Revision, Source, Version},
+        target::Place,
+    },
+    source::Payload,
+};
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::{
+    Client,
+    types::{Filter, FilterNameStringType, SecretListEntry},
+};
+use bailee_cloud::{CloudError, Kind, classify};
+use zeroize::Zeroizing;
+
+/// Secrets on one page of a list.
+const PAGE: i32 = 100;
+/// Secrets that are listed at most.
+const SECRETS_MAX: usize = 500_000;
+
+/// Secrets of an account and region whose names begin alike.
+#[derive(Debug)]
+pub struct AwsSource {
+    client: Client,
+    start: String,
+}
+
+impl AwsSource {
+    /// Secrets whose names begin with `start`; all where it is empty.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub async fn connect(place: &Place, start: &str) -> Result<AwsSource, Error> {
+        Ok(AwsSource { client: Client::new(&place.aws().await?), start: start.to_owned() })
+    }
+}
+
+#[async_trait]
+impl Source for AwsSource {
+    async fn list(&self) -> Result<Listing, Error> {
+        let filter = Filter::builder().key(FilterNameStringType::Name).values(&self.start).build();
+        let filters = (!self.start.is_empty()).then(|| vec![filter]);
+        let mut listing = Listing::default();
+        let mut next = None;
+        loop {
+            let call = self
+                .client
+                .list_secrets()
+                .set_filters(filters.clone())
+                .max_results(PAGE)
+                .set_next_token(next);
+            let page = call.send().await;
+            let page =
+                page.map_err(|error| failed("secretsmanager:ListSecrets", classify(&error)))?;
+            listing.secrets.extend(page.secret_list().iter().filter_map(|one| self.listed(one)));
+            if listing.secrets.len() > SECRETS_MAX {
+                let message = format!("the source has more than {SECRETS_MAX} secrets");
+                return Err(Error::new(Failure::Invalid, message));
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(listing);
+            }
+        }
+    }
+
+    async fn read(&self, secret: &Listed) -> Result<Option<Payload>, Error> {
+        let Revision::Version(version) = &secret.revision else { return Ok(None) };
+        let call =
+            self.client.get_secret_value().secret_id(&secret.path).version_id(&version.label);
+        let found = match call.send().await {
+            Ok(found) => found,
+            Err(error) => {
+                return match classify(&error) {
+                    CloudError { kind: Kind::NotFound, .. } => Ok(None),
+                    cloud => Err(failed("secretsmanager:GetSecretValue", cloud)),
+                };
+            }
+        };
+        let text = found.secret_string.ok_or_else(|| {
+            let message = format!("{} is binary, and only texts are replicated", secret.path);
+            Error::new(Failure::Invalid, message)
+        })?;
+        let bytes = Zeroizing::new(text.into_bytes());
+        Ok(Some(Payload { bytes, version: 0, expires_at: None }))
+    }
+}
+
+impl AwsSource {
+    fn listed(&self, secret: &SecretListEntry) -> Option<Listed> {
+        let name = secret.name().filter(|name| name.starts_with(&self.start))?;
+        // What a service of AWS keeps there is its own.
+        if secret.owning_service().is_some() {
+            return None;
+        }
+        let stages = secret.secret_versions_to_stages();
+        let current = stages.and_then(|stages| {
+            let is_current = |labels: &Vec<String>| labels.iter().any(|one| one == "AWSCURRENT");
+            stages.iter().find(|(_, labels)| is_current(labels)).map(|(id, _)| id.clone())
+        });
+        let time = |at: Option<&aws_sdk_secretsmanager::primitives::DateTime>| {
+            at.map(|at| at.secs().to_string()).unwrap_or_default()
+        };
+        let revision = current.map_or(Revision::Gone, |label| {
+            Revision::Version(Version {
+                label,
+                created: time(secret.created_date()),
+                updated: time(secret.last_changed_date()),
+            })
+        });
+        Some(Listed { mount: String::new(), path: name.to_owned(), revision })
+    }
+}
