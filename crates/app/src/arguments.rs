@@ -1,6 +1,6 @@
 //! What was typed, made fit for clap: flags with one dash, which end at the first argument.
 //!
-//! Only under `sync`, which is our own, they may also follow it.
+//! Only under `sync` and `replicate`, which are our own, they may also follow it.
 
 use crate::{failure::Failure, help};
 use clap::{Arg, Command, error::ContextKind};
@@ -53,7 +53,8 @@ pub(crate) fn understand(root: &Command, arguments: &[String]) -> Result<Typed, 
     if command.has_subcommands() {
         return Err(Failure::usage(help()));
     }
-    let anywhere = words.get(1).is_some_and(|family| family == "sync");
+    let anywhere =
+        words.get(1).is_some_and(|family| matches!(family.as_str(), "sync" | "replicate"));
     let (flags, plain) = match flags(command, rest, anywhere)? {
         Some(split) => split,
         None => return Ok(Typed::Help(help())),

@@ -222,7 +222,7 @@ fn open(storage: &Storage) -> Result<Opened, bailee_storage::Error> {
     })
 }
 
-fn proxy(environment: &ServerEnvironment) -> Result<Option<Proxy>, StartError> {
+pub(crate) fn proxy(environment: &ServerEnvironment) -> Result<Option<Proxy>, StartError> {
     let no_proxy = environment.no_proxy.as_deref().unwrap_or_default();
     let proxy = environment.proxy.as_ref().map(|url| Proxy::parse(url, no_proxy)).transpose();
     proxy.map_err(|error| StartError::Proxy(error.to_string()))

@@ -20,6 +20,7 @@ mod input;
 pub mod logs;
 mod output;
 mod private_file;
+pub mod replicate;
 mod token_file;
 mod unsent;
 mod value;

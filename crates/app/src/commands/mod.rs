@@ -16,6 +16,7 @@ mod operator;
 mod plugin;
 mod policy;
 mod quickstart;
+mod replicate;
 pub(crate) mod server;
 mod status;
 mod sync;
@@ -70,6 +71,8 @@ enum Command {
     Token(token::Token),
     #[command(subcommand)]
     Sync(sync::Sync),
+    #[command(subcommand)]
+    Replicate(replicate::Replicate),
     #[command(subcommand)]
     Aws(aws::Aws),
     Quickstart(quickstart::Quickstart),
@@ -131,6 +134,7 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Policy(arguments) => arguments.run(context).await,
         Command::Token(arguments) => arguments.run(context).await,
         Command::Sync(arguments) => arguments.run(context).await,
+        Command::Replicate(arguments) => arguments.run(context).await,
         Command::Aws(arguments) => arguments.run(context).await,
         Command::Import(arguments) => arguments.run(context).await,
         Command::Quickstart(arguments) => arguments.run(context).await,

@@ -2,7 +2,7 @@
 
 pub(crate) mod env;
 mod file;
-mod reader;
+pub(crate) mod reader;
 
 pub use env::ServerEnvironment;
 pub use file::parse;

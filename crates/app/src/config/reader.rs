@@ -5,7 +5,7 @@ use bailee_notation::{
     duration,
     hcl::{Body, Spanned, Value},
 };
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 /// What is wrong with a configuration, all of it at once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -117,6 +117,59 @@ impl Block {
             Value::Bool(_) | Value::Object(_) => None,
         });
         texts.unwrap_or_default()
+    }
+
+    /// Texts by keys that the user chooses.
+    pub(crate) fn map(&mut self, name: &str, faults: &mut Faults) -> BTreeMap<String, String> {
+        let map = self.one(name, faults, "a map of strings", |value| match value {
+            Value::Object(body) => body
+                .items
+                .into_iter()
+                .map(|item| match (item.keys.as_slice(), item.value.value) {
+                    ([key], Value::String(text) | Value::Number(text)) => {
+                        Some((key.value.clone(), text))
+                    }
+                    _ => None,
+                })
+                .collect(),
+            Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::List(_) => None,
+        });
+        map.unwrap_or_default()
+    }
+
+    /// A text that means something to `read`, with the line it is on; what it says of a wrong one is
+    /// told.
+    pub(crate) fn read<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let line = self.line_of(name);
+        let text = self.one(name, faults, "a string", |value| match value {
+            Value::String(text) | Value::Number(text) => Some(text),
+            Value::Bool(_) | Value::List(_) | Value::Object(_) => None,
+        })?;
+        match read(&text) {
+            Ok(read) => Some(read),
+            Err(reason) => {
+                faults.add(line, format_args!("{name}: {reason}"));
+                None
+            }
+        }
+    }
+
+    /// The line of a key; that of the block where it is absent.
+    pub(crate) fn line_of(&self, name: &str) -> u32 {
+        let key = |(keys, _): &(Vec<Spanned<String>>, _)| {
+            keys.first().filter(|key| key.value == name).map(|key| key.line)
+        };
+        self.items.iter().find_map(key).unwrap_or(self.line)
+    }
+
+    /// Whether a key is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.items.iter().any(|(keys, _)| keys.first().is_some_and(|key| key.value == name))
     }
 
     /// A time span, as seconds or text.

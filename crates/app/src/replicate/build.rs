@@ -1,0 +1,170 @@
+//! A replication out of its configuration: clients, logins, keys.
+
+use super::{Auth, Configuration, Source, Vault, wrong};
+use crate::{assemble, config::ServerEnvironment};
+use bailee_client::{
+    Client, Session, Settings as ClientSettings,
+    aws::{AwsKeys, AwsLogin},
+    login::{AwsKeySource, Login, Text},
+};
+use bailee_cloud::{HttpOptions, Proxy, aws::AmbientChain};
+use bailee_crypto::{Clock, Sensitive};
+use bailee_secret_sync::{
+    Settings,
+    failure::{Error, Failure},
+    pull::{
+        Keys, Place, Replication, Target,
+        connection::{Connection, name_of},
+        report::{SetupFailure, Stage},
+        source::Source as PullSource,
+        sources::{aws_secrets_manager::AwsSource, vault::VaultSource},
+    },
+};
+use std::sync::Arc;
+
+/// Times a request to the source is tried again.
+const RETRIES: u32 = 3;
+
+/// Puts a replication together; the connection secret is read for it.
+///
+/// # Errors
+/// What keeps a run from beginning.
+pub async fn replication(
+    configuration: &Configuration,
+    environment: &ServerEnvironment,
+    clock: &Arc<dyn Clock>,
+) -> Result<Replication, SetupFailure> {
+    let at = |stage| move |error: Error| SetupFailure::new(stage, error);
+    let place = place(configuration, environment, clock)?;
+    let target = Target::connect(&configuration.destination.kind, &place).await;
+    let target = target.map_err(at(Stage::Destination))?;
+    let mut spec = configuration.spec.clone();
+    let connection = match &configuration.connection_secret {
+        Some(id) => {
+            spec.reserved.insert(name_of(id).to_owned());
+            Connection::read(&place, id).await.map_err(at(Stage::Configuration))?
+        }
+        None => Connection::default(),
+    };
+    spec.check(&target).map_err(at(Stage::Configuration))?;
+    let key = match &configuration.content_hash_key_file {
+        Some(path) => {
+            let read = Text::File(path.clone()).read();
+            Some(read.map_err(|error| wrong(error.to_string()))?)
+        }
+        None => connection.content_hash_key.clone(),
+    };
+    let keys = Keys::new(key.as_ref(), &spec.name, &target.place());
+    let source: Arc<dyn PullSource> = match &configuration.source {
+        Source::Vault(vault) => {
+            let proxy = place.settings.proxy.clone();
+            let session = session(vault, &connection, proxy, clock)?;
+            Arc::new(VaultSource::new(session, vault.parts.clone(), clock.clone()))
+        }
+        Source::Aws { details, network, start } => {
+            let (details, network) = (details.clone(), network.clone());
+            let place = Place { details, network, ..place.clone() };
+            Arc::new(AwsSource::connect(&place, start).await.map_err(at(Stage::Source))?)
+        }
+    };
+    Ok(Replication::new(spec, keys, source, target, clock.clone()))
+}
+
+/// Where a configuration delivers to, and as whom.
+pub(crate) fn place(
+    configuration: &Configuration,
+    environment: &ServerEnvironment,
+    clock: &Arc<dyn Clock>,
+) -> Result<Place, SetupFailure> {
+    let proxy = assemble::proxy(environment).map_err(|error| wrong(error.to_string()))?;
+    let settings = Settings {
+        // Who runs the program is who may use this machine's credentials.
+        ambient_credentials: true,
+        aws_endpoint_url: environment.aws_endpoint_url.clone(),
+        aws_sts_endpoint_url: environment.aws_sts_endpoint_url.clone(),
+        proxy,
+        ..Settings::default()
+    };
+    let destination = &configuration.destination;
+    let (details, network) = (destination.details.clone(), destination.network.clone());
+    Ok(Place { details, network, settings, clock: clock.clone() })
+}
+
+fn session(
+    vault: &Vault,
+    connection: &Connection,
+    proxy: Option<Proxy>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Session, SetupFailure> {
+    let settings = match &vault.client {
+        Some(settings) => settings.clone(),
+        None => client_settings(vault, connection)?,
+    };
+    let given = settings.token.clone();
+    let login = match &vault.auth {
+        Some(auth) => login(auth, proxy, clock),
+        None => Login::Token(given.or_else(|| connection.token.clone()).ok_or_else(|| {
+            SetupFailure {
+                stage: Stage::Login,
+                failure: Failure::Unauthenticated,
+                message:
+                    "no token for the source: give auth, or vaultToken in the connection secret"
+                        .to_owned(),
+            }
+        })?),
+    };
+    let client = Client::new(settings).map_err(|error| wrong(format!("source: {error}")))?;
+    Ok(Session::new(client, login, clock.clone()))
+}
+
+fn client_settings(vault: &Vault, connection: &Connection) -> Result<ClientSettings, SetupFailure> {
+    let told = Some(connection.address.clone()).filter(|address| !address.is_empty());
+    let address = vault.address.clone().or(told).ok_or_else(|| {
+        wrong("no address of the source: give address, or vaultAddress in the connection secret")
+    })?;
+    let address = address.parse().map_err(|error| wrong(format!("source: {error}")))?;
+    let mut settings = ClientSettings::new(address);
+    settings.namespace = vault.namespace.trim_matches('/').to_owned();
+    settings.authorities = vault.ca_cert.iter().cloned().collect();
+    settings.certificate = vault.client_certificate.clone();
+    settings.server_name = vault.tls_server_name.clone();
+    settings.retries = RETRIES;
+    Ok(settings)
+}
+
+fn login(auth: &Auth, proxy: Option<Proxy>, clock: &Arc<dyn Clock>) -> Login {
+    match auth.clone() {
+        Auth::TokenFile(path) => Login::TokenFile(path),
+        Auth::AppRole { mount, role_id, secret_id_file } => {
+            Login::AppRole { mount, role_id, secret_id: secret_id_file.map(Text::File) }
+        }
+        Auth::Jwt { mount, role, jwt_file } => {
+            Login::Jwt { mount, role, jwt: Text::File(jwt_file) }
+        }
+        Auth::Aws { mount, role, region, header_value, sts_endpoint } => Login::AwsIam {
+            mount,
+            login: AwsLogin { role, region, header_value, sts_endpoint },
+            keys: machine_keys(proxy, clock.clone()),
+        },
+    }
+}
+
+/// The keys of AWS that this machine has, as they are now.
+fn machine_keys(proxy: Option<Proxy>, clock: Arc<dyn Clock>) -> AwsKeySource {
+    let chain = AmbientChain::new(HttpOptions { proxy, ..HttpOptions::default() }, clock);
+    AwsKeySource::new(move || {
+        let chain = chain.clone();
+        async move {
+            let keys = chain.keys().await.map_err(|error| bailee_client::Error::Login {
+                reason: format!("no credentials of AWS on this machine: {error}"),
+            })?;
+            Ok(AwsKeys {
+                access_key_id: keys.access_key_id,
+                secret_access_key: keys.secret_access_key,
+                session_token: keys
+                    .session_token
+                    .map(|token| Sensitive::from(token.expose().clone())),
+            })
+        }
+    })
+}

@@ -1,0 +1,219 @@
+//! Replication as a program of its own: read from a file, put together, run once.
+//!
+//! A run keeps nothing between two runs, so that a timer, a container and a Lambda do the same.
+
+mod build;
+mod file;
+mod lock;
+mod policy;
+mod sample;
+
+pub(crate) use build::place;
+pub use build::replication;
+pub use file::parse;
+pub(crate) use file::{compare, removals};
+pub use lock::Lock;
+pub(crate) use policy::connection_name;
+pub use policy::{Consumer, consumer_policies, role_policy};
+
+use crate::config::{Faults, ServerEnvironment};
+use bailee_crypto::{Clock, SystemClock};
+use bailee_notation::schedule::Schedule;
+use bailee_secret_sync::{
+    pull::{
+        Forecast, Spec,
+        report::{Outcome, RunReport, SetupFailure, Stage},
+        sources::vault::Part,
+    },
+    registry::{Details, Network},
+};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The longest configuration, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// What is done.
+    pub spec: Spec,
+    /// Where from.
+    pub source: Source,
+    /// Where to.
+    pub destination: Destination,
+    /// Name or ARN of the secret at the destination that says where the source is, and the token.
+    pub connection_secret: Option<String>,
+    /// A file that holds the key of marks and digests, instead of the connection secret.
+    pub content_hash_key_file: Option<PathBuf>,
+    /// When runs begin.
+    pub schedule: Option<Schedule>,
+    /// A file by which runs of the same machine keep each other out.
+    pub lock_file: Option<PathBuf>,
+    /// Settings that were read and have no effect, with their lines.
+    pub without_effect: Vec<String>,
+}
+
+/// A source.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A server that speaks Vault's API.
+    Vault(Box<Vault>),
+    /// AWS Secrets Manager.
+    Aws {
+        /// Connection details, as those of a destination.
+        details: Details,
+        /// Where connections may go.
+        network: Network,
+        /// How names begin.
+        start: String,
+    },
+}
+
+/// A server that speaks Vault's API.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    /// How it is reached, where that is known already.
+    pub client: Option<bailee_client::Settings>,
+    /// Where it is; the connection secret tells where this does not.
+    pub address: Option<String>,
+    /// The namespace.
+    pub namespace: String,
+    /// What of it.
+    pub parts: Vec<Part>,
+    /// A file or folder with authorities.
+    pub ca_cert: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate must bear.
+    pub tls_server_name: Option<String>,
+    /// How a token is got; the connection secret has one where this is absent.
+    pub auth: Option<Auth>,
+}
+
+/// A way to a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// In a file.
+    TokenFile(PathBuf),
+    /// A role and its secret id in a file.
+    AppRole {
+        /// Where the method is mounted.
+        mount: String,
+        /// The id of the role.
+        role_id: String,
+        /// The file with the secret id.
+        secret_id_file: Option<PathBuf>,
+    },
+    /// A signed token in a file.
+    Jwt {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role.
+        role: Option<String>,
+        /// The file with the token.
+        jwt_file: PathBuf,
+    },
+    /// This machine's identity in AWS.
+    Aws {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role.
+        role: Option<String>,
+        /// The region whose STS is asked.
+        region: Option<String>,
+        /// What the server demands in the header X-Vault-AWS-IAM-Server-ID.
+        header_value: Option<String>,
+        /// Where STS is, instead of AWS's own address.
+        sts_endpoint: Option<String>,
+    },
+}
+
+/// A destination.
+#[derive(Clone, Debug, Default)]
+pub struct Destination {
+    /// Its type.
+    pub kind: String,
+    /// Connection details.
+    pub details: Details,
+    /// Where connections may go.
+    pub network: Network,
+}
+
+/// Reads a configuration file: HCL, JSON or YAML, told by the end of its name.
+///
+/// # Errors
+/// All that is wrong with it, each with its line.
+pub fn read(path: &Path) -> Result<Configuration, Faults> {
+    let mut text = String::new();
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    if let Err(error) = read {
+        let mut faults = Faults::default();
+        faults.add_overall(format_args!("cannot be read: {error}"));
+        return Err(faults);
+    }
+    let mut configuration = parse(&text, is_yaml(path))?;
+    configuration.lock_file.get_or_insert_with(|| path.to_owned());
+    Ok(configuration)
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+/// One run from its beginning to its end. What goes wrong before it begins is in the report, too.
+pub async fn run_once(configuration: &Configuration, environment: &ServerEnvironment) -> RunReport {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let started_at = clock.now();
+    let locked = configuration.lock_file.as_deref().map(Lock::take).transpose();
+    let _lock = match locked {
+        Ok(lock) => lock,
+        Err(failure) => return not_begun(configuration, started_at, failure, &clock),
+    };
+    match replication(configuration, environment, &clock).await {
+        Ok(replication) => replication.run().await,
+        Err(failure) => not_begun(configuration, started_at, failure, &clock),
+    }
+}
+
+/// What a run would do now.
+///
+/// # Errors
+/// What keeps a run from beginning.
+pub async fn plan(
+    configuration: &Configuration,
+    environment: &ServerEnvironment,
+) -> Result<Forecast, SetupFailure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    replication(configuration, environment, &clock).await?.plan().await
+}
+
+fn not_begun(
+    configuration: &Configuration,
+    started_at: std::time::SystemTime,
+    failure: SetupFailure,
+    clock: &Arc<dyn Clock>,
+) -> RunReport {
+    RunReport {
+        replication: configuration.spec.name.clone(),
+        run: bailee_crypto::random::uuid().to_string(),
+        started_at,
+        ended_at: clock.now(),
+        account: String::new(),
+        region: configuration.destination.details.text("region").unwrap_or_default(),
+        outcome: Outcome::NotBegun(failure),
+    }
+}
+
+fn wrong(message: impl Into<String>) -> SetupFailure {
+    SetupFailure {
+        stage: Stage::Configuration,
+        failure: bailee_secret_sync::failure::Failure::Invalid,
+        message: message.into(),
+    }
+}

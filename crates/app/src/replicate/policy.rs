@@ -1,0 +1,226 @@
+//! Least-privilege policies for AWS: for the role that replicates, and for those who read.
+
+use super::Configuration;
+use bailee_secret_sync::{
+    destination::Ownership,
+    pull::{connection::name_of, spec::Removals},
+};
+use serde_json::{Value, json};
+
+/// What a run writes with.
+const WRITES: [&str; 5] = [
+    "secretsmanager:CreateSecret",
+    "secretsmanager:UpdateSecret",
+    "secretsmanager:TagResource",
+    "secretsmanager:UntagResource",
+    "secretsmanager:DescribeSecret",
+];
+const REPLICAS: [&str; 2] =
+    ["secretsmanager:ReplicateSecretToRegions", "secretsmanager:RemoveRegionsFromReplication"];
+
+/// Who reads what was replicated.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    /// The ARN of a role or user.
+    pub arn: String,
+}
+
+/// Names of resources in one account and region.
+struct Names {
+    partition: &'static str,
+    region: String,
+    account: String,
+    prefix: String,
+}
+
+impl Names {
+    fn of(configuration: &Configuration, account: Option<&str>) -> Names {
+        let region = configuration.destination.details.text("region");
+        let region = region.unwrap_or_else(|| "*".to_owned());
+        let (fixed, _) = configuration
+            .spec
+            .template
+            .split_once("{{")
+            .unwrap_or((&configuration.spec.template, ""));
+        Names {
+            partition: partition(&region),
+            account: account.unwrap_or("*").to_owned(),
+            prefix: fixed.to_owned(),
+            region,
+        }
+    }
+
+    fn secret(&self, name: &str) -> String {
+        let Names { partition, region, account, .. } = self;
+        format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{name}")
+    }
+
+    fn replicated(&self) -> String {
+        self.secret(&format!("{}*", self.prefix))
+    }
+
+    /// The service adds a hyphen and six characters to a name.
+    fn connection(&self, id: &str) -> String {
+        match id.starts_with("arn:") {
+            true => id.to_owned(),
+            false => self.secret(&format!("{id}-??????")),
+        }
+    }
+
+    fn key(&self, id: &str) -> (String, Option<Value>) {
+        let Names { partition, region, account, .. } = self;
+        let keys = format!("arn:{partition}:kms:{region}:{account}:key/");
+        match id {
+            id if id.starts_with("arn:") => (id.to_owned(), None),
+            // Policies know keys by id; by an alias only as a condition.
+            id if id.starts_with("alias/") => (
+                format!("{keys}*"),
+                Some(json!({ "ForAnyValue:StringEquals": { "kms:ResourceAliases": id } })),
+            ),
+            id => (format!("{keys}{id}"), None),
+        }
+    }
+}
+
+fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+/// The policy of the role that replicates: what its configuration needs, and nothing else.
+pub fn role_policy(configuration: &Configuration, account: Option<&str>) -> Value {
+    let names = Names::of(configuration, account);
+    let mut writes: Vec<&str> = WRITES.to_vec();
+    // What is scheduled for deletion, by us or by others, is taken back when it is wanted.
+    writes.push("secretsmanager:RestoreSecret");
+    if matches!(configuration.spec.removals, Removals::Schedule { .. } | Removals::Delete) {
+        writes.push("secretsmanager:DeleteSecret");
+    }
+    if configuration.destination.details.get("replica_regions").is_some() {
+        writes.extend(REPLICAS);
+    }
+    let mut statements = vec![
+        json!({
+            "Sid": "Replicate",
+            "Effect": "Allow",
+            "Action": writes,
+            "Resource": names.replicated(),
+        }),
+        json!({
+            "Sid": "SeeWhatIsThere",
+            "Effect": "Allow",
+            "Action": "secretsmanager:ListSecrets",
+            "Resource": "*",
+        }),
+    ];
+    if let Some(id) = &configuration.connection_secret {
+        let connection = names.connection(id);
+        statements.push(json!({
+            "Sid": "ReadTheConnection",
+            "Effect": "Allow",
+            "Action": "secretsmanager:GetSecretValue",
+            "Resource": connection,
+        }));
+        let mut denied = vec![
+            "secretsmanager:PutSecretValue",
+            "secretsmanager:DeleteSecret",
+            "secretsmanager:PutResourcePolicy",
+            "secretsmanager:UpdateSecretVersionStage",
+        ];
+        denied.extend(WRITES.iter().filter(|action| !action.ends_with(":DescribeSecret")));
+        denied.sort_unstable();
+        statements.push(json!({
+            "Sid": "NeverWriteTheConnection",
+            "Effect": "Deny",
+            "Action": denied,
+            "Resource": connection,
+        }));
+    }
+    if configuration.spec.ownership == Ownership::Refuse && !configuration.spec.adopts_sample {
+        // Even by mistake nothing is touched that carries no mark of replication.
+        statements.push(json!({
+            "Sid": "LeaveWhatIsNotOurs",
+            "Effect": "Deny",
+            "Action": ["secretsmanager:UpdateSecret", "secretsmanager:DeleteSecret"],
+            "Resource": names.replicated(),
+            "Condition": { "Null": { "secretsmanager:ResourceTag/bailee:owner": "true" } },
+        }));
+    }
+    statements.extend(key_statement(
+        configuration,
+        &names,
+        "Encrypt",
+        &["kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt"],
+    ));
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// For those who read: the policy of an identity, and a statement for the policy of the key.
+pub fn consumer_policies(
+    configuration: &Configuration,
+    account: Option<&str>,
+    consumer: &Consumer,
+) -> Value {
+    let names = Names::of(configuration, account);
+    let mut statements = vec![json!({
+        "Sid": "ReadReplicated",
+        "Effect": "Allow",
+        "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+        "Resource": names.replicated(),
+    })];
+    if let Some(id) = &configuration.connection_secret {
+        statements.push(json!({
+            "Sid": "NeverReadTheConnection",
+            "Effect": "Deny",
+            "Action": "secretsmanager:*",
+            "Resource": names.connection(id),
+        }));
+    }
+    statements.extend(key_statement(configuration, &names, "Decrypt", &["kms:Decrypt"]));
+    let key = configuration.destination.details.get("kms_key_id").map(|_| {
+        let via = format!("secretsmanager.{}.amazonaws.com", names.region);
+        json!({
+            "Sid": "ReadReplicated",
+            "Effect": "Allow",
+            "Principal": { "AWS": consumer.arn },
+            "Action": "kms:Decrypt",
+            "Resource": "*",
+            "Condition": { "StringLike": { "kms:ViaService": via } },
+        })
+    });
+    json!({
+        "identity_policy": { "Version": "2012-10-17", "Statement": statements },
+        "key_policy_statement": key,
+    })
+}
+
+/// What a key of one's own needs, through Secrets Manager alone.
+fn key_statement(
+    configuration: &Configuration,
+    names: &Names,
+    sid: &str,
+    actions: &[&str],
+) -> Option<Value> {
+    let id = configuration.destination.details.text("kms_key_id")?;
+    let (resource, condition) = names.key(&id);
+    let via = format!("secretsmanager.{}.amazonaws.com", names.region);
+    let mut conditions = json!({ "StringLike": { "kms:ViaService": via } });
+    if let (Some(all), Some(Value::Object(more))) = (conditions.as_object_mut(), condition) {
+        all.extend(more);
+    }
+    Some(json!({
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": actions,
+        "Resource": resource,
+        "Condition": conditions,
+    }))
+}
+
+/// The name of the connection secret, where it is known by an ARN too.
+pub(crate) fn connection_name(configuration: &Configuration) -> Option<&str> {
+    configuration.connection_secret.as_deref().map(name_of)
+}
