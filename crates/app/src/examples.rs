@@ -131,6 +131,36 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("sync dissociate", &["$ sync dissociate aws-sm/main secret app"]),
     ("sync status", &["$ sync status -watch", "$ sync status aws-sm/main"]),
     (
+        "replicate plan",
+        &[
+            "$ replicate plan -config=replicate.hcl",
+            "$ replicate plan -mount=apps -region=eu-west-1",
+        ],
+    ),
+    (
+        "replicate run",
+        &[
+            "$ replicate run -config=replicate.hcl",
+            "$ replicate run -config=cdk.json -output=sample",
+            "$ replicate run -mount=apps -prefix=hybrid -deletion=orphan",
+        ],
+    ),
+    (
+        "replicate serve",
+        &[
+            "$ replicate serve -config=replicate.hcl",
+            "$ replicate serve -config=replicate.hcl -schedule=30m",
+        ],
+    ),
+    ("replicate connect", &["$ replicate connect -config=replicate.hcl"]),
+    (
+        "replicate policy",
+        &[
+            "$ replicate policy -config=replicate.hcl -account=123456789012",
+            "$ replicate policy -config=replicate.hcl -consumer=arn:aws:iam::123456789012:role/app",
+        ],
+    ),
+    (
         "sync plan",
         &[
             "$ sync plan aws-sm/main",

@@ -129,7 +129,7 @@ fn counts(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_planned_made_updated_and_left_alone() {
     let world = World::connected().await;
-    world.write("first", json!({ "foo": "bar", "n": 1.50, "html": "<&>" })).await;
+    world.write("first", json!({ "foo": "bar", "n": 1.5, "html": "<&>" })).await;
     world.write("team/blue/second", json!({ "foo2": "bar2" })).await;
     let other = json!({ "data": { "super": "secret" } });
     world.server.api().put("other/data/hidden", other).await.done();
@@ -148,7 +148,7 @@ async fn secrets_are_planned_made_updated_and_left_alone() {
     );
     let first = world.aws.secret("apps/first").unwrap();
     // Compact, and what the source holds.
-    assert_eq!(first.value.as_deref(), Some(r#"{"foo":"bar","html":"<&>","n":1.50}"#));
+    assert_eq!(first.value.as_deref(), Some(r#"{"foo":"bar","html":"<&>","n":1.5}"#));
     assert_eq!(world.tag("apps/first", "version").as_deref(), Some("1"));
     assert_eq!(world.value("apps/team/blue/second"), Some(json!({ "foo2": "bar2" })));
     assert!(!world.aws.secrets().iter().any(|secret| secret.name.contains("hidden")));
@@ -270,11 +270,12 @@ async fn a_wrong_configuration_is_told_by_line_and_nothing_is_called() {
         ("deletion = 7", "line 5: deletion"),
     ] {
         world.configure(more);
-        for command in ["plan", "run", "serve", "connect", "policy"] {
-            let ended = world.replicate(&[command, "-config=replicate.hcl"]).await;
-            assert_eq!(ended.code, 1, "{ended:?}");
-            assert!(ended.err.contains(line), "{ended:?}");
-        }
+        let ended = world.replicate(&["run", "-config=replicate.hcl"]).await;
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.err.contains(line), "{ended:?}");
+    }
+    for command in ["plan", "serve", "connect", "policy"] {
+        assert_eq!(world.replicate(&[command, "-config=replicate.hcl"]).await.code, 1, "{command}");
     }
     let ended = world.replicate(&["run", "-config=absent.hcl"]).await;
     assert!(ended.code == 1 && ended.err.contains("cannot be read"), "{ended:?}");
@@ -352,22 +353,20 @@ async fn the_samples_own_file_takes_over_what_the_sample_made() {
         } },
     });
     world.file("cdk.json", &cdk.to_string());
+    let without_key = world.replicate(&["run", "-config=cdk.json"]).await;
+    assert!(without_key.code == 2 && without_key.out.contains("KMS key"), "{without_key:?}");
     // The key of its stack has this alias.
-    drop(key);
+    world.aws.create_kms_alias("alias/apps-encryption-key", &key);
     let ran = world.replicate(&["run", "-config=cdk.json", "-output=sample"]).await;
-    if ran.code == 0 {
-        let expected =
-            json!({ "status": "OK", "results": "Secrets created: 1, Secrets updated: 2" });
-        assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), expected);
-        assert_eq!(world.value("apps/stale"), Some(json!({ "n": 2 })));
-        assert_eq!(world.value("apps/orphan"), Some(json!({ "by": "the sample" })));
-    } else {
-        // The fake knows no aliases: the key is refused, by the name that the sample gives it.
-        assert!(
-            ran.out.contains("alias/apps-encryption-key") || ran.out.contains("KMS"),
-            "{ran:?}"
-        );
-    }
+    let expected = json!({ "status": "OK", "results": "Secrets created: 1, Secrets updated: 2" });
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), expected);
+    assert_eq!(world.aws.secret("apps/new").unwrap().kms_key_arn.as_ref(), Some(&key));
+    assert_eq!(world.value("apps/stale"), Some(json!({ "n": 2 })));
+    assert_eq!(world.tag("apps/stale", "version").as_deref(), Some("2"));
+    assert_eq!(world.value("apps/orphan"), Some(json!({ "by": "the sample" })));
+    assert_eq!(world.value(CONNECTION), Some(connection));
+    let again = world.replicate(&["run", "-config=cdk.json"]).await;
+    assert!(again.out.contains("3 unchanged"), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -396,10 +395,18 @@ async fn the_printed_policy_is_enough_and_each_permission_of_it_is_needed() {
     let told = world.runs().await;
     assert!(told.contains("updated apps/a") && told.contains("deleted apps/b"), "{told}");
 
-    // It touches neither the connection nor what is not its own.
+    // It can write neither the connection nor what is not its own, whatever it is told to do.
+    let connection = world.replicate(&["connect", "-config=replicate.hcl"]).await;
+    assert!(connection.code == 2 && connection.err.contains("PutSecretValue"), "{connection:?}");
     world.aws.put_secret("apps/theirs", "theirs");
-    let denied = world.aws.call_counts();
-    assert!(!denied.contains_key("secretsmanager:PutSecretValue"));
+    world.write("theirs", json!({ "n": 1 })).await;
+    let own = std::fs::read_to_string(world.folder.path().join("replicate.hcl")).unwrap();
+    world.file("replicate.hcl", &format!("{own}ownership = \"overwrite\"\n"));
+    let ended = world.run().await;
+    assert!(ended.code == 2 && ended.out.contains("! apps/theirs: "), "{ended:?}");
+    assert_eq!(world.aws.secret("apps/theirs").unwrap().value.as_deref(), Some("theirs"));
+    world.file("replicate.hcl", &own);
+    world.server.api().delete("apps/metadata/theirs").await.done();
     let whole: Value = serde_json::from_str(&policy).unwrap();
     for action in ["CreateSecret", "UpdateSecret", "TagResource", "DeleteSecret"] {
         let mut less = whole.clone();

@@ -414,6 +414,13 @@ impl FakeAws {
         self.shared.world.lock().kms.create(&account, region, now)
     }
 
+    /// Gives a key of KMS in `us-east-1` an alias, such as `alias/app`.
+    pub fn create_kms_alias(&self, name: &str, key_arn: &str) {
+        let arn = format!("arn:aws:kms:{REGION}:{}:{name}", self.account_id());
+        let now = self.shared.clock.now();
+        self.shared.world.lock().kms.add_alias(arn, key_arn, now);
+    }
+
     /// Enables or disables a key of KMS. Answers whether it exists.
     pub fn set_kms_key_enabled(&self, arn: &str, enabled: bool) -> bool {
         self.shared.world.lock().kms.set_enabled(arn, enabled)

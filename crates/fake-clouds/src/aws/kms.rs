@@ -65,6 +65,12 @@ impl Store {
         self.keys.get(arn).map(|key| key.arn.as_str())
     }
 
+    /// Gives a key an alias, by their ARNs.
+    pub(crate) fn add_alias(&mut self, arn: String, key_arn: &str, now: Millis) {
+        let alias = Alias { arn: arn.clone(), key_arn: key_arn.to_owned(), created: now };
+        self.aliases.insert(arn, alias);
+    }
+
     /// Whether a key exists and is enabled.
     pub(crate) fn is_usable(&self, arn: &str) -> bool {
         self.keys.get(arn).is_some_and(|key| key.state == State::Enabled)
