@@ -501,3 +501,25 @@ async fn flags_alone_are_enough() {
     assert!(both.code == 1 && both.err.contains("exclude"), "{both:?}");
     assert!(Path::new(world.folder.path()).exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_told_what_failed_in_the_words_of_the_sample_and_that_a_run_did_not_begin() {
+    let mut world = World::connected().await;
+    let topic = world.aws.create_topic("failures");
+    world.configure(&format!("notify \"sns\" {{ topic_arn = {topic:?} }}"));
+    let printed = world.replicate(&["policy", "-config=replicate.hcl"]).await;
+    world.key = world.aws.create_user("replicator", &[&printed.out]);
+    world.write("a", json!({ "n": 1 })).await;
+    world.runs().await;
+    assert_eq!(world.aws.messages(&topic), []);
+    world.write("large", json!({ "x": "x".repeat(65_530) })).await;
+    assert_eq!(world.run().await.code, 2);
+    let text = |at: usize| world.aws.messages(&topic)[at].text.clone();
+    let start = "Account: 123456789012, Region: us-east-1. Failed to create/update the following \
+                 secrets: [{\"secretName\":\"apps/large\",\"error\":\"the value is 65538 bytes";
+    assert!(text(0).starts_with(start), "{}", text(0));
+    assert!(text(0).ends_with("}] "), "{}", text(0));
+    world.server.api().put("sys/seal", json!({})).await.done();
+    assert_eq!(world.run().await.code, 2);
+    assert!(text(1).contains("did not begin") && text(1).contains("sealed"), "{}", text(1));
+}

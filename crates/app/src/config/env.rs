@@ -40,6 +40,8 @@ pub struct ServerEnvironment {
     pub aws_iam_endpoint_url: Option<String>,
     /// Where AWS STS is.
     pub aws_sts_endpoint_url: Option<String>,
+    /// Where AWS SNS is.
+    pub aws_sns_endpoint_url: Option<String>,
     /// A forward proxy for everything that leaves.
     pub proxy: Option<String>,
     /// Hosts that are reached without the proxy.
@@ -63,7 +65,8 @@ impl ServerEnvironment {
         ServerEnvironment {
             aws_endpoint_url: variable("AWS_ENDPOINT_URL_SECRETS_MANAGER").or(for_all.clone()),
             aws_iam_endpoint_url: variable("AWS_ENDPOINT_URL_IAM").or(for_all.clone()),
-            aws_sts_endpoint_url: variable("AWS_ENDPOINT_URL_STS").or(for_all),
+            aws_sts_endpoint_url: variable("AWS_ENDPOINT_URL_STS").or(for_all.clone()),
+            aws_sns_endpoint_url: variable("AWS_ENDPOINT_URL_SNS").or(for_all),
             proxy: variable("HTTPS_PROXY").or_else(|| variable("https_proxy")),
             no_proxy: variable("NO_PROXY").or_else(|| variable("no_proxy")),
             log_level: variable("VAULT_LOG_LEVEL"),

@@ -1,11 +1,12 @@
 //! The configuration file. What nobody knows is refused, with its line.
 
-use super::{Auth, Configuration, Destination, Source, Vault, sample};
+use super::{Auth, Configuration, Destination, Notified, Source, Vault, sample};
 use crate::config::reader::{Block, Faults};
 use bailee_notation::{hcl, schedule::Schedule, yaml};
 use bailee_sdk::Sensitive;
 use bailee_secret_sync::{
     destination::Ownership,
+    notice::Runs,
     pull::{
         Spec,
         sources::vault::Part,
@@ -57,6 +58,7 @@ fn own(mut file: Block, faults: &mut Faults) -> Option<Configuration> {
     let content_hash_key_file = file.text("content_hash_key_file", faults).map(PathBuf::from);
     let schedule = file
         .read("schedule", faults, |text| Schedule::parse(text).map_err(|error| error.to_string()));
+    let notify = notified(&mut file, faults);
     let lock_file = file.text("lock_file", faults).map(PathBuf::from);
     file.finish(faults);
     let (spec, source, destination) = (spec?, source?, destination?);
@@ -66,6 +68,7 @@ fn own(mut file: Block, faults: &mut Faults) -> Option<Configuration> {
         destination,
         connection_secret,
         content_hash_key_file,
+        notify,
         schedule,
         lock_file,
         without_effect: Vec::new(),
@@ -259,13 +262,6 @@ fn auth(block: &mut Block, faults: &mut Faults) -> Option<Auth> {
     let (kind, mut block) = blocks.pop()?;
     let mount = block.text("mount", faults).unwrap_or_else(|| kind.clone());
     let role = block.text("role", faults);
-    let needed = |block: &mut Block, name: &str, faults: &mut Faults| {
-        let found = block.text(name, faults).filter(|text| !text.is_empty());
-        if found.is_none() {
-            faults.add(block.line, format_args!("{} needs {name}", block.name));
-        }
-        found
-    };
     let auth = match kind.as_str() {
         "token_file" => needed(&mut block, "path", faults).map(|path| Auth::TokenFile(path.into())),
         "approle" => needed(&mut block, "role_id", faults).map(|role_id| {
@@ -304,6 +300,49 @@ fn needed_role(role: Option<String>, block: &Block, faults: &mut Faults) -> Opti
         faults.add(block.line, format_args!("{} needs role", block.name));
     }
     role
+}
+
+fn notified(file: &mut Block, faults: &mut Faults) -> Vec<Notified> {
+    let mut notified = Vec::new();
+    for (kind, mut block) in file.blocks("notify", faults) {
+        match kind.as_str() {
+            "sns" => {
+                let arn = needed(&mut block, "topic_arn", faults);
+                notified.extend(arn.map(|arn| Notified::Topic { arn }));
+            }
+            "webhook" => {
+                let url = needed(&mut block, "url", faults);
+                let key_file = needed(&mut block, "key_file", faults).map(PathBuf::from);
+                let runs = block.read("runs", faults, |text| match text {
+                    "failed" => Ok(Runs::Failed),
+                    "all" => Ok(Runs::All),
+                    _ => Err(format!("want failed or all, not {text:?}")),
+                });
+                let runs = runs.unwrap_or_default();
+                let both = url.zip(key_file);
+                notified.extend(both.map(|(url, key_file)| Notified::Webhook {
+                    url,
+                    key_file,
+                    runs,
+                }));
+            }
+            _ => {
+                let known = "known are sns and webhook";
+                faults.add(block.line, format_args!("unknown notify {kind:?}: {known}"));
+                continue;
+            }
+        }
+        block.finish(faults);
+    }
+    notified
+}
+
+fn needed(block: &mut Block, name: &str, faults: &mut Faults) -> Option<String> {
+    let found = block.text(name, faults).filter(|text| !text.is_empty());
+    if found.is_none() {
+        faults.add(block.line, format_args!("{} needs {name}", block.name));
+    }
+    found
 }
 
 fn destination(file: &mut Block, faults: &mut Faults) -> Option<Destination> {

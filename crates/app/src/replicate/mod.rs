@@ -17,9 +17,12 @@ pub(crate) use policy::connection_name;
 pub use policy::{Consumer, consumer_policies, role_policy};
 
 use crate::config::{Faults, ServerEnvironment};
+use bailee_client::login::Text;
 use bailee_crypto::{Clock, SystemClock};
 use bailee_notation::schedule::Schedule;
 use bailee_secret_sync::{
+    failure::{Error, Failure},
+    notice::{self, Notify, Runs},
     pull::{
         Forecast, Spec,
         report::{Outcome, RunReport, SetupFailure, Stage},
@@ -50,6 +53,8 @@ pub struct Configuration {
     pub connection_secret: Option<String>,
     /// A file that holds the key of marks and digests, instead of the connection secret.
     pub content_hash_key_file: Option<PathBuf>,
+    /// Who is told how runs went.
+    pub notify: Vec<Notified>,
     /// When runs begin.
     pub schedule: Option<Schedule>,
     /// A file by which runs of the same machine keep each other out.
@@ -133,6 +138,34 @@ pub enum Auth {
     },
 }
 
+/// Somebody who is told how runs went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notified {
+    /// A topic of SNS.
+    Topic {
+        /// Its ARN.
+        arn: String,
+    },
+    /// A webhook.
+    Webhook {
+        /// Where it is.
+        url: String,
+        /// The file with the keys that sign.
+        key_file: PathBuf,
+        /// Of which runs it is told.
+        runs: Runs,
+    },
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// What it came to.
+    pub report: RunReport,
+    /// Sentences about who could not be told.
+    pub untold: Vec<String>,
+}
+
 /// A destination.
 #[derive(Clone, Debug, Default)]
 pub struct Destination {
@@ -166,19 +199,68 @@ fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
-/// One run from its beginning to its end. What goes wrong before it begins is in the report, too.
-pub async fn run_once(configuration: &Configuration, environment: &ServerEnvironment) -> RunReport {
+/// One run from its beginning to its end, and telling who is to be told. What goes wrong before it
+/// begins is in the report, too.
+pub async fn run_once(configuration: &Configuration, environment: &ServerEnvironment) -> Ran {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let report = Box::pin(run(configuration, environment, &clock)).await;
+    let untold = Box::pin(tell(configuration, environment, &clock, &report)).await;
+    Ran { report, untold }
+}
+
+async fn run(
+    configuration: &Configuration,
+    environment: &ServerEnvironment,
+    clock: &Arc<dyn Clock>,
+) -> RunReport {
     let started_at = clock.now();
     let locked = configuration.lock_file.as_deref().map(Lock::take).transpose();
     let _lock = match locked {
         Ok(lock) => lock,
-        Err(failure) => return not_begun(configuration, started_at, failure, &clock),
+        Err(failure) => return not_begun(configuration, started_at, failure, clock),
     };
-    match replication(configuration, environment, &clock).await {
+    match replication(configuration, environment, clock).await {
         Ok(replication) => replication.run().await,
-        Err(failure) => not_begun(configuration, started_at, failure, &clock),
+        Err(failure) => not_begun(configuration, started_at, failure, clock),
     }
+}
+
+async fn tell(
+    configuration: &Configuration,
+    environment: &ServerEnvironment,
+    clock: &Arc<dyn Clock>,
+    report: &RunReport,
+) -> Vec<String> {
+    if configuration.notify.is_empty() {
+        return Vec::new();
+    }
+    let place = match place(configuration, environment, clock) {
+        Ok(place) => place,
+        Err(failure) => return vec![format!("nobody was told: {failure}")],
+    };
+    let mut untold = Vec::new();
+    let mut notifiers: Vec<Box<dyn Notify>> = Vec::new();
+    for notified in &configuration.notify {
+        let made: Result<Box<dyn Notify>, Error> = match notified {
+            Notified::Topic { arn } => {
+                let endpoint = environment.aws_sns_endpoint_url.as_deref();
+                place.topic(arn, endpoint).await.map(|topic| Box::new(topic) as Box<dyn Notify>)
+            }
+            Notified::Webhook { url, key_file, runs } => {
+                let keys = Text::File(key_file.clone()).read();
+                keys.map_err(|error| Error::new(Failure::Invalid, error.to_string()))
+                    .and_then(|keys| place.webhook(url, &keys, *runs))
+                    .map(|webhook| Box::new(webhook) as Box<dyn Notify>)
+            }
+        };
+        match made {
+            Ok(notifier) => notifiers.push(notifier),
+            Err(error) => untold.push(format!("a notice could not be sent: {error}")),
+        }
+    }
+    let failed = notice::tell(&notifiers, report).await;
+    untold.extend(failed.iter().map(notice::Untold::sentence));
+    untold
 }
 
 /// What a run would do now.
@@ -211,9 +293,5 @@ fn not_begun(
 }
 
 fn wrong(message: impl Into<String>) -> SetupFailure {
-    SetupFailure {
-        stage: Stage::Configuration,
-        failure: bailee_secret_sync::failure::Failure::Invalid,
-        message: message.into(),
-    }
+    SetupFailure { stage: Stage::Configuration, failure: Failure::Invalid, message: message.into() }
 }

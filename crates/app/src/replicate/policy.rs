@@ -1,6 +1,6 @@
 //! Least-privilege policies for AWS: for the role that replicates, and for those who read.
 
-use super::Configuration;
+use super::{Configuration, Notified};
 use bailee_secret_sync::{
     destination::Ownership,
     pull::{connection::name_of, spec::Removals},
@@ -137,6 +137,22 @@ pub fn role_policy(configuration: &Configuration, account: Option<&str>) -> Valu
             "Effect": "Deny",
             "Action": denied,
             "Resource": connection,
+        }));
+    }
+    let topics: Vec<&str> = configuration
+        .notify
+        .iter()
+        .filter_map(|notified| match notified {
+            Notified::Topic { arn } => Some(arn.as_str()),
+            Notified::Webhook { .. } => None,
+        })
+        .collect();
+    if !topics.is_empty() {
+        statements.push(json!({
+            "Sid": "TellOfFailures",
+            "Effect": "Allow",
+            "Action": "sns:Publish",
+            "Resource": topics,
         }));
     }
     if configuration.spec.ownership == Ownership::Refuse && !configuration.spec.adopts_sample {

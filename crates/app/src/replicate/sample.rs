@@ -90,6 +90,7 @@ pub(super) fn read(mut file: Block, faults: &mut Faults) -> Option<Configuration
         destination: Destination { kind: "aws-sm".to_owned(), details, network },
         connection_secret: Some(format!("{prefix}/{CONNECTION}")),
         content_hash_key_file: None,
+        notify: Vec::new(),
         schedule,
         lock_file: None,
         without_effect,

@@ -6,14 +6,15 @@ use crate::{
     destinations::{self, aws_secrets_manager},
     failure::{Error, Failure},
     naming::NameRule,
+    notice::{InvalidWebhook, Runs, Sns, Webhook, WebhookKeys},
     registry::{
-        Configured, DestinationKind, Details, Drift, Network, Registry, StoredDestination,
-        Surroundings,
+        Blueprint, Configured, DestinationKind, Details, Drift, Network, Registry,
+        StoredDestination, Surroundings,
     },
     tags::TagRule,
 };
 use bailee_cloud::aws::SdkConfig;
-use bailee_crypto::Clock;
+use bailee_crypto::{Clock, Sensitive};
 use bailee_sdk::Namespace;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -57,11 +58,38 @@ impl Place {
 
     /// The configuration of a client of AWS there.
     pub(super) async fn aws(&self) -> Result<SdkConfig, Error> {
-        let blueprint =
-            self.stored("aws-sm").blueprint(&Namespace::root(), &Arc::new(self.surroundings()));
-        let blueprint =
-            blueprint.map_err(|error| Error::new(Failure::Invalid, error.to_string()))?;
-        aws_secrets_manager::sdk_config(&blueprint).await
+        aws_secrets_manager::sdk_config(&self.blueprint()?).await
+    }
+
+    /// A topic that is told of failures, with the credentials of this place.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub async fn topic(&self, arn: &str, endpoint_url: Option<&str>) -> Result<Sns, Error> {
+        let (config, clock) = (self.aws().await?, self.clock.clone());
+        Sns::new(arn, &config, endpoint_url, Arc::new(self.blueprint()?.http()), clock)
+    }
+
+    /// A webhook that is told of runs, under the rules of this place.
+    ///
+    /// # Errors
+    /// What is wrong with its URL or keys.
+    pub fn webhook(
+        &self,
+        url: &str,
+        keys: &Sensitive<String>,
+        runs: Runs,
+    ) -> Result<Webhook, Error> {
+        let invalid = |error: InvalidWebhook| Error::new(Failure::Invalid, error.to_string());
+        let keys = WebhookKeys::parse(keys).map_err(invalid)?;
+        let transport = Arc::new(self.blueprint()?.http());
+        Webhook::new(url, keys, runs, transport, self.clock.clone()).map_err(invalid)
+    }
+
+    fn blueprint(&self) -> Result<Blueprint, Error> {
+        let surroundings = Arc::new(self.surroundings());
+        let blueprint = self.stored("aws-sm").blueprint(&Namespace::root(), &surroundings);
+        blueprint.map_err(|error| Error::new(Failure::Invalid, error.to_string()))
     }
 }
 

@@ -140,6 +140,7 @@ impl What {
             destination: Destination { kind: "aws-sm".to_owned(), details, network },
             connection_secret: self.connection_secret.clone(),
             content_hash_key_file: None,
+            notify: Vec::new(),
             schedule: None,
             lock_file: None,
             without_effect: Vec::new(),

@@ -32,7 +32,11 @@ impl Run {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let [] = arguments::exactly::<0>(&self.rest)?;
         let configuration = self.what.configuration(context)?;
-        let report = replicate::run_once(&configuration, &ServerEnvironment::read()).await;
+        let ran = replicate::run_once(&configuration, &ServerEnvironment::read()).await;
+        let report = ran.report;
+        for sentence in &ran.untold {
+            context.output.warn(sentence)?;
+        }
         if self.output.is_some() {
             context.output.line(&report.as_sample().to_string())?;
         } else if context.output.is_table() {

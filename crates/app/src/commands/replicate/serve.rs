@@ -42,7 +42,11 @@ impl Serve {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let environment = ServerEnvironment::read();
         loop {
-            let report = replicate::run_once(&configuration, &environment).await;
+            let ran = replicate::run_once(&configuration, &environment).await;
+            let report = ran.report;
+            for sentence in &ran.untold {
+                context.output.warn(sentence)?;
+            }
             if context.output.is_table() {
                 run::show(context, &report)?;
             } else {
