@@ -14,6 +14,7 @@ const USAGE: &str = "\
 cargo xtask <task>
 
   demo [--keep] [--aws]  the main job, from a secret written to AWS holding it, with a crash between
+  demo replicate         secrets of a Vault brought to AWS; SOURCE_ADDR, SOURCE_TOKEN: your own
   test [--all]           all tests; what they need is installed. --all adds the slow ones
   ci                     fmt, clippy, docs, deny, tidy, then test
   bench [--quick]        speed and memory, as ratios in one run

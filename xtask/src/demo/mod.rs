@@ -2,6 +2,7 @@
 //! in between. Every line about AWS comes from boto3.
 
 mod burst;
+mod replicate;
 mod report;
 mod shell;
 mod stage;
@@ -23,17 +24,23 @@ pub(crate) struct Options {
     aws: bool,
     /// Do not ask.
     yes: bool,
+    /// Tell of replication instead.
+    replicates: bool,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut options = Options { keep: false, aws: false, yes: false };
+    let mut options = Options { keep: false, aws: false, yes: false, replicates: false };
     for argument in arguments {
         match argument.as_str() {
+            "replicate" => options.replicates = true,
             "--keep" => options.keep = true,
             "--aws" => options.aws = true,
             "--yes" => options.yes = true,
-            other => bail!("unknown option {other}; known are --keep, --aws and --yes"),
+            other => bail!("unknown option {other}; known are replicate, --keep, --aws and --yes"),
         }
+    }
+    if options.replicates && options.aws {
+        bail!("demo replicate plays on moto alone");
     }
     let python = tools::python()?;
     let build = ["build", "--locked", "--package", "bailee", "--bin", "bailee"];
@@ -59,7 +66,7 @@ async fn play(
     let mut stage = Stage::new(account, python)?;
     let mut report = Report::new();
     let outcome = tokio::select! {
-        outcome = story::tell(&mut stage, &mut report) => outcome,
+        outcome = tell(options, &mut stage, &mut report) => outcome,
         signal = stopped => Err(anyhow::anyhow!("stopped by {signal}")),
     };
     let outcome = outcome.and_then(|()| report.verdict());
@@ -74,6 +81,13 @@ async fn play(
     }
     let ended = stage.end().await;
     outcome.and(ended)
+}
+
+async fn tell(options: &Options, stage: &mut Stage, report: &mut Report) -> Result<()> {
+    match options.replicates {
+        true => Box::pin(replicate::tell(stage, report)).await,
+        false => Box::pin(story::tell(stage, report)).await,
+    }
 }
 
 /// Resolves when somebody wants the demo to stop.

@@ -94,6 +94,11 @@ impl Stage {
         &self.folder
     }
 
+    /// The Python that has boto3.
+    pub(super) fn python(&self) -> &Path {
+        &self.python
+    }
+
     pub(super) fn bailee(&self) -> &Path {
         &self.bailee
     }
@@ -133,7 +138,7 @@ impl Stage {
     }
 
     /// What any AWS client needs to reach this AWS.
-    fn aws_environment(&self) -> Vec<(String, String)> {
+    pub(super) fn aws_environment(&self) -> Vec<(String, String)> {
         let mut variables = Vec::new();
         let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
         set("AWS_EC2_METADATA_DISABLED", "true");

@@ -153,8 +153,8 @@ fn failed(what: &str, error: &ClientError) -> Error {
                 472 | 473 | 500..=599 => Failure::Unavailable,
                 _ => Failure::Invalid,
             };
-            (failure, format!("the server answered {status}: {said}"))
+            (failure, format!("the source answered {status}: {said}"))
         }
     };
-    Error::new(failure, format!("source, {what}: {told}"))
+    Error::new(failure, format!("{what}: {told}"))
 }
