@@ -1,5 +1,7 @@
 //! Programs that others wrote, from the Python environment of the tests.
 
+#![expect(clippy::panic, reason = "a test without its programs fails")]
+
 use crate::{environment::python, ports::free_port, waiting::eventually};
 use std::process::{Child, Command, Stdio};
 

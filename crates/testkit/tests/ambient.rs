@@ -1,7 +1,5 @@
 //! The machine's own credentials, where the operator lets engines use them.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
-
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use bailee_testkit::{Options, TestServer};
 use serde_json::json;

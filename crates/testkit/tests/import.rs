@@ -57,8 +57,9 @@ async fn state(api: &Api, path: &str) -> Value {
     for number in 1..=metadata.at("/data/current_version").as_u64().unwrap() {
         let value = api.get(&format!("secret/data/{path}?version={number}")).await;
         let about = metadata.at(&format!("/data/versions/{number}"));
-        let deleted = about["deletion_time"].as_str().is_some_and(|time| !time.is_empty());
-        versions.push(json!([value.at("/data/data"), deleted, about["destroyed"]]));
+        let deleted =
+            about.get("deletion_time").and_then(Value::as_str).is_some_and(|time| !time.is_empty());
+        versions.push(json!([value.at("/data/data"), deleted, about.get("destroyed")]));
     }
     let settings = ["custom_metadata", "max_versions", "cas_required", "current_version"];
     json!([settings.map(|name| metadata.at(&format!("/data/{name}"))), versions])

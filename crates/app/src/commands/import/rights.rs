@@ -137,9 +137,8 @@ fn policy_text(policy: Option<Map<String, Value>>) -> Option<String> {
 /// What is set. Names of older versions say the same as the newer ones beside them.
 fn set(settings: Map<String, Value>) -> Map<String, Value> {
     const OLDER: [&str; 6] = ["policies", "ttl", "max_ttl", "period", "bound_cidrs", "num_uses"];
-    let newer = |name: &str| settings.contains_key(&format!("token_{name}"));
-    let kept = settings.iter().filter(|(name, value)| {
-        !value.is_null() && !(OLDER.contains(&name.as_str()) && newer(name))
-    });
+    let said_anew =
+        |name: &str| OLDER.contains(&name) && settings.contains_key(&format!("token_{name}"));
+    let kept = settings.iter().filter(|(name, value)| !value.is_null() && !said_anew(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

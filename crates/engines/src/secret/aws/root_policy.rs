@@ -9,7 +9,7 @@ use super::{
 use bailee_sdk::{Error, Reply, Request, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Roles that are looked at.
@@ -101,17 +101,17 @@ pub(super) async fn read(_: Arc<Aws>, request: Request<Ask>) -> Result<Reply, Er
     let root = Root::of(&request.view).await?;
     let has_keys = root.as_ref().is_none_or(Root::has_keys);
     let role = root.as_ref().map(|root| root.role_arn.as_str()).filter(|arn| !arn.is_empty());
-    let mut answer = json!({});
+    let mut answer = Map::new();
     if let (Some(role), true) = (role, has_keys) {
         // The key's user takes on the role, which does the rest.
         let assume = allow("AssumeOwnRole", &["sts:AssumeRole"], &[role.to_owned()]);
-        answer["user_policy"] = policy(vec![assume, mounted.own_key()]);
+        answer.insert("user_policy".to_owned(), policy(vec![assume, mounted.own_key()]));
     } else if has_keys && !statements.iter().any(|statement| mounted.covers_all(statement)) {
         statements.push(mounted.own_key());
     }
     let policy = policy(statements);
-    answer["policy_document"] = policy.to_string().into();
-    answer["policy"] = policy;
+    answer.insert("policy_document".to_owned(), policy.to_string().into());
+    answer.insert("policy".to_owned(), policy);
     Ok(Reply::data(&answer))
 }
 
