@@ -11,5 +11,6 @@
 mod scale;
 mod simulation;
 mod story;
+mod term;
 mod way;
 mod world;
