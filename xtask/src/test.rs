@@ -33,26 +33,40 @@ pub(crate) fn run(options: &[String]) -> Result<()> {
         tools::step("clients of others", &mut other)?;
         let crash = ["test", "-p", "bailee-storage", "--features", "slow-tests", "--test", "crash"];
         tools::step("1500 power cuts", &mut tools::cargo(&crash))?;
-        tools::step("10,000 histories of sync", &mut optimised("simulation"))?;
+        tools::step("10,000 histories of sync", &mut sync("simulation"))?;
         let years =
             ["test", "-p", "bailee-kernel", "--features", "slow-tests", "--lib", "in_a_year"];
         tools::step("100 years of leases, 200 of tokens", &mut tools::cargo(&years))?;
-        tools::step("a million associations in a gigabyte", &mut optimised("scale"))?;
+        tools::step("a million associations in a gigabyte", &mut sync("scale"))?;
+        tools::step("10,000 lives of AWS credentials, 10,000 leases at once", &mut lifetimes())?;
     }
     Ok(())
 }
 
-/// Slow tests of sync. Without optimisation they take half an hour each: the crates that do most of the
-/// work are optimised, their dependencies stay as they are built already.
-fn optimised(filter: &str) -> Command {
-    let mut command =
-        tools::cargo(&["test", "-p", "bailee-secret-sync", "--features", "slow-tests"]);
-    for crate_name in ["barrier", "crypto", "sdk", "secret-sync", "storage"] {
+/// Slow tests of a package, of these targets and names. Without optimisation they take half an hour
+/// each: our crates that do most of the work are optimised, their dependencies stay as they are built
+/// already.
+fn optimised(package: &str, crates: &[&str], tests: &[&str]) -> Command {
+    let mut command = tools::cargo(&["test", "-p", package, "--features", "slow-tests"]);
+    for crate_name in crates {
         command.arg("--config");
         command.arg(format!("profile.dev.package.bailee-{crate_name}.opt-level=2"));
     }
-    command.args(["--lib", filter, "--", "--nocapture"]);
+    command.args(tests).args(["--", "--nocapture"]);
     command
+}
+
+/// Slow tests of sync.
+fn sync(filter: &str) -> Command {
+    let crates = ["barrier", "crypto", "sdk", "secret-sync", "storage"];
+    optimised("bailee-secret-sync", &crates, &["--lib", filter])
+}
+
+/// Kernel, engine and fake IAM on a clock that jumps.
+fn lifetimes() -> Command {
+    let crates =
+        ["barrier", "cloud", "crypto", "engines", "fake-clouds", "kernel", "sdk", "storage"];
+    optimised("bailee-testkit", &crates, &["--test", "lifetimes"])
 }
 
 /// AWS's own SDK against our fake: a fake is trusted as far as the SDK accepts it.
