@@ -152,6 +152,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "$ replicate serve -config=replicate.hcl -schedule=30m",
         ],
     ),
+    (
+        "replicate package",
+        &[
+            "$ replicate package -out=lambda",
+            "$ replicate package -config=replicate.hcl -program=al2023/bailee",
+        ],
+    ),
     ("replicate connect", &["$ replicate connect -config=replicate.hcl"]),
     (
         "replicate policy",

@@ -17,6 +17,7 @@ mod failure;
 mod help;
 pub mod host;
 mod input;
+mod lambda;
 pub mod logs;
 mod output;
 mod private_file;
@@ -30,9 +31,9 @@ use clap::{CommandFactory, FromArgMatches};
 use commands::CommandLine;
 use failure::{Failure, UNKNOWN_COMMAND};
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
@@ -55,7 +56,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let mut arguments = arguments.into_iter();
-    let program = program(arguments.next());
+    let called = arguments.next();
+    if is_called(called.as_deref(), "bootstrap")
+        && let Some(environment) = config::env::LambdaEnvironment::read()
+    {
+        return lambda::run(&environment);
+    }
+    let program = program(called);
     let mut root = CommandLine::command().name(program);
     root.build();
     if let Some((line, point)) = config::env::completed_line() {
@@ -88,9 +95,11 @@ fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fai
 
 /// The name this program was called by. Where it stands in for `vault` it answers as that.
 fn program(called: Option<OsString>) -> &'static str {
-    let called = called.map(PathBuf::from);
-    let stem = called.as_deref().and_then(Path::file_stem);
-    if stem.is_some_and(|stem| stem == "vault") { "vault" } else { "bailee" }
+    if is_called(called.as_deref(), "vault") { "vault" } else { "bailee" }
+}
+
+fn is_called(called: Option<&OsStr>, name: &str) -> bool {
+    called.map(Path::new).and_then(Path::file_stem).is_some_and(|stem| stem == name)
 }
 
 fn lines(words: &[String]) -> String {

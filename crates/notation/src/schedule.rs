@@ -120,6 +120,23 @@ impl Schedule {
         &self.text
     }
 
+    /// The same in a form that EventBridge takes; `None` for five fields, and for what is not whole
+    /// minutes.
+    pub fn for_eventbridge(&self) -> Option<String> {
+        let Times::Every(interval) = self.times else {
+            return within(&self.text, "cron").map(|_| self.text.clone());
+        };
+        if interval.subsec_nanos() != 0 {
+            return None;
+        }
+        let seconds = interval.as_secs();
+        let units = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+        let (size, unit) = units.into_iter().find(|(size, _)| seconds.is_multiple_of(*size))?;
+        let number = seconds / size;
+        let plural = if number == 1 { "" } else { "s" };
+        Some(format!("rate({number} {unit}{plural})"))
+    }
+
     /// The time between two times, of a rate or an interval.
     pub fn interval(&self) -> Option<Duration> {
         match self.times {
@@ -588,6 +605,24 @@ mod tests {
         assert_eq!(schedule.interval(), Some(Duration::from_secs(5400)));
         assert_eq!(Schedule::parse("0 0 * * *").unwrap().interval(), None);
         assert_eq!(schedule.to_string(), "1h30m");
+    }
+
+    #[test]
+    fn what_eventbridge_knows_is_told_in_its_form() {
+        for (schedule, expected) in [
+            ("30m", Some("rate(30 minutes)")),
+            ("1h", Some("rate(1 hour)")),
+            ("90m", Some("rate(90 minutes)")),
+            ("2d", Some("rate(2 days)")),
+            ("rate(5 minutes)", Some("rate(5 minutes)")),
+            ("cron(0 2 * * ? *)", Some("cron(0 2 * * ? *)")),
+            ("0 2 * * *", None),
+            ("90s", None),
+            ("1.5s", None),
+        ] {
+            let schedule = Schedule::parse(schedule).unwrap();
+            assert_eq!(schedule.for_eventbridge().as_deref(), expected);
+        }
     }
 
     #[test]

@@ -258,7 +258,7 @@ impl Quickstart {
         let address = context.client().settings().address.to_string();
         let (keys, token) = (self.keys_file.display(), self.token_file.display());
         let next = format!(
-            "VAULT_ADDR={address} VAULT_TOKEN=$(cat {token}) {} kv list {}",
+            "VAULT_ADDR={address} VAULT_TOKEN=$(cat {token}) {} replicate plan -mount={}",
             context.program, self.prefix
         );
         if !context.output.is_table() {
@@ -280,7 +280,7 @@ impl Quickstart {
              Read-only token:   {token}\n\n\
              The file {keys} opens everything: move it to a safe place, and revoke the root\n\
              token when it is not needed any more.\n\n\
-             Next, to see what the read-only token sees:\n\n  {next}"
+             Next, to see what would be copied to AWS (credentials and AWS_REGION as for its own tools):\n\n  {next}"
         ))
     }
 }

@@ -78,6 +78,38 @@ impl ServerEnvironment {
     }
 }
 
+/// What AWS Lambda tells the program that it runs, and what the stack sets: in the names of the
+/// published sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LambdaEnvironment {
+    /// Host and port of the runtime API.
+    pub(crate) api: String,
+    /// Where the package is unpacked.
+    pub(crate) root: PathBuf,
+    /// The mount that is replicated, and what names begin with.
+    pub(crate) prefix: Option<String>,
+    /// The secret that says where the source is.
+    pub(crate) connection_secret: Option<String>,
+    /// The key of what is replicated.
+    pub(crate) kms_key: Option<String>,
+    /// Who is told of failures.
+    pub(crate) topic: Option<String>,
+}
+
+impl LambdaEnvironment {
+    /// Reads it; `None` where this is no Lambda.
+    pub(crate) fn read() -> Option<LambdaEnvironment> {
+        Some(LambdaEnvironment {
+            api: variable("AWS_LAMBDA_RUNTIME_API")?,
+            root: raw("LAMBDA_TASK_ROOT").map_or_else(|| PathBuf::from("/var/task"), PathBuf::from),
+            prefix: variable("secretsPrefix"),
+            connection_secret: variable("vaultSecretArn"),
+            kms_key: variable("secretEncryptionKMSKeyArn"),
+            topic: variable("failedReplicationTopicArn"),
+        })
+    }
+}
+
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
     name.map(|name| name.trim().to_owned()).unwrap_or_default()

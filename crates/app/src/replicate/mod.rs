@@ -35,6 +35,7 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// The longest configuration, in bytes.
@@ -202,8 +203,30 @@ fn is_yaml(path: &Path) -> bool {
 /// One run from its beginning to its end, and telling who is to be told. What goes wrong before it
 /// begins is in the report, too.
 pub async fn run_once(configuration: &Configuration, environment: &ServerEnvironment) -> Ran {
+    run_within(configuration, environment, None).await
+}
+
+/// As [`run_once`], where the run itself may take so long: what is not done then, the next one does.
+pub async fn run_within(
+    configuration: &Configuration,
+    environment: &ServerEnvironment,
+    limit: Option<Duration>,
+) -> Ran {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let report = Box::pin(run(configuration, environment, &clock)).await;
+    let started_at = clock.now();
+    let running = Box::pin(run(configuration, environment, &clock));
+    let report = match limit {
+        None => running.await,
+        Some(limit) => tokio::time::timeout(limit, running).await.unwrap_or_else(|_| {
+            let message = format!(
+                "it did not end within {} s; the next run goes on from there",
+                limit.as_secs()
+            );
+            let failure =
+                SetupFailure { stage: Stage::Time, failure: Failure::Unavailable, message };
+            not_begun(configuration, started_at, failure, &clock)
+        }),
+    };
     let untold = Box::pin(tell(configuration, environment, &clock, &report)).await;
     Ran { report, untold }
 }
@@ -219,7 +242,7 @@ async fn run(
         Ok(lock) => lock,
         Err(failure) => return not_begun(configuration, started_at, failure, clock),
     };
-    match Box::pin(replication(configuration, environment, clock)).await {
+    match replication(configuration, environment, clock).await {
         Ok(replication) => replication.run().await,
         Err(failure) => not_begun(configuration, started_at, failure, clock),
     }
@@ -272,7 +295,7 @@ pub async fn plan(
     environment: &ServerEnvironment,
 ) -> Result<Forecast, SetupFailure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Box::pin(replication(configuration, environment, &clock)).await?.plan().await
+    replication(configuration, environment, &clock).await?.plan().await
 }
 
 fn not_begun(

@@ -5,7 +5,7 @@ use super::{Notify, Runs};
 use crate::{
     destinations::aws_secrets_manager::errors::failed,
     failure::{Error, Failure},
-    pull::report::{Outcome, Results, RunReport},
+    pull::report::{Outcome, Results, RunReport, Stage},
 };
 use async_trait::async_trait;
 use bailee_cloud::{CloudError, query::Transport};
@@ -204,6 +204,9 @@ fn event(report: &RunReport) -> Value {
     let (kind, more) = match &report.outcome {
         Outcome::Done(results) if results.failed.is_empty() => ("succeeded", counts(results)),
         Outcome::Done(results) => ("failed", counts(results)),
+        Outcome::NotBegun(failure) if failure.stage == Stage::Time => {
+            ("cut_off", json!({ "error": failure }))
+        }
         Outcome::NotBegun(failure) => ("not_begun", json!({ "error": failure })),
     };
     if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {

@@ -34,7 +34,7 @@ pub struct RunReport {
 pub enum Outcome {
     /// It went through all secrets; some may have failed.
     Done(Results),
-    /// It ended before it changed anything.
+    /// It ended before it changed anything; at [`Stage::Time`], before it could tell what it changed.
     NotBegun(SetupFailure),
 }
 
@@ -101,6 +101,8 @@ pub enum Stage {
     Destination,
     /// It would have deleted more than it may.
     Guard,
+    /// Its time was over, somewhere in the middle: what it did until then, the next run sees.
+    Time,
 }
 
 impl RunReport {
@@ -153,7 +155,16 @@ impl RunReport {
                 results.failures_as_sample()
             )),
             Outcome::NotBegun(failure) => {
-                Some(format!("{place} Replication did not begin: {} ", failure.message))
+                let what = match failure.stage {
+                    Stage::Time => "was cut off",
+                    Stage::Configuration
+                    | Stage::Lock
+                    | Stage::Login
+                    | Stage::Source
+                    | Stage::Destination
+                    | Stage::Guard => "did not begin",
+                };
+                Some(format!("{place} Replication {what}: {} ", failure.message))
             }
         }
     }
@@ -223,6 +234,7 @@ impl Stage {
             Stage::Source => "source",
             Stage::Destination => "destination",
             Stage::Guard => "guard",
+            Stage::Time => "time",
         }
     }
 }

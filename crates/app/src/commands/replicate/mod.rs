@@ -1,6 +1,7 @@
 //! `replicate`: secrets of another server, brought to where they are used.
 
 mod connect;
+mod package;
 mod plan;
 mod policy;
 mod run;
@@ -33,6 +34,7 @@ pub(crate) enum Replicate {
     Run(run::Run),
     Serve(serve::Serve),
     Connect(connect::Connect),
+    Package(package::Package),
     Policy(policy::Policy),
 }
 
@@ -74,6 +76,7 @@ impl Replicate {
             Replicate::Run(arguments) => arguments.run(context).await,
             Replicate::Serve(arguments) => arguments.run(context).await,
             Replicate::Connect(arguments) => arguments.run(context).await,
+            Replicate::Package(arguments) => arguments.run(context).await,
             Replicate::Policy(arguments) => arguments.run(context).await,
         }
     }

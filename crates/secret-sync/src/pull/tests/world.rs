@@ -209,12 +209,12 @@ impl World {
     pub(super) async fn settles(&self) {
         self.source.take_reads();
         let attempts = self.cloud.attempts();
-        let results = Box::pin(self.run()).await;
+        let results = self.run().await;
         let unchanged = results.unchanged;
         assert_eq!(results, Results { unchanged, ..Results::default() });
         assert_eq!(self.cloud.attempts(), attempts);
         assert_eq!(self.source.take_reads(), 0);
-        assert!(Box::pin(self.replication()).await.plan().await.unwrap().is_quiet());
+        assert!(self.replication().await.plan().await.unwrap().is_quiet());
     }
 
     /// What is live at the source, under its names, is what the cloud holds.
