@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use bailee_fake_clouds::FakeAws;
+use bailee_fake_clouds::{FakeAws, aws::RecordedCall};
 use bailee_testkit::{Program, TestServer, binary, eventually, python};
 use serde_json::{Value, json};
 use std::{
@@ -232,6 +232,104 @@ async fn run_python(program: &str, arguments: &[&str]) -> String {
     let output = command.args(["-c", program]).args(arguments).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The policy of the template's role, with these things in place of the stack's own.
+async fn role_policy(may_delete: bool, things: &Value) -> String {
+    const RESOLVE: &str = "\
+import sys, json, yaml
+things, may_delete = json.loads(sys.argv[2]), sys.argv[3] == 'yes'
+def known(name):
+    return things.get(name.removesuffix('.Arn'), name)
+def resolve(loader, suffix, node):
+    if suffix == 'If':
+        condition, yes, no = loader.construct_sequence(node, deep=True)
+        return yes if condition == 'Deletes' and may_delete else no
+    if suffix == 'Sub':
+        text = node.value
+        for name in set(part.split('}')[0] for part in text.split('${')[1:]):
+            text = text.replace('${' + name + '}', known(name))
+        return text
+    if suffix in ('Ref', 'GetAtt'):
+        return None if node.value == 'AWS::NoValue' else things.get(node.value.removesuffix('.Arn'))
+    return None
+class Loader(yaml.SafeLoader):
+    pass
+Loader.add_multi_constructor('!', resolve)
+role = yaml.load(open(sys.argv[1]), Loader)['Resources']['FunctionRole']['Properties']
+[policy] = role['Policies']
+document = policy['PolicyDocument']
+document['Statement'] = [statement for statement in document['Statement'] if statement]
+print(json.dumps(document), end='')
+";
+    let template = bailee_testkit::workspace().join("crates/app/src/lambda/template.yaml");
+    let template = template.display().to_string();
+    let may_delete = if may_delete { "yes" } else { "no" };
+    run_python(RESOLVE, &[&template, &things.to_string(), may_delete]).await
+}
+
+/// What the stack permits is enough, and no more than told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stack_s_role_may_replicate_and_touch_nothing_else() {
+    let aws = FakeAws::start().await;
+    let (server, connection) = source().await;
+    aws.put_secret("apps/vault-connection-secret", &connection);
+    let secret = aws.secret("apps/vault-connection-secret").unwrap().arn;
+    let (topic, key) = (aws.create_topic("failures"), aws.create_kms_key());
+    let things = json!({
+        "AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012",
+        "AWS::URLSuffix": "amazonaws.com", "SecretsPrefix": "apps", "ConnectionSecret": secret,
+        "MaterialKey": key, "ConfigurationKey": aws.create_kms_key(), "FailureTopic": topic,
+        "FunctionLogs": "arn:aws:logs:us-east-1:123456789012:log-group:replicate",
+    });
+    let user = aws.create_user("function", &[&role_policy(false, &things).await]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut runtime = Runtime::start().await;
+    let _function = Function::start(
+        &runtime,
+        folder.path(),
+        &[
+            ("AWS_ENDPOINT_URL", &aws.endpoint()),
+            ("AWS_ACCESS_KEY_ID", &user.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", &user.secret_access_key),
+            ("secretsPrefix", "apps"),
+            ("vaultSecretArn", &secret),
+            ("secretEncryptionKMSKeyArn", &key),
+            ("failedReplicationTopicArn", &topic),
+        ],
+    );
+    let good = |created, updated| {
+        let results = format!("Secrets created: {created}, Secrets updated: {updated}");
+        json!({ "status": "OK", "results": results })
+    };
+    assert_eq!(runtime.invoke("11111111-aaaa").await.body, good(1, 0));
+    assert_eq!(aws.secret("apps/db").unwrap().kms_key_arn.as_deref(), Some(key.as_str()));
+    write(&server, "db", json!({ "password": "second" })).await;
+    assert_eq!(runtime.invoke("22222222-bbbb").await.body, good(0, 1));
+    // A name that somebody scheduled for deletion is taken back.
+    write(&server, "back", json!({ "k": "v" })).await;
+    assert_eq!(runtime.invoke("33333333-cccc").await.body, good(1, 0));
+    assert!(aws.schedule_deletion("apps/back", 7));
+    write(&server, "back", json!({ "k": "w" })).await;
+    let said = runtime.invoke("44444444-dddd").await;
+    assert_eq!(said.body["status"], "OK", "{said:?}");
+    // Failures are told with the same rights.
+    server.api().put("sys/seal", json!({})).await.done();
+    let said = runtime.invoke("55555555-eeee").await;
+    assert!(said.path.ends_with("/error"), "{said:?}");
+    assert_eq!(aws.messages(&topic).len(), 1);
+    assert_eq!(aws.secret("apps/vault-connection-secret").unwrap().value.unwrap(), connection);
+    let denied = |call: &RecordedCall| call.error.as_deref() == Some("AccessDeniedException");
+    let denied: Vec<String> =
+        aws.calls().into_iter().filter(denied).map(|call| call.operation).collect();
+    // Asked of a name outside, to learn which account this is for the notice.
+    assert_eq!(denied, ["secretsmanager:DescribeSecret"]);
+    let deletes = role_policy(true, &things).await;
+    let deletes: Value = serde_json::from_str(&deletes).unwrap();
+    let all = deletes["Statement"].as_array().unwrap();
+    let delete = all.iter().find(|it| it["Action"] == "secretsmanager:DeleteSecret").unwrap();
+    let below = "arn:aws:secretsmanager:us-east-1:123456789012:secret:apps/*";
+    assert_eq!(delete["Resource"], below);
 }
 
 /// The failure, from the topic through a queue, by AWS's own SDK.
