@@ -1,10 +1,12 @@
 //! Replication by the program itself: from a real server to the fake of AWS.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use bailee_fake_clouds::{
     FakeAws,
     aws::{Fault, Key},
 };
-use bailee_testkit::{TestServer, binary};
+use bailee_testkit::{Options, TestServer, binary};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path};
 use tempfile::TempDir;
@@ -522,4 +524,54 @@ async fn a_topic_is_told_what_failed_in_the_words_of_the_sample_and_that_a_run_d
     world.server.api().put("sys/seal", json!({})).await.done();
     assert_eq!(world.run().await.code, 2);
     assert!(text(1).contains("did not begin") && text(1).contains("sealed"), "{}", text(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_of_aws_is_enough_at_both_ends() {
+    let aws = FakeAws::start().await;
+    let config = format!(
+        "aws {{\n  allowed_ipv4_addresses = [\"127.0.0.1/32\"]\n  allowed_ports = [{}]\n}}\n",
+        aws.port()
+    );
+    let server = TestServer::start_with(Options { config, ..Options::default() }).await;
+    server.enable_kv("apps").await;
+    let api = server.api().clone();
+    api.put("apps/data/a", json!({ "data": { "n": 1 } })).await.done();
+    api.put(
+        "sys/policies/acl/apps",
+        json!({ "policy": "path \"apps/*\" { capabilities = [\"read\", \"list\"] }" }),
+    )
+    .await
+    .done();
+    api.post("sys/auth/aws", json!({ "type": "aws" })).await.done();
+    let admin = aws.administrator().clone();
+    let client = json!({
+        "sts_endpoint": aws.endpoint(), "iam_endpoint": aws.endpoint(),
+        "access_key": admin.access_key_id, "secret_key": admin.secret_access_key,
+    });
+    api.post("auth/aws/config/client", client).await.done();
+    let key = aws.create_user("replicator", &[]);
+    let role = json!({
+        "bound_iam_principal_arn": "arn:aws:iam::123456789012:user/replicator",
+        "token_policies": "apps", "token_ttl": "10m",
+    });
+    api.post("auth/aws/role/replicator", role).await.done();
+    let folder = tempfile::tempdir().unwrap();
+    let token = String::new();
+    let world = World { aws, server, folder, key, token };
+    world.file(
+        "replicate.hcl",
+        &format!(
+            "prefix = \"apps\"\n\
+             source \"bailee\" {{\n  address = {:?}\n  mounts = [\"apps\"]\n\
+             auth \"aws\" {{ role = \"replicator\"  sts_endpoint = {:?} }}\n}}\n\
+             destination \"aws-sm\" {{ region = \"us-east-1\" }}\n",
+            api.base(),
+            world.aws.endpoint(),
+        ),
+    );
+    let printed = world.replicate(&["policy", "-config=replicate.hcl"]).await;
+    world.aws.set_user_policies("replicator", &[&printed.out]);
+    assert!(world.runs().await.contains("created apps/a"));
+    assert_eq!(world.value("apps/a"), Some(json!({ "n": 1 })));
 }

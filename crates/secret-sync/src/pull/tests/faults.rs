@@ -139,3 +139,17 @@ async fn a_run_that_is_killed_at_any_moment_is_finished_by_the_next() {
         world.settles().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_first_run_of_ten_thousand_uses_the_budget_of_aws_whole() {
+    let world = World::new();
+    for number in 0..10_000 {
+        world.source.write(&format!("{number:05}"), "1");
+    }
+    world.cloud.set_latency(std::time::Duration::from_millis(80));
+    let start = tokio::time::Instant::now();
+    assert_eq!(world.run().await.created.len(), 10_000);
+    // Fifty a second.
+    let took = start.elapsed().as_secs_f64();
+    assert!((198.0..210.0).contains(&took), "{took}");
+}
