@@ -103,18 +103,24 @@ fn session(
     let given = settings.token.clone();
     let login = match &vault.auth {
         Some(auth) => login(auth, proxy, clock),
-        None => Login::Token(given.or_else(|| connection.token.clone()).ok_or_else(|| {
-            SetupFailure {
-                stage: Stage::Login,
-                failure: Failure::Unauthenticated,
-                message:
-                    "no token for the source: give auth, or vaultToken in the connection secret"
-                        .to_owned(),
-            }
-        })?),
+        None => {
+            let own = || vault.token.clone();
+            let token = given.or_else(|| connection.token.clone()).or_else(own);
+            Login::Token(token.ok_or_else(no_token)?)
+        }
     };
     let client = Client::new(settings).map_err(|error| wrong(format!("source: {error}")))?;
     Ok(Session::new(client, login, clock.clone()))
+}
+
+fn no_token() -> SetupFailure {
+    SetupFailure {
+        stage: Stage::Login,
+        failure: Failure::Unauthenticated,
+        message: "no token for the source: give auth, vaultToken in the connection secret, or \
+                  VAULT_TOKEN"
+            .to_owned(),
+    }
 }
 
 fn client_settings(vault: &Vault, connection: &Connection) -> Result<ClientSettings, SetupFailure> {

@@ -242,6 +242,7 @@ fn vault(block: &mut Block, faults: &mut Faults) -> Option<Source> {
         client_certificate,
         tls_server_name: block.text("tls_server_name", faults),
         auth: auth(block, faults),
+        token: None,
     })))
 }
 

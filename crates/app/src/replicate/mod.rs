@@ -18,7 +18,7 @@ pub use policy::{Consumer, consumer_policies, role_policy};
 
 use crate::config::{Faults, ServerEnvironment};
 use bailee_client::login::Text;
-use bailee_crypto::{Clock, SystemClock};
+use bailee_crypto::{Clock, Sensitive, SystemClock};
 use bailee_notation::schedule::Schedule;
 use bailee_secret_sync::{
     failure::{Error, Failure},
@@ -99,6 +99,8 @@ pub struct Vault {
     pub tls_server_name: Option<String>,
     /// How a token is got; the connection secret has one where this is absent.
     pub auth: Option<Auth>,
+    /// The token of whoever started the program, where neither has one.
+    pub token: Option<Sensitive<String>>,
 }
 
 /// A way to a token.

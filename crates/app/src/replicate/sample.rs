@@ -86,6 +86,7 @@ pub(super) fn read(mut file: Block, faults: &mut Faults) -> Option<Configuration
             client_certificate: None,
             tls_server_name: None,
             auth: None,
+            token: None,
         })),
         destination: Destination { kind: "aws-sm".to_owned(), details, network },
         connection_secret: Some(format!("{prefix}/{CONNECTION}")),

@@ -70,51 +70,52 @@ pub(super) fn compare(
     comparison.owned = standings.values().filter(|it| **it == Standing::Ours).count();
 
     let placement = target.destination().placement();
-    let mut entries = BTreeMap::new();
-    let (mut desired, mut ledger, mut shown) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let rules = Rules { drift: spec.drift, ownership: spec.ownership };
+    // One name after another, though all could be planned at once: what stays as it is, is forgotten.
     for (name, (at, revision)) in &wanted.by_name {
         let standing = standings.get(name.as_str()).copied();
         let remote = found.get(name).zip(standing);
         let entry = entry(spec, keys, placement, name, revision, remote);
-        desired.push(entry.desired.clone());
-        ledger.extend(entry.object.clone());
-        shown.extend(remote.map(|(remote, standing)| (name.clone(), seen(remote, standing))));
-        entries.insert(name.as_str(), (*at, entry));
+        let shown = remote.map(|(remote, standing)| (name.clone(), seen(remote, standing)));
+        let (shown, ledger) = (shown.into_iter().collect(), entry.object.clone());
+        let planned = plan(
+            std::slice::from_ref(&entry.desired),
+            ledger.as_slice(),
+            Some(&shown),
+            rules,
+            |_| true,
+        );
+        match planned.steps.into_iter().next() {
+            Some(Step::Put { why, .. }) => {
+                let adopts = standing.is_some_and(|standing| standing != Standing::Ours);
+                comparison.puts.push(Put { at: *at, entry, why, adopts });
+            }
+            Some(Step::Refuse { name, owner }) => comparison.failed.push(refused(&name, owner)),
+            Some(Step::Delete { .. }) | None => comparison.unchanged += 1,
+        }
     }
     for (name, standing) in &standings {
         let Some(remote) = found.get(*name) else { continue };
         let is_ours = *standing == Standing::Ours && !remote.deleting;
         if is_ours && !wanted.by_name.contains_key(*name) {
-            ledger.push(leaving(name, remote));
+            let object = leaving(name, remote);
+            let planned = plan(&[], std::slice::from_ref(&object), None, rules, |_| true);
+            if matches!(planned.steps.as_slice(), [Step::Delete { .. }]) {
+                comparison.removals.push(object);
+            }
         }
     }
-
-    let rules = Rules { drift: spec.drift, ownership: spec.ownership };
-    let steps = plan(&desired, &ledger, Some(&shown), rules, |_| true).steps;
-    let mut leaves = BTreeMap::new();
-    for object in ledger {
-        leaves.insert(object.name.clone(), object);
-    }
-    for step in steps {
-        match step {
-            Step::Put { name, why } => {
-                let Some((at, entry)) = entries.remove(name.as_str()) else { continue };
-                let adopts = standings.get(name.as_str()).is_some_and(|it| *it != Standing::Ours);
-                comparison.puts.push(Put { at, entry, why, adopts });
-            }
-            Step::Refuse { name, owner } => {
-                entries.remove(name.as_str());
-                comparison.failed.push(refused(&name, owner));
-            }
-            Step::Delete { name } => comparison.removals.extend(leaves.remove(&name)),
-        }
-    }
-    comparison.unchanged = entries.len() as u64;
     comparison.settle_removals(spec, listing, &wanted);
     comparison
 }
 
 impl Comparison {
+    /// Names of what changes.
+    pub(super) fn names(&self) -> BTreeSet<&str> {
+        let puts = self.puts.iter().map(|put| put.entry.desired.name.as_str());
+        puts.chain(self.removals.iter().map(|object| object.name.as_str())).collect()
+    }
+
     /// What of the removals is really to be done.
     fn settle_removals(&mut self, spec: &Spec, listing: &Listing, wanted: &Wanted<'_>) {
         let is_orphan = |object: &Object| {

@@ -104,10 +104,13 @@ impl Replication {
         let at = |stage| move |error| SetupFailure::new(stage, error);
         let (listing, found) = tokio::join!(self.source.list(), self.survey());
         let mut listing = listing.map_err(at(Stage::Source))?;
-        let found = found.map_err(at(Stage::Destination))?;
+        let mut found = found.map_err(at(Stage::Destination))?;
         self.read_untold(&mut listing).await?;
         let comparison = compare(&self.spec, &self.keys, &self.target, &listing, &found);
         comparison.guard(&self.spec, &listing)?;
+        // What stays as it is takes no room while the rest is done.
+        let changing = comparison.names();
+        found.retain(|name, _| changing.contains(name.as_str()));
         Ok(Known { listing, found, comparison })
     }
 

@@ -97,9 +97,14 @@ impl What {
                 "-config and the flags for single settings exclude each other",
             ));
         }
-        let read = replicate::read(path).map_err(|faults| {
+        let mut read = replicate::read(path).map_err(|faults| {
             Failure::usage(format!("Error reading {}:\n{faults}", path.display()))
         })?;
+        if let (Source::Vault(vault), None) = (&mut read.source, &read.connection_secret) {
+            let settings = context.client().settings();
+            vault.token = settings.token.clone();
+            vault.address.get_or_insert_with(|| settings.address.to_string());
+        }
         for setting in &read.without_effect {
             context.output.warn(&format!("{}: {setting} has no effect here", path.display()))?;
         }
@@ -135,6 +140,7 @@ impl What {
             client_certificate: None,
             tls_server_name: None,
             auth: None,
+            token: None,
         };
         let network = Network { disable_strict_networking: true, ..Network::default() };
         Ok(Configuration {
