@@ -127,6 +127,7 @@ fn of_stack(environment: &LambdaEnvironment) -> Result<Configuration, String> {
             client_certificate: None,
             tls_server_name: None,
             auth: None,
+            token: None,
         })),
         destination: Destination {
             kind: "aws-sm".to_owned(),
