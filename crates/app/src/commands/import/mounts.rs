@@ -29,7 +29,7 @@ impl Copy {
         let mut engines = Vec::new();
         for (path, about) in &theirs {
             let kind = text(about, "/type");
-            if OWN.contains(&kind) || (!only.is_empty() && !only.contains(path)) {
+            if is_own(kind) || (!only.is_empty() && !only.contains(path)) {
                 continue;
             }
             if !matches!(kind, "kv" | "generic") {
@@ -71,7 +71,7 @@ impl Copy {
         let mut methods = Vec::new();
         for (path, about) in &theirs {
             let kind = text(about, "/type");
-            if OWN.contains(&kind) {
+            if is_own(kind) {
                 continue;
             }
             let name = format!("auth/{path}");
@@ -148,6 +148,11 @@ fn text<'a>(about: &'a Value, pointer: &str) -> &'a str {
     about.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Those of a namespace have a mark of their own in front.
+fn is_own(kind: &str) -> bool {
+    OWN.contains(&kind.trim_start_matches("ns_"))
+}
+
 fn is_same_engine(about: &Value, versioned: bool) -> bool {
     text(about, "/type") == "kv" && (text(about, "/options/version") == "2") == versioned
 }
@@ -169,4 +174,28 @@ fn body(about: &Value, kind: &str, options: Value) -> Value {
         body.insert("options".to_owned(), options);
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_as_vault_tells_it_is_mounted_again_with_what_means_the_same() {
+        let told = json!({
+            "accessor": "kv_1a2b", "config": {"default_lease_ttl": 0, "force_no_cache": false,
+            "listing_visibility": "unauth", "max_lease_ttl": 3600}, "deprecation_status": "supported",
+            "description": "team", "external_entropy_access": false, "local": false,
+            "options": {"version": "2"}, "plugin_version": "", "running_plugin_version": "v0.15",
+            "seal_wrap": false, "type": "kv", "uuid": "x",
+        });
+        assert!(is_same_engine(&told, true) && !is_same_engine(&told, false));
+        let expected = json!({
+            "type": "kv", "description": "team", "options": {"version": "2"},
+            "config": {"listing_visibility": "unauth", "max_lease_ttl": 3600},
+        });
+        assert_eq!(body(&told, "kv", json!({"version": "2"})), expected);
+        assert_eq!(body(&json!({"config": null}), "userpass", Value::Null)["config"], json!({}));
+        assert!(is_own("ns_system") && is_own("token") && !is_own("kv"));
+    }
 }

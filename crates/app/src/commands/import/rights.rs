@@ -5,6 +5,8 @@ use bailee_client::Error;
 use bailee_crypto::random;
 use serde_json::{Map, Value, json};
 
+/// Every kind of server has a text of its own for it.
+const DEFAULT: &str = "default";
 /// Cannot be written, by anybody.
 const ROOT: &str = "root";
 /// A password that nobody knows.
@@ -36,6 +38,10 @@ impl Copy {
         }
         match policy_text(self.to.fields(&path).await?) {
             Some(here) if here.trim() == text.trim() => self.report.there(Kind::Policy),
+            Some(_) if name == DEFAULT => self.report.note(
+                format!("policy {name}"),
+                "this server's own differs and stays: compare them where yours was changed",
+            ),
             Some(_) => self.report.left(format!("policy {name}"), "its text is another"),
             None => {
                 if self.writes {
@@ -141,4 +147,25 @@ fn set(settings: Map<String, Value>) -> Map<String, Value> {
         |name: &str| OLDER.contains(&name) && settings.contains_key(&format!("token_{name}"));
     let kept = settings.iter().filter(|(name, value)| !value.is_null() && !said_anew(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_as_vault_tells_it_is_what_is_written() {
+        let Value::Object(told) = json!({
+            "bind_secret_id": true, "secret_id_bound_cidrs": null, "secret_id_num_uses": 3,
+            "token_bound_cidrs": [], "token_policies": ["default", "p"], "policies": ["default", "p"],
+            "token_ttl": 600, "ttl": 600, "token_type": "default", "period": 5,
+        }) else {
+            panic!("it is an object")
+        };
+        let set = set(told);
+        assert!(!set.contains_key("secret_id_bound_cidrs"), "nothing is set to nothing");
+        assert!(!set.contains_key("policies") && !set.contains_key("ttl"), "said by newer names");
+        assert_eq!(set["period"], 5, "an older name alone counts");
+        assert_eq!(set["token_policies"], json!(["default", "p"]));
+    }
 }

@@ -204,6 +204,24 @@ mod tests {
     }
 
     #[test]
+    fn metadata_as_vault_and_openbao_tell_them_are_read() {
+        let told = json!({
+            "cas_required": true, "created_time": "2026-01-01T00:00:00Z", "current_version": 3,
+            "current_metadata_version": 0, "custom_metadata": null, "delete_version_after": "3h25m19s",
+            "max_versions": 0, "metadata_cas_required": false, "oldest_version": 2,
+            "versions": {
+                "2": {"created_time": "x", "deletion_time": "2020-01-01T00:00:00.5Z", "destroyed": false},
+                "3": {"created_time": "x", "deletion_time": "", "destroyed": false},
+            },
+        });
+        let read: Metadata = serde_json::from_value(told).unwrap();
+        let states: Vec<State> = (1..=3).map(|number| read.state(number, now())).collect();
+        assert_eq!(states, [State::Gone, State::Deleted, State::Live]);
+        assert_eq!(read.settings()["delete_version_after"], "3h25m19s");
+        assert_eq!(read.settings()["custom_metadata"], json!({}));
+    }
+
+    #[test]
     fn settings_that_differ_are_written() {
         let theirs = Metadata { max_versions: 3, ..secret(0, "l") };
         let plan = plan(&theirs, Some(&secret(0, "l")), now()).unwrap();
