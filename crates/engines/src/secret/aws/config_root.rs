@@ -14,7 +14,10 @@ use bailee_sdk::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub(super) const KEY: &str = "config/root";
 /// Other addresses of STS at most.
@@ -69,6 +72,13 @@ impl Root {
         !self.secret_key.expose().is_empty()
     }
 
+    /// What a stored secret is used with: its id, and where it speaks for the engine.
+    fn ways(&self) -> [&[String]; 4] {
+        let single = [&self.access_key, &self.iam_endpoint, &self.sts_endpoint];
+        let [key, iam, sts] = single.map(std::slice::from_ref);
+        [key, iam, sts, &self.sts_fallback_endpoints]
+    }
+
     /// How often a call is made at most.
     pub(super) fn attempts(&self) -> u32 {
         const RETRIES_DEFAULT: u32 = 5;
@@ -117,7 +127,8 @@ pub(super) struct WriteRoot {
     /// The id of the engine's own key. Without key and role the credentials of this machine are used,
     /// where the operator permits it.
     access_key: Option<String>,
-    /// The secret part of that key. It is never shown again.
+    /// The secret part of that key. It is never shown again, and is to be given whenever its id or the
+    /// address of IAM or STS changes.
     secret_key: Option<String>,
     /// A role that the engine takes on with its credentials before it does anything.
     role_arn: Option<String>,
@@ -163,64 +174,26 @@ pub(super) struct WriteRoot {
 
 pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Result<Reply, Error> {
     let (input, request) = request.take_input();
-    let max_retries = input.max_retries.as_ref().map(retries).transpose()?;
     request.view.lock(KEY).await;
     let known = request.view.get_at::<Root>(KEY).await?;
     match &known {
         Some((_, Some(revision))) => request.view.expect(KEY, *revision),
         _ => request.view.expect_absent(KEY),
     }
-    let mut root = known.map(|(root, _)| root).unwrap_or_default();
-    let before = root.access_key.clone();
-    let texts = [
-        (&mut root.access_key, input.access_key),
-        (&mut root.role_arn, input.role_arn),
-        (&mut root.external_id, input.external_id),
-        (&mut root.region, input.region),
-        (&mut root.iam_endpoint, input.iam_endpoint),
-        (&mut root.sts_endpoint, input.sts_endpoint),
-        (&mut root.sts_region, input.sts_region),
-        (&mut root.username_template, input.username_template),
-        (&mut root.federation.audience, input.identity_token_audience),
-    ];
-    for (stored, given) in texts {
-        if let Some(given) = given {
-            *stored = given;
-        }
-    }
-    if let Some(secret) = input.secret_key {
-        root.secret_key = secret.into();
-    }
-    if let Some(CommaList(endpoints)) = input.sts_fallback_endpoints {
-        root.sts_fallback_endpoints = endpoints;
-    }
-    if let Some(CommaList(regions)) = input.sts_fallback_regions {
-        root.sts_fallback_regions = regions;
-    }
-    if let Some(retries) = max_retries {
-        root.max_retries = Some(retries);
-    }
-    if let Some(Ttl(ttl)) = input.identity_token_ttl {
-        root.federation.ttl_secs = ttl.as_secs();
-    }
-    let wanted = Wanted {
-        period: input.rotation_period,
-        schedule: input.rotation_schedule,
-        window: input.rotation_window,
-        policy: input.rotation_policy,
-        disabled: input.disable_automated_rotation,
-    };
-    root.automation.apply(wanted, request.now)?;
-    if let Some(wait) = input.wait_until_usable {
-        root.ready.wait = wait.0;
-    }
-    if let Some(Ttl(timeout)) = input.wait_until_usable_timeout {
-        root.ready.timeout_secs = checked_timeout(timeout)?;
-    }
+    let before = known.map(|(root, _)| root).unwrap_or_default();
+    let mut root = before.clone();
+    let is_secret_given = input.secret_key.is_some();
+    input.apply(&mut root, request.now)?;
     check(&root)?;
+    if !is_secret_given && root.has_keys() && root.ways() != before.ways() {
+        return Err(Error::invalid(
+            "access_key, iam_endpoint, sts_endpoint and sts_fallback_endpoints change only together \
+             with secret_key: give it again",
+        ));
+    }
     root.federation.check_tokens(&engine.issuer, request.view.prefix()).await?;
     request.view.put(KEY, &root);
-    Ok(match left_behind(&before, &root) {
+    Ok(match left_behind(&before.access_key, &root) {
         Some(old) => Reply::empty().warn(format!(
             "the former key {} of the user {} could not be removed yet, and may be out of reach with \
              the new one: remove it by hand",
@@ -228,6 +201,57 @@ pub(super) async fn write(engine: Arc<Aws>, request: Request<WriteRoot>) -> Resu
         )),
         None => Reply::empty(),
     })
+}
+
+impl WriteRoot {
+    fn apply(self, root: &mut Root, now: SystemTime) -> Result<(), Error> {
+        let texts = [
+            (&mut root.access_key, self.access_key),
+            (&mut root.role_arn, self.role_arn),
+            (&mut root.external_id, self.external_id),
+            (&mut root.region, self.region),
+            (&mut root.iam_endpoint, self.iam_endpoint),
+            (&mut root.sts_endpoint, self.sts_endpoint),
+            (&mut root.sts_region, self.sts_region),
+            (&mut root.username_template, self.username_template),
+            (&mut root.federation.audience, self.identity_token_audience),
+        ];
+        for (stored, given) in texts {
+            if let Some(given) = given {
+                *stored = given;
+            }
+        }
+        if let Some(secret) = self.secret_key {
+            root.secret_key = secret.into();
+        }
+        if let Some(CommaList(endpoints)) = self.sts_fallback_endpoints {
+            root.sts_fallback_endpoints = endpoints;
+        }
+        if let Some(CommaList(regions)) = self.sts_fallback_regions {
+            root.sts_fallback_regions = regions;
+        }
+        if let Some(wanted) = &self.max_retries {
+            root.max_retries = Some(retries(wanted)?);
+        }
+        if let Some(Ttl(ttl)) = self.identity_token_ttl {
+            root.federation.ttl_secs = ttl.as_secs();
+        }
+        let wanted = Wanted {
+            period: self.rotation_period,
+            schedule: self.rotation_schedule,
+            window: self.rotation_window,
+            policy: self.rotation_policy,
+            disabled: self.disable_automated_rotation,
+        };
+        root.automation.apply(wanted, now)?;
+        if let Some(wait) = self.wait_until_usable {
+            root.ready.wait = wait.0;
+        }
+        if let Some(Ttl(timeout)) = self.wait_until_usable_timeout {
+            root.ready.timeout_secs = checked_timeout(timeout)?;
+        }
+        Ok(())
+    }
 }
 
 /// The key that a rotation has still to remove, when the credentials for that change.

@@ -89,6 +89,10 @@ async fn settings_that_lead_nowhere_are_refused_and_nothing_changes() {
     let before = world.read("config/root").await.unwrap();
     for wrong in [
         json!({ "access_key": "" }),
+        json!({ "access_key": "AKIAOTHER" }),
+        json!({ "iam_endpoint": "https://iam.example" }),
+        json!({ "sts_endpoint": "https://sts.example" }),
+        json!({ "sts_fallback_endpoints": "https://sts.example", "sts_fallback_regions": "x" }),
         json!({ "max_retries": "x" }),
         json!({ "max_retries": 1000 }),
         json!({ "region": "eu.evil.example" }),
@@ -106,4 +110,26 @@ async fn settings_that_lead_nowhere_are_refused_and_nothing_changes() {
         assert_eq!(world.read("config/root").await.unwrap(), before, "{wrong}");
     }
     assert!(before.get("secret_key").is_none(), "it is never shown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_secret_goes_with_the_id_and_the_addresses_that_it_was_given_for() {
+    let world = World::new().await;
+    let there = json!({
+        "access_key": "AKIAOTHER", "secret_key": "t", "iam_endpoint": "https://iam.example",
+        "sts_endpoint": "https://sts.example",
+    });
+    world.write("config/root", there).await.unwrap();
+    // What stays as it is needs nothing, and what is no way needs nothing either.
+    let same = json!({
+        "access_key": "AKIAOTHER", "iam_endpoint": "https://iam.example", "region": "us-west-2",
+    });
+    world.write("config/root", same).await.unwrap();
+    let back = json!({ "sts_endpoint": "" });
+    let error = world.refusal("config/root", back).await;
+    assert!(error.ends_with("change only together with secret_key: give it again"), "{error}");
+    // A mount without a secret has none to give away.
+    let none = json!({ "access_key": "", "secret_key": "", "sts_endpoint": "" });
+    world.write("config/root", none).await.unwrap();
+    world.write("config/root", json!({ "sts_endpoint": "https://sts.example" })).await.unwrap();
 }
