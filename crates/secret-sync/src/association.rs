@@ -1,7 +1,7 @@
 //! An association: that a secret is kept at a destination, and how far that has come.
 
 use crate::{
-    destination::{Delivered, Note},
+    destination::{Delivered, Note, Remote},
     failure::{Error, Failure, RETRY_AFTER_MAX, Status},
     limits::WriteBudget,
     naming::Granularity,
@@ -247,10 +247,11 @@ impl Association {
         names.into_values().max().unwrap_or_default()
     }
 
-    /// Whether one of its objects was last delivered by a server that this one has taken over from.
-    pub(crate) fn is_taken_over(&self, epoch: &str) -> bool {
-        let mut delivered = self.objects.iter().filter_map(|object| object.delivered.as_ref());
-        delivered.any(|delivered| delivered.is_taken_over(epoch))
+    /// Whether the ledger is no proof of what is there: see [`Object::proof`].
+    pub(crate) fn is_unproven(&self, epoch: &str) -> bool {
+        let unproven =
+            |object: &Object| object.delivered.is_some() && object.proof(epoch, None).is_none();
+        self.objects.iter().any(unproven)
     }
 
     /// Whether anything is, or may be, at the destination.
@@ -278,6 +279,22 @@ impl Object {
 
     fn is(&self, sub_key: &Option<String>, name: &str) -> bool {
         self.name == name && self.sub_key == *sub_key
+    }
+
+    /// Whether a removal was begun that may have been done: somebody else may have the name by now.
+    pub(crate) fn may_be_gone(&self) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.removing)
+    }
+
+    /// What was delivered, where it proves that what is there is ours. It does not where it may be
+    /// gone, nor where a server delivered it that this one has taken over from, whose ledger does not
+    /// know what was done since it was stored: unless that very version shows.
+    pub(crate) fn proof(&self, epoch: &str, there: Option<&Remote>) -> Option<&Delivered> {
+        let shown = there.and_then(|there| there.version_id.as_ref());
+        self.delivered.as_ref().filter(|delivered| {
+            let holds = !self.may_be_gone() && !delivered.is_taken_over(epoch);
+            holds || shown == Some(&delivered.version_id)
+        })
     }
 
     /// Whether changes of others may still be undone, or somebody keeps making them.

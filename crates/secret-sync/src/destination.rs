@@ -206,14 +206,6 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    /// Whether it proves that what is there is ours: unless it was delivered by a server that this one
-    /// has taken over from and is not there any more. That one's ledger does not know what was done
-    /// since it was stored.
-    pub(crate) fn proves(&self, epoch: &str, there: Option<&Remote>) -> bool {
-        let shown = there.and_then(|there| there.version_id.as_ref());
-        !self.is_taken_over(epoch) || shown == Some(&self.version_id)
-    }
-
     /// Whether it was delivered by a server that this one has taken over from.
     pub(crate) fn is_taken_over(&self, epoch: &str) -> bool {
         let mark = self.tags.get(MARK_TAG).and_then(|text| OwnerMark::parse(text));

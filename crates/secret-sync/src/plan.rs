@@ -160,7 +160,7 @@ pub(crate) fn plan(
         let owner = remote.flatten().map(|remote| remote.owner(&object.mark));
         let name = name.to_owned();
         let epoch = &object.mark.epoch;
-        let known = delivered.is_some_and(|known| known.proves(epoch, remote.flatten()));
+        let known = entry.is_some_and(|entry| entry.proof(epoch, remote.flatten()).is_some());
         let refused = |owner: &Owner| is_refused(*owner, rules.ownership, why, known);
         plan.steps.push(match owner.filter(refused) {
             Some(owner) => Step::Refuse { name, owner },
@@ -199,9 +199,9 @@ fn reason(object: &Desired, entry: Option<&Object>, drift: Option<DriftKind>) ->
     (delivered.tags != object.tags).then_some(Reason::Tags)
 }
 
-/// Whether what is there is left alone. `known` says that our ledger has it as ours. A twin is never overwritten where it is seen: two servers
-/// with the same keys would fight. A stranger's object is not fought for either, but where the last
-/// write wins a new value of ours goes over it.
+/// Whether what is there is left alone. `known` says that our ledger has it as ours. A twin is never
+/// overwritten where it is seen: two servers with the same keys would fight. A stranger's object is
+/// not fought for either, but where the last write wins a new value of ours goes over it.
 fn is_refused(owner: Owner, ownership: Ownership, why: Reason, known: bool) -> bool {
     match (owner, ownership) {
         (Owner::Us, _)

@@ -2,8 +2,9 @@
 
 use super::world::{Faulty, NAME, World};
 use crate::{
+    destination::Ownership,
     failure::{Error, Failure},
-    testing::{FakeCloud, Fault},
+    testing::{FakeCloud, Fault, service::Call},
 };
 use bailee_sdk::{Clock, testing::TestClock};
 use bailee_storage::memory::Memory;
@@ -13,6 +14,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -271,6 +273,48 @@ async fn an_association_whose_first_delivery_is_uncertain_can_still_be_removed()
     sleep(Duration::from_secs(11)).await;
     let left = world.get("sync/destinations/in-mem/d1/associations").await.unwrap();
     assert_eq!(left["associated_secrets"], json!({}));
+}
+
+/// A removal of which the reply was lost, and somebody who took the name right after it.
+async fn succeeded() -> World {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    world.cloud.lose_reply_of("Delete");
+    world.remove("app/db").await.unwrap();
+    assert_eq!(world.cloud.text(NAME), None);
+    let (name, token) = (NAME.to_owned(), "a-stranger-".repeat(4));
+    let (bytes, tags) = (b"a stranger's".to_vec(), BTreeMap::new());
+    world.cloud.meddle(&Call::Create { name, token, bytes, tags });
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_may_have_been_done_does_not_take_what_came_after_it() {
+    let world = succeeded().await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.cloud.text(NAME).as_deref(), Some("a stranger's"));
+    let entry = world.entry("app/db").await;
+    assert_eq!(entry["error"]["class"], "not_ours", "{entry}");
+    world.cloud.lose(NAME);
+    sleep(Duration::from_secs(1300)).await;
+    assert!(world.lines().await.is_empty(), "it is gone: nothing is left to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_after_a_removal_is_written_only_where_the_policy_says_so() {
+    for (ownership, held) in
+        [(Ownership::Refuse, "a stranger's"), (Ownership::Overwrite, r#"{"v":1}"#)]
+    {
+        let world = succeeded().await;
+        world.configure(|stored| stored.ownership = ownership).await;
+        // The first call of the delivery is lost as well: it is no less a stranger's then.
+        let lost = Error::new(Failure::Unavailable, "no answer").uncertain();
+        world.cloud.fail([Fault::Refuse(lost)]);
+        world.set("app/db").await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.cloud.text(NAME).as_deref(), Some(held), "{ownership:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

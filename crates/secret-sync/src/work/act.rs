@@ -163,9 +163,8 @@ impl Worker {
     ) -> Result<(), Error> {
         let removal = Removal {
             name: object.name.clone(),
-            // What another server delivered under that name may be somebody else's by now.
-            delivered: object.delivered.clone().filter(|it| it.proves(&task.epoch.id, there)),
-            repeated: object.doubt.as_ref().is_some_and(|doubt| doubt.removing),
+            delivered: object.proof(&task.epoch.id, there).cloned(),
+            repeated: object.may_be_gone(),
             mark: task.mark(&self.barrier, &object.name),
             how: task.configured.stored.deletion,
         };

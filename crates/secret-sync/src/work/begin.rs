@@ -70,7 +70,7 @@ impl Worker {
             let new = tags.keys().filter(|key| known.is_some_and(|tags| !tags.contains_key(*key)));
             let mut doubt = object.doubt.take().unwrap_or_default();
             doubt.tags.extend(new.cloned());
-            object.doubt = Some(Doubt { written, removing: false, ..doubt });
+            object.doubt = Some(Doubt { written, ..doubt });
         }
         store.update_association(destination, secret, &association, read_at);
         store.view.commit().await?;

@@ -207,10 +207,10 @@ impl Worker {
         let done = wanted.as_ref().map_or(Done::Gone, |wanted| Done::Live(wanted.expires_at));
         let mut outcome = Outcome::of(Ok(done));
         let mut wanted = wanted.unwrap_or_default();
-        // Over what somebody else took nothing is written unseen: two servers would fight. And what a
-        // server delivered that this one has taken over from need not be there any more.
+        // Over what somebody else took nothing is written unseen: two servers would fight. And what
+        // need not be there any more may have given way to somebody else's.
         let association = task.association;
-        let wary = association.is_taken() || association.is_taken_over(&task.epoch.id);
+        let wary = association.is_taken() || association.is_unproven(&task.epoch.id);
         let found = if manner.verify || wary { self.survey(task).await } else { Ok(None) };
         if let Err(error) = &found
             && wary

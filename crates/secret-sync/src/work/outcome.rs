@@ -358,7 +358,8 @@ fn apply_facts(
                 let object = current.object_mut(sub_key, name);
                 if error.uncertain {
                     let doubt = object.doubt.get_or_insert_default();
-                    if !doubt.removing {
+                    // A removal by itself writes nothing that could land later.
+                    if doubt.written > 0 || !doubt.removing {
                         doubt.written = to_millis(now);
                     }
                     continue;

@@ -24,9 +24,10 @@ impl AwsSecretsManager {
             return Err(Error::new(
                 Failure::NotOurs,
                 format!(
-                    "it is not known whether a delivery reached {:?}, and it lacks this server's \
-                     mark in the tag {MARK_TAG}, so it is not deleted: delete it at the destination \
-                     if it is not wanted, or set the association again",
+                    "it is not known whether a {} reached {:?}, and it lacks this server's mark in \
+                     the tag {MARK_TAG}, so it is not deleted: delete it at the destination if it \
+                     is not wanted, or set the association again",
+                    if removal.repeated { "removal" } else { "delivery" },
                     removal.name
                 ),
             ));
