@@ -2,6 +2,7 @@
 
 use super::world::{Faulty, NAME, World};
 use crate::{
+    Settings, Tenure,
     destination::Ownership,
     failure::{Error, Failure},
     testing::{FakeCloud, Fault, service::Call},
@@ -15,10 +16,16 @@ use proptest::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
-use tokio::time::sleep;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 /// What a user does, one after another; every step may fail.
 #[derive(Clone, Copy, Debug)]
@@ -273,6 +280,69 @@ async fn an_association_whose_first_delivery_is_uncertain_can_still_be_removed()
     sleep(Duration::from_secs(11)).await;
     let left = world.get("sync/destinations/in-mem/d1/associations").await.unwrap();
     assert_eq!(left["associated_secrets"], json!({}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_again_or_fails_does_not_say_that_it_waits() {
+    let world = World::new().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.cloud.fail([lost()]);
+    world.set("app/db").await.unwrap();
+    world.remove("app/db").await.unwrap();
+    world.cloud.fail([Fault::Refuse(Error::forbidden("x:Create", "no creation here"))]);
+    let entry = world.set("app/db").await.unwrap();
+    assert_eq!(entry["error"]["class"], "forbidden", "{entry}");
+    assert!(entry.get("waiting").is_none(), "{entry}");
+}
+
+/// A clock that can be put back.
+#[derive(Debug, Default)]
+struct PutBack {
+    clock: TestClock,
+    by: AtomicU64,
+}
+
+impl Clock for PutBack {
+    fn now(&self) -> SystemTime {
+        self.clock.now() - Duration::from_secs(self.by.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_ends_in_time_though_the_clock_was_put_back() {
+    let clock = Arc::new(PutBack::default());
+    let world = World::on(Arc::new(Memory::default()), Arc::default(), clock.clone()).await;
+    world.ready().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.cloud.fail([lost()]);
+    world.set("app/db").await.unwrap();
+    clock.by.store(7_200, Ordering::SeqCst);
+    world.remove("app/db").await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    assert!(world.lines().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_given_up_before_it_could_land_after_the_end_of_the_lease() {
+    let (cloud, clock) = (Arc::<FakeCloud>::default(), Arc::new(TestClock::default()));
+    let lease = watch::Sender::new(Instant::now() + Duration::from_secs(100));
+    let barrier = super::world::barrier(Arc::new(Memory::default())).await.unwrap();
+    let (kind, tenure) = (cloud.kind(), Tenure::until(lease.subscribe()));
+    let world =
+        World::of_kind(barrier, cloud.clone(), kind, Settings::default(), clock.clone(), tenure);
+    world.ready().await;
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.set("app/db").await.unwrap();
+    // Not renewed any more: what is under way then has 30 seconds to land, and nothing begins.
+    lease.send_replace(Instant::now() + Duration::from_secs(40));
+    cloud.set_latency(Duration::from_secs(60));
+    world.write("app/db", json!({ "v": 2 })).await.unwrap();
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(cloud.attempts(), 2);
+    world.remove("app/db").await.unwrap();
+    sleep(Duration::from_secs(400)).await;
+    assert_eq!(cloud.attempts(), 2, "nor is anything removed");
+    assert_eq!(cloud.text(NAME).unwrap(), r#"{"v":1}"#);
 }
 
 /// A removal of which the reply was lost, and somebody who took the name right after it.

@@ -148,8 +148,9 @@ impl Worker {
         object: &Object,
         there: Option<&Remote>,
     ) -> Report {
-        let until =
-            object.doubt.as_ref().and_then(|doubt| doubt.until(self.clock.now(), self.started));
+        let now = self.clock.now();
+        let started = now.checked_sub(self.started.elapsed()).unwrap_or(now);
+        let until = object.doubt.as_ref().and_then(|doubt| doubt.until(now, started));
         let landed = until.map_or(Landed::Gone, |until| Landed::Removed { until });
         let result = self.remove(task, object, there).await.map(|()| landed);
         Report { sub_key: object.sub_key.clone(), name: object.name.clone(), result }

@@ -58,8 +58,8 @@ pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) board: Arc<Board>,
     tenure: Tenure,
-    /// When this session began.
-    started: SystemTime,
+    /// When this session began; no clock that is put right moves that.
+    started: Instant,
     /// Deliveries that were begun and are not recorded as done, with their tokens, by name.
     begun: Mutex<HashMap<Key, BTreeMap<String, Begun>>>,
 }
@@ -85,7 +85,7 @@ impl Worker {
         board: Arc<Board>,
         tenure: Tenure,
     ) -> Worker {
-        let started = clock.now();
+        let started = Instant::now();
         Worker { barrier, local, registry, clock, board, tenure, started, begun: Mutex::default() }
     }
 

@@ -228,7 +228,8 @@ impl Worker {
                     let before = current.object_mut(sub_key, name).state.clone();
                     let before = (&before, waits.of(error, &before));
                     let state = self.failed(key, current, before, error, now, &mut verdict);
-                    current.object_mut(sub_key, name).state = state;
+                    let object = current.object_mut(sub_key, name);
+                    (object.state, object.waits_until) = (state, None);
                 }
             }
         }

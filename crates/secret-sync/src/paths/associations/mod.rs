@@ -118,6 +118,7 @@ impl Paths {
         association.state.problem = None;
         for object in &mut association.objects {
             object.state = State { status: Status::Pending, updated_at: now, ..State::default() };
+            object.waits_until = None;
         }
         store.update_association(&id, &secret, &association, read_at);
         store.mark_dirty(&id, &secret, Mark { since: now });
@@ -199,6 +200,7 @@ fn begin(association: &mut Association, external: Option<String>) {
     }
     for object in &mut association.objects {
         object.state.status = Status::Pending;
+        object.waits_until = None;
         if let Some(problem) = &mut object.state.problem {
             problem.next_attempt = None;
         }
