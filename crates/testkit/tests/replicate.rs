@@ -6,7 +6,11 @@ use bailee_fake_clouds::{
     FakeAws,
     aws::{Fault, Key},
 };
-use bailee_testkit::{Options, TestServer, binary};
+use bailee_testkit::{Options, TestServer, binary, eventually};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path};
 use tempfile::TempDir;
@@ -80,7 +84,7 @@ impl World {
         api.put(&format!("apps/data/{path}"), json!({ "data": data })).await.done();
     }
 
-    async fn replicate(&self, arguments: &[&str]) -> Ended {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
         command.env("VAULT_ADDR", self.server.api().base()).env("VAULT_TOKEN", &self.token);
@@ -88,7 +92,11 @@ impl World {
         command.env("AWS_ACCESS_KEY_ID", &self.key.access_key_id);
         command.env("AWS_SECRET_ACCESS_KEY", &self.key.secret_access_key);
         command.env("AWS_REGION", "us-east-1").arg("replicate").args(arguments);
-        let output = command.output().await.unwrap();
+        command
+    }
+
+    async fn replicate(&self, arguments: &[&str]) -> Ended {
+        let output = self.command(arguments).output().await.unwrap();
         Ended {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -372,7 +380,7 @@ async fn the_samples_own_file_takes_over_what_the_sample_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_printed_policy_is_enough_and_each_permission_of_it_is_needed() {
+async fn the_printed_policy_is_enough_and_a_permission_that_is_missing_is_named() {
     let mut world = World::connected().await;
     let kms = world.aws.create_kms_key();
     let configure = |world: &World, deletion: &str| {
@@ -574,4 +582,31 @@ async fn an_identity_of_aws_is_enough_at_both_ends() {
     world.aws.set_user_policies("replicator", &[&printed.out]);
     assert!(world.runs().await.contains("created apps/a"));
     assert_eq!(world.value("apps/a"), Some(json!({ "n": 1 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_runs_at_once_and_ends_when_it_is_told_to() {
+    let world = World::connected().await;
+    world.write("a", json!({ "n": 1 })).await;
+    let mut serving = world.command(&["serve", "-config=replicate.hcl", "-schedule=12h"]);
+    let mut serving = serving.stdout(std::process::Stdio::null()).spawn().unwrap();
+    eventually("the first run", async || world.value("apps/a").is_some()).await;
+    let pid = serving.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(serving.wait().await.unwrap().success());
+    let wrong = world.replicate(&["serve", "-config=replicate.hcl", "-schedule=sometimes"]).await;
+    assert!(wrong.code == 1 && wrong.err.contains("schedule"), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beside_another_of_the_same_file_does_nothing() {
+    let world = World::connected().await;
+    world.write("a", json!({ "n": 1 })).await;
+    let held = std::fs::File::open(world.folder.path().join("replicate.hcl")).unwrap();
+    flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let second = world.run().await;
+    assert!(second.code == 2 && second.out.contains("another run holds the lock"), "{second:?}");
+    assert!(world.value("apps/a").is_none());
+    drop(held);
+    world.runs().await;
 }

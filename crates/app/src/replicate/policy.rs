@@ -117,27 +117,7 @@ pub fn role_policy(configuration: &Configuration, account: Option<&str>) -> Valu
         }),
     ];
     if let Some(id) = &configuration.connection_secret {
-        let connection = names.connection(id);
-        statements.push(json!({
-            "Sid": "ReadTheConnection",
-            "Effect": "Allow",
-            "Action": "secretsmanager:GetSecretValue",
-            "Resource": connection,
-        }));
-        let mut denied = vec![
-            "secretsmanager:PutSecretValue",
-            "secretsmanager:DeleteSecret",
-            "secretsmanager:PutResourcePolicy",
-            "secretsmanager:UpdateSecretVersionStage",
-        ];
-        denied.extend(WRITES.iter().filter(|action| !action.ends_with(":DescribeSecret")));
-        denied.sort_unstable();
-        statements.push(json!({
-            "Sid": "NeverWriteTheConnection",
-            "Effect": "Deny",
-            "Action": denied,
-            "Resource": connection,
-        }));
+        statements.extend(connection_statements(&names.connection(id)));
     }
     let topics: Vec<&str> = configuration
         .notify
@@ -172,6 +152,32 @@ pub fn role_policy(configuration: &Configuration, account: Option<&str>) -> Valu
         &["kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt"],
     ));
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// The connection secret is read, and never written, whatever else is permitted.
+fn connection_statements(connection: &str) -> [Value; 2] {
+    let mut denied = vec![
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:DeleteSecret",
+        "secretsmanager:PutResourcePolicy",
+        "secretsmanager:UpdateSecretVersionStage",
+    ];
+    denied.extend(WRITES.iter().filter(|action| !action.ends_with(":DescribeSecret")));
+    denied.sort_unstable();
+    [
+        json!({
+            "Sid": "ReadTheConnection",
+            "Effect": "Allow",
+            "Action": "secretsmanager:GetSecretValue",
+            "Resource": connection,
+        }),
+        json!({
+            "Sid": "NeverWriteTheConnection",
+            "Effect": "Deny",
+            "Action": denied,
+            "Resource": connection,
+        }),
+    ]
 }
 
 /// For those who read: the policy of an identity, and a statement for the policy of the key.
