@@ -63,7 +63,7 @@ pub(crate) struct Flags {
 pub(crate) struct Config {
     /// Whether nothing is to be delivered or removed.
     pub(crate) disabled: bool,
-    /// Kept for clients that set it; our queue is bounded by the number of associations.
+    /// Objects of all destinations that are held in memory; what does not fit waits in storage.
     pub(crate) queue_capacity: i64,
 }
 

@@ -295,6 +295,26 @@ async fn what_is_set_again_or_fails_does_not_say_that_it_waits() {
     assert!(entry.get("waiting").is_none(), "{entry}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn tags_are_set_again_where_it_is_not_known_which_of_them_are_there() {
+    let world = World::new().await;
+    let team = |name: &str| BTreeMap::from([("team".to_owned(), name.to_owned())]);
+    world.write("app/db", json!({ "v": 1 })).await.unwrap();
+    world.configure(|stored| stored.custom_tags = team("blue")).await;
+    world.set("app/db").await.unwrap();
+    world.configure(|stored| stored.custom_tags = team("red")).await;
+    world.cloud.lose_reply_of("Tag");
+    let entry = world.set("app/db").await.unwrap();
+    assert_eq!(entry["sync_status"], "EXTERNAL_SERVICE_ERROR", "{entry}");
+    // As the ledger has them: what was lost set others.
+    world.configure(|stored| stored.custom_tags = team("blue")).await;
+    let entry = world.set("app/db").await.unwrap();
+    assert_eq!(entry["sync_status"], "SYNCED", "{entry}");
+    let mut shown = None;
+    world.cloud.retag(NAME, |tags| shown = tags.get("team").cloned());
+    assert_eq!(shown.as_deref(), Some("blue"));
+}
+
 /// A clock that can be put back.
 #[derive(Debug, Default)]
 struct PutBack {
