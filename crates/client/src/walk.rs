@@ -131,7 +131,10 @@ pub async fn walk(session: &Session, mount: &KvMount, folder: &str) -> Result<Wa
         let mut walked = match walker.tree(*way, folder).await {
             Ok(Some(walked)) => walked,
             // Nothing there, or nothing that this way shows.
-            Ok(None) => continue,
+            Ok(None) => {
+                denied = None;
+                continue;
+            }
             Err(error) if matches!(error.status(), Some(400..=428 | 430..=499)) => {
                 denied = Some(error);
                 continue;
@@ -408,6 +411,15 @@ mod tests {
         .await;
         let walked = walk(&session(&server), &mount(true), "").await.unwrap();
         assert!(walked.secrets.is_empty() && walked.failed.is_empty());
+        // A token that may list and not scan, and nothing to list.
+        let denying = Server::start(|asked: &Asked| {
+            match asked.path == "/v1/auth/token/lookup-self" || asked.query.contains("list=true") {
+                true => missing(),
+                false => (403, json!({"errors": ["permission denied"]})),
+            }
+        })
+        .await;
+        assert!(walk(&session(&denying), &mount(true), "").await.unwrap().secrets.is_empty());
         let other = KvMount { path: "other/".to_owned(), versioned: true };
         let denied = walk(&session(&server), &other, "").await.unwrap_err();
         assert_eq!(denied.status(), Some(403));
