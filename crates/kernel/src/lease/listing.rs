@@ -4,7 +4,7 @@ use super::{
     gate::Closed,
     lane::Lane,
     record::{Record, code_of, names, place, suffix},
-    revoke::Failing,
+    revoke::{Failing, REVOKE_TIME_MAX},
     store::{Found, LeaseStore},
 };
 use crate::{
@@ -15,8 +15,9 @@ use bailee_barrier::View;
 use bailee_crypto::clock::from_millis;
 use bailee_sdk::{Code, Error, Namespace};
 use futures_util::{StreamExt, future, stream};
+use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -25,7 +26,11 @@ use tokio::time::Instant;
 /// Names that are read at once.
 const PAGE: usize = 1000;
 /// Leases that one call gives up at once.
-const GIVEN_UP_AT_ONCE: usize = 8;
+const GIVEN_UP_AT_ONCE: usize = 32;
+/// Failures in a row after which whoever gives leases up no longer waits long for their engine.
+const AWAY_AFTER: u32 = 8;
+/// How long an engine may take for one lease from then on, until it takes one back.
+const AWAY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long one call waits until all it revokes is gone; the rest goes on without it.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at what is left.
@@ -239,10 +244,21 @@ impl LeaseStore {
         if left == 0 { Ok(()) } else { Err(not_all(left, failure)) }
     }
 
-    /// Takes leases back and forgets them, whatever their engine says.
+    /// Takes leases back and forgets them, whatever their engine says. It is asked for each, but not for
+    /// long when it seems to be away: an operator who gives up thousands of leases does so because it is.
     pub(crate) async fn give_up(&self, found: Vec<Found>) -> Result<(), Error> {
+        let in_a_row = &Mutex::new(HashMap::<String, u32>::new());
         let mut work = stream::iter(found)
-            .map(|at| async move { self.revoke(&at, Failing::GivesUp).await })
+            .map(|at| async move {
+                let failures = in_a_row.lock().get(&at.mount).copied().unwrap_or_default();
+                let is_away = failures >= AWAY_AFTER;
+                let time_max = if is_away { AWAY_TIME_MAX } else { REVOKE_TIME_MAX };
+                let outcome = self.revoke(&at, Failing::GivesUp(time_max)).await;
+                let mut in_a_row = in_a_row.lock();
+                let failures = in_a_row.entry(at.mount).or_default();
+                *failures = if matches!(outcome, Ok(None)) { 0 } else { *failures + 1 };
+                outcome
+            })
             .buffer_unordered(GIVEN_UP_AT_ONCE);
         let mut outcome = Ok(());
         while let Some(done) = work.next().await {

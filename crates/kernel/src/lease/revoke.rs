@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Failed attempts after which a lease counts as irrevocable.
 const TRIES_MAX: u32 = 6;
 /// How long an engine may take for one lease.
-const REVOKE_TIME_MAX: Duration = Duration::from_secs(60);
+pub(super) const REVOKE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Pause after the first failure; each further one doubles it.
 const BACKOFF_MIN: Duration = Duration::from_secs(10);
 /// Longest pause: irrevocable leases are tried again this often, too.
@@ -27,13 +27,23 @@ const FAILURE_BYTES_MAX: usize = 1024;
 pub(crate) enum Failing {
     /// Kept, with the reason, and tried again.
     Keeps,
-    /// Given up: an operator said so.
-    GivesUp,
+    /// Given up after so long: an operator said so.
+    GivesUp(Duration),
+}
+
+impl Failing {
+    /// How long the engine may take.
+    fn time_max(self) -> Duration {
+        match self {
+            Failing::Keeps => REVOKE_TIME_MAX,
+            Failing::GivesUp(time_max) => time_max,
+        }
+    }
 }
 
 impl LeaseStore {
     /// Takes one lease back, at once; one that is gone is fine. Returns why the engine could not, which
-    /// is kept with the lease then.
+    /// is kept with the lease then, if that is kept.
     pub(crate) async fn revoke(
         &self,
         at: &Found,
@@ -44,7 +54,7 @@ impl LeaseStore {
         alone.lock(&id_key(&at.code)).await;
         let outcome = persist(|| self.attempt(at, failing)).await;
         match outcome {
-            Ok(()) => Ok(None),
+            Ok(given_up) => Ok(given_up),
             Err(Failure::Engine(error)) => {
                 persist(|| async { self.keep_failure(at, &error).await }).await?;
                 Ok(Some(error))
@@ -53,31 +63,41 @@ impl LeaseStore {
         }
     }
 
-    /// The engine's work and the removal of the lease, in one batch.
-    async fn attempt(&self, at: &Found, failing: Failing) -> Result<(), Failure> {
+    /// The engine's work and the removal of the lease, in one batch. Returns why the engine could not,
+    /// when the lease went all the same.
+    async fn attempt(&self, at: &Found, failing: Failing) -> Result<Option<Error>, Failure> {
         self.registry.refresh().await?;
         let view = self.barrier.view(&place(&at.namespace.id));
-        let Some(stored) = self.read(&view, &at.namespace, &at.code).await? else { return Ok(()) };
+        let Some(stored) = self.read(&view, &at.namespace, &at.code).await? else {
+            return Ok(None);
+        };
         let Stored { record, revision, .. } = stored;
-        let (view, outcome) = match self.take_back(at, &record, &view).await {
-            Err(error) if failing == Failing::GivesUp => {
+        let outcome = self.take_back(at, &record, &view, failing.time_max()).await;
+        let (view, given_up) = match (outcome, failing) {
+            (Ok(()), _) => (view, None),
+            (Err(error), Failing::Keeps) => return Err(Failure::Engine(error)),
+            (Err(error), Failing::GivesUp(_)) => {
                 event::lease_given_up(&error);
                 // What it wrote before it failed is not wanted.
-                (view.fresh(), Ok(()))
+                (view.fresh(), Some(error))
             }
-            outcome => (view, outcome),
         };
-        outcome.map_err(Failure::Engine)?;
         if let Some(revision) = revision {
             view.expect(&id_key(&at.code), revision);
         }
         record.remove(&view, &at.code, &at.namespace).await?;
         view.commit().await.map_err(Error::from)?;
         event::lease_revoked();
-        Ok(())
+        Ok(given_up)
     }
 
-    async fn take_back(&self, at: &Found, record: &Record, view: &View) -> Result<(), Error> {
+    async fn take_back(
+        &self,
+        at: &Found,
+        record: &Record,
+        view: &View,
+        time_max: Duration,
+    ) -> Result<(), Error> {
         // A mount that is gone has nothing left to take back.
         let Some(mounted) = self.mounted(at) else { return Ok(()) };
         let served = mounted.served.as_ref().ok_or_else(|| no_engine(&mounted))?;
@@ -86,11 +106,11 @@ impl LeaseStore {
         }
         let own = view.at(&mounted.prefix);
         let lease = record.lease();
-        match tokio::time::timeout(REVOKE_TIME_MAX, served.engine.revoke(&own, &lease)).await {
+        match tokio::time::timeout(time_max, served.engine.revoke(&own, &lease)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
                 Code::Upstream,
-                format!("the engine did not answer in {} s", REVOKE_TIME_MAX.as_secs()),
+                format!("the engine did not answer in {} s", time_max.as_secs()),
             )),
         }
     }

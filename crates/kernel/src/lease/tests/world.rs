@@ -32,6 +32,9 @@ use zeroize::Zeroizing;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
+/// How long it takes to take back what was lent as `slow`; what was lent as `stuck` never comes.
+pub(super) const SLOW: Duration = Duration::from_secs(50);
+
 /// How the lender answers.
 #[derive(Clone, Debug)]
 pub(super) enum Mood {
@@ -91,7 +94,11 @@ impl Engine for Lender {
                 &self,
                 "Borrow.",
                 |lender: Arc<Self>, request: Request<Borrow>| async move {
-                    let name = format!("loan-{}", lender.0.next.fetch_add(1, Ordering::SeqCst));
+                    let number = lender.0.next.fetch_add(1, Ordering::SeqCst);
+                    let name = match request.input.role.as_str() {
+                        role @ ("slow" | "stuck") => format!("{role}-{number}"),
+                        _ => format!("loan-{number}"),
+                    };
                     lender.0.out.lock().insert(name.clone());
                     let data = json!({ "loan": name });
                     let lease = Lease {
@@ -146,6 +153,11 @@ impl Engine for Lender {
         }
         // Written also when it fails then: it must not land.
         let name = lease.data["loan"].as_str().unwrap();
+        if name.starts_with("slow") {
+            tokio::time::sleep(SLOW).await;
+        } else if name.starts_with("stuck") {
+            std::future::pending::<()>().await;
+        }
         view.put("last", &name);
         if matches!(*self.0.mood.lock(), Mood::Refuses) {
             return Err(Error::new(Code::Upstream, "the lender is away"));
