@@ -1,6 +1,10 @@
 //! Notices of replication, as a webhook receives them from the program.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
 
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Options, Storage, TestServer, binary, python};

@@ -1,6 +1,10 @@
 //! Replication by the program itself: from a real server to the fake of AWS.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
 
 use bailee_fake_clouds::{
     FakeAws,

@@ -244,7 +244,7 @@ async fn run(
         Ok(lock) => lock,
         Err(failure) => return not_begun(configuration, started_at, failure, clock),
     };
-    match replication(configuration, environment, clock).await {
+    match Box::pin(replication(configuration, environment, clock)).await {
         Ok(replication) => replication.run().await,
         Err(failure) => not_begun(configuration, started_at, failure, clock),
     }
@@ -297,7 +297,7 @@ pub async fn plan(
     environment: &ServerEnvironment,
 ) -> Result<Forecast, SetupFailure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    replication(configuration, environment, &clock).await?.plan().await
+    Box::pin(replication(configuration, environment, &clock)).await?.plan().await
 }
 
 fn not_begun(

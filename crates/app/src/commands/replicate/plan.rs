@@ -32,7 +32,8 @@ impl Plan {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let [] = arguments::exactly::<0>(&self.rest)?;
         let configuration = self.what.configuration(context)?;
-        let planned = replicate::plan(&configuration, &ServerEnvironment::read()).await;
+        let environment = ServerEnvironment::read();
+        let planned = Box::pin(replicate::plan(&configuration, &environment)).await;
         let forecast =
             planned.map_err(|failure| Failure { exit: USAGE, message: failure.to_string() })?;
         if context.output.is_table() {
