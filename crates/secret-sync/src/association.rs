@@ -254,13 +254,39 @@ impl Association {
         self.objects.iter().any(unproven)
     }
 
+    /// About what its objects that are, or may be, at the destination take of its entry.
+    pub(crate) fn bytes(&self) -> usize {
+        self.objects.iter().filter(|object| object.begun).map(Object::bytes).sum()
+    }
+
     /// Whether anything is, or may be, at the destination.
     pub(crate) fn has_begun(&self) -> bool {
         self.objects.iter().any(|object| object.begun)
     }
 }
 
+/// About what an object takes of the entry beside its name, key and tags.
+const OBJECT_BYTES: usize = 1_000;
+
+/// About what an object takes of the entry of its association.
+pub(crate) fn object_bytes<'a>(
+    name: &str,
+    sub_key: &Option<String>,
+    tags: impl Iterator<Item = (&'a String, &'a String)>,
+) -> usize {
+    let tags = tags.map(|(key, value)| key.len() + value.len() + 6);
+    OBJECT_BYTES + name.len() + sub_key.as_ref().map_or(0, String::len) + tags.sum::<usize>()
+}
+
 impl Object {
+    /// About what it takes of the entry.
+    fn bytes(&self) -> usize {
+        let tags = self.delivered.iter().flat_map(|delivered| &delivered.tags);
+        let doubtful = self.doubt.iter().flat_map(|doubt| &doubt.tags);
+        let doubtful: usize = doubtful.map(|key| key.len() + 3).sum();
+        object_bytes(&self.name, &self.sub_key, tags) + doubtful
+    }
+
     pub(crate) fn new(sub_key: Option<String>, name: &str) -> Object {
         Object {
             sub_key,

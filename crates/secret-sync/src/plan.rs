@@ -2,7 +2,7 @@
 //! runs, whether a change, a retry, the reconciler or a dry run asked.
 
 use crate::{
-    association::{DriftKind, Object},
+    association::{DriftKind, Object, object_bytes},
     destination::{Delivered, Owner, Ownership, Remote},
     registry::Drift,
     tags::OwnerMark,
@@ -28,6 +28,13 @@ pub(crate) struct Desired {
     pub(crate) placement: String,
     /// The mark by which it is known to be ours.
     pub(crate) mark: OwnerMark,
+}
+
+impl Desired {
+    /// About what it takes of the entry of its association.
+    pub(crate) fn bytes(&self) -> usize {
+        object_bytes(&self.name, &self.sub_key, self.tags.iter())
+    }
 }
 
 /// What a survey of the names in question found; `None` where there was none.

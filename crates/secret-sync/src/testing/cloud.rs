@@ -39,6 +39,8 @@ struct State {
     surveys: usize,
     /// The operation whose next reply is lost.
     loses: Option<&'static str>,
+    /// The operation that is not permitted.
+    forbidden: Option<&'static str>,
     running: usize,
     most_running: usize,
 }
@@ -84,9 +86,16 @@ impl FakeCloud {
         self.state.lock().loses = Some(operation);
     }
 
+    /// Calls of that operation are not permitted until [`FakeCloud::heal`].
+    pub fn forbid(&self, operation: &'static str) {
+        self.state.lock().forbidden = Some(operation);
+    }
+
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
-        self.state.lock().faults.clear();
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.forbidden = None;
     }
 
     /// How long each call takes.
@@ -202,6 +211,10 @@ impl FakeCloud {
 impl Wire for FakeCloud {
     async fn call(&self, call: Call) -> Result<Answer, Error> {
         let mut state = self.state.lock();
+        let operation = call.operation();
+        if state.forbidden == Some(operation) {
+            return Err(Error::forbidden(operation, format!("{operation} is forbidden")));
+        }
         let answer = state.service.apply(US, &call)?;
         if state.loses == Some(call.operation()) {
             state.loses = None;

@@ -234,6 +234,28 @@ async fn of_many_keys_an_account_is_kept_also_when_each_of_them_fails_at_length(
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_that_cannot_be_removed_end_where_the_account_is_full_and_go_when_they_may() {
+    let world = by_key().await;
+    world.cloud.forbid("Delete");
+    for round in 0..4 {
+        let key = |number: usize| (format!("{round}-{number}"), json!("value"));
+        world.write("app/db", (0..KEYS_MAX).map(key).collect()).await.unwrap();
+        world.set("app/db").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    let there = world.cloud.names().len();
+    assert!((KEYS_MAX + 1..3 * KEYS_MAX).contains(&there), "{there}");
+    let lines = world.lines().await;
+    let told =
+        |line: &&Value| line.to_string().contains("account of this secret's objects is full");
+    assert!(lines.values().filter(told).count() > 0);
+    world.cloud.heal();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(world.cloud.names().len(), KEYS_MAX);
+    assert!(world.lines().await.values().all(|line| line["sync_status"] == "SYNCED"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_an_account_is_kept_of_is_refused_before_anything_is_called() {
     let world = by_key().await;
     let keys = |count: usize| (0..count).map(|number| (number.to_string(), json!("value")));

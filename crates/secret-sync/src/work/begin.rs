@@ -15,6 +15,10 @@ use std::{
     time::Duration,
 };
 
+/// Room of what is, or may be, at the destination in the entry of an association: beside it stand
+/// those that could not be begun.
+const ACCOUNT_BYTES_MAX: usize = 700 << 10;
+
 impl Worker {
     /// Reserves names, and notes which objects are about to be written: if we fall silent now, the
     /// names are known to be ours, and what is under them to be uncertain. Names that others have are
@@ -40,8 +44,13 @@ impl Worker {
         store.lock_names(destination, &names).await;
         let all: BTreeSet<(&Option<String>, &str)> =
             wanted.iter().map(|desired| (&desired.sub_key, desired.name.as_str())).collect();
+        let mut bytes = association.bytes();
         for desired in fresh {
             let Desired { name, sub_key, .. } = desired;
+            if bytes + desired.bytes() > ACCOUNT_BYTES_MAX {
+                refused.insert(name.clone(), no_room(&association));
+                continue;
+            }
             match store.claim_of_name(destination, name).await? {
                 Some(claim) if claim.secret != **secret => {
                     store.await_name(destination, name, secret);
@@ -59,6 +68,7 @@ impl Worker {
             let claim = Claim { secret: secret.to_string(), sub_key: sub_key.clone() };
             store.claim_name(destination, name, &claim);
             association.object_mut(sub_key, name).begun = true;
+            bytes += desired.bytes();
         }
         let written = to_millis(self.clock.now());
         for Desired { name, sub_key, tags, .. } in wanted {
@@ -136,4 +146,14 @@ pub(crate) async fn holder(
 /// Why a name is not to be had.
 pub(crate) fn taken(name: &str, holder: &str) -> Error {
     Error::new(Failure::NameTaken, format!("{holder} has the name {name:?} at this destination"))
+}
+
+/// Why nothing more is begun.
+fn no_room(association: &Association) -> Error {
+    let leaving = association.objects.iter().filter(|object| object.leaving).count();
+    let message = format!(
+        "the account of this secret's objects is full: {leaving} that are not wanted any more have to \
+         be removed first; their status says what keeps them"
+    );
+    Error::new(Failure::Conflict, message)
 }

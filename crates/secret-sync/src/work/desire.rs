@@ -22,10 +22,8 @@ use zeroize::Zeroizing;
 /// Keys of one secret that become objects: all of them, and as many that they replace, fit into the
 /// entry of the association.
 pub(crate) const KEYS_MAX: usize = 400;
-/// Room of all objects of a secret in that entry.
+/// Room of all objects that a secret shall have in that entry.
 const OBJECTS_BYTES_MAX: usize = 600 << 10;
-/// Room that one takes there beside its name and tags.
-const OBJECT_BYTES: usize = 1_000;
 /// What content marks are for.
 const CONTENT_PURPOSE: &str = "sync-content";
 
@@ -219,10 +217,7 @@ pub(crate) fn values(payload: &Payload) -> Result<Vec<KeyValue>, Error> {
 impl Wanted {
     /// An error where there would be no room to keep account of all objects.
     fn fits(&self) -> Result<(), Error> {
-        let size = |(desired, _): &(Desired, Payload)| {
-            let tags = desired.tags.iter().map(|(key, value)| key.len() + value.len() + 6);
-            OBJECT_BYTES + desired.name.len() + tags.sum::<usize>()
-        };
+        let size = |(desired, _): &(Desired, Payload)| desired.bytes();
         let (keys, bytes) = (self.objects.len(), self.objects.iter().map(size).sum::<usize>());
         if bytes <= OBJECTS_BYTES_MAX {
             return Ok(());
