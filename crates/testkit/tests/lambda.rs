@@ -1,6 +1,10 @@
 //! Replication as a function of AWS Lambda: a stand-in of the runtime API, the package, the stack.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
 
 use bailee_fake_clouds::{FakeAws, aws::RecordedCall};
 use bailee_testkit::{Program, TestServer, binary, eventually, python};

@@ -190,12 +190,12 @@ async fn two_runs_at_once_do_no_more_than_one() {
         world.source.write(&format!("{number}"), "1");
     }
     let twice = async || tokio::join!(world.report(), world.report());
-    twice().await;
+    Box::pin(twice()).await;
     world.assert_equal();
     for number in 0..20 {
         world.source.write(&format!("{number}"), "2");
     }
-    let (one, other) = twice().await;
+    let (one, other) = Box::pin(twice()).await;
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     world.assert_equal();
     for number in 0..20 {

@@ -209,12 +209,13 @@ impl World {
     pub(super) async fn settles(&self) {
         self.source.take_reads();
         let attempts = self.cloud.attempts();
-        let results = self.run().await;
+        let results = Box::pin(self.run()).await;
         let unchanged = results.unchanged;
         assert_eq!(results, Results { unchanged, ..Results::default() });
         assert_eq!(self.cloud.attempts(), attempts);
         assert_eq!(self.source.take_reads(), 0);
-        assert!(self.replication().await.plan().await.unwrap().is_quiet());
+        let forecast = Box::pin(async { self.replication().await.plan().await });
+        assert!(forecast.await.unwrap().is_quiet());
     }
 
     /// What is live at the source, under its names, is what the cloud holds.
