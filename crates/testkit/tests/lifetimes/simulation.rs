@@ -60,12 +60,25 @@ async fn lived(story: &mut Story) -> Result<(), String> {
     end(story).await
 }
 
+/// How long it takes at most that a user goes, call by call at the slowest pace.
+const ON_ITS_WAY: Duration = Duration::from_secs(180);
+
 /// IAM works again: within one backoff all is as it should be.
 async fn quiet(story: &mut Story) -> Result<(), String> {
     story.calm_down().await;
     sleep(QUIET).await;
     story.check().await?;
     story.nothing_outlives_its_end()?;
+    if agreed(story).await.is_ok() {
+        return Ok(());
+    }
+    // Something may just have been on its way out.
+    sleep(ON_ITS_WAY).await;
+    agreed(story).await
+}
+
+/// Users, keys, leases and what is stored of them are the same.
+async fn agreed(story: &Story) -> Result<(), String> {
     let world = &story.world;
     let leases = world.leases().await;
     let (users, leased): (BTreeSet<_>, BTreeSet<_>) = (
@@ -73,7 +86,8 @@ async fn quiet(story: &mut Story) -> Result<(), String> {
         leases.iter().map(|lease| lease.user.clone()).collect(),
     );
     if users != leased {
-        return Err(format!("users {users:?}, leases of {leased:?}"));
+        let (intents, _) = world.noted().await;
+        return Err(format!("users {users:?}, leases of {leased:?}, {intents} intents"));
     }
     if let Some(lease) = leases.iter().find(|lease| !world.aws().key_works(&lease.access_key)) {
         return Err(format!("a lease stands for a key that is gone: {lease:?}"));
