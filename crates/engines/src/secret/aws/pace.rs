@@ -18,7 +18,9 @@ const CUT: f64 = 0.9;
 const CUT_MAX: f64 = 0.5;
 /// Refusals so soon after a cut are of calls that were under way.
 const COOLDOWN: Duration = Duration::from_secs(1);
-/// How much more is asked for each second: while nothing was ever refused, well below the rate that
+/// What was too much so long ago says nothing any more: IAM may have been away, or others busy.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How much more is asked for each second: while nothing was refused, well below the rate that
 /// was, and close to it or above.
 const GROWTH: [f64; 3] = [1.0, 0.2, 0.02];
 /// Close to a rate.
@@ -84,10 +86,14 @@ impl Pace {
         state.count();
         state.counting.1 += 1.0;
         let now = Instant::now();
-        // A mount that rested asks for no more than before.
-        let since = now.duration_since(state.grown).min(COUNTED).as_secs_f64();
+        // A mount that rested asks for no more than before; one that is slow does not rest.
+        let turn = Duration::from_secs_f64(1.0 / state.rate);
+        let since = now.duration_since(state.grown).min(COUNTED.max(turn)).as_secs_f64();
         state.grown = now;
         let [first, below, close] = GROWTH;
+        if state.cut.is_some_and(|cut| now.duration_since(cut) > REMEMBERED) {
+            state.ceiling = None;
+        }
         let growth = match state.ceiling {
             None => first,
             Some(ceiling) if state.rate < CLOSE * ceiling => below,
@@ -189,6 +195,16 @@ mod tests {
         run(&pace, &mut bucket, 200).await;
         let (taken, _) = run(&pace, &mut bucket, 100).await;
         assert!(taken >= 0.9 * 4000.0, "{taken}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_bad_hour_it_is_soon_as_fast_as_ever() {
+        let (pace, mut bucket) = (Pace::default(), Bucket::new(0.1, 1.0));
+        run(&pace, &mut bucket, 300).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        (bucket.rate, bucket.burst) = (20.0, 20.0);
+        let (taken, _) = run(&pace, &mut bucket, 30).await;
+        assert!(taken >= 300.0, "{taken}");
     }
 
     #[tokio::test(start_paused = true)]
