@@ -13,6 +13,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// The mark of another server.
+pub(super) const STRANGERS_MARK: &str = "0a0b.c0de";
 /// Times strangers change what is under one name: fewer than are undone within a day.
 const MEDDLING_MAX: u64 = 2;
 
@@ -56,7 +58,7 @@ impl Story {
             }
             _ => {
                 tampered.contested = true;
-                let tags = BTreeMap::from([(MARK_TAG.to_owned(), "0a0b.c0de".to_owned())]);
+                let tags = BTreeMap::from([(MARK_TAG.to_owned(), STRANGERS_MARK.to_owned())]);
                 Call::Tag { name: name.clone(), tags }
             }
         };
@@ -83,7 +85,7 @@ impl Story {
         match dice.below(3) {
             0 => {}
             1 => drop(tags.insert(OWNERSHIP_TAG.to_owned(), String::new())),
-            _ => drop(tags.insert(MARK_TAG.to_owned(), "0a0b.c0de".to_owned())),
+            _ => drop(tags.insert(MARK_TAG.to_owned(), STRANGERS_MARK.to_owned())),
         }
         let token = format!("stranger-{:020}", dice.below(u64::MAX));
         let bytes = b"a stranger's".to_vec();

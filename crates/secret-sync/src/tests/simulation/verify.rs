@@ -3,6 +3,7 @@
 use super::{
     account::{Account, Books, Foreign, KIND, Tampered},
     model::{Heads, Model, Part},
+    strangers::STRANGERS_MARK,
 };
 use crate::{
     association::{Association, Object},
@@ -235,7 +236,10 @@ impl Here<'_> {
 
     fn unwanted(&self, books: &Books, name: &str, object: &Remote) -> Option<String> {
         let left = books.left_behind.iter().any(|left| left == name);
-        let contested = books.tampered.get(name).is_some_and(|tampered| tampered.contested);
+        // What a delivery that was never confirmed went over stays with whoever has marked it.
+        let of_another = object.tags.get(MARK_TAG).is_some_and(|mark| mark == STRANGERS_MARK);
+        let contested =
+            of_another || books.tampered.get(name).is_some_and(|tampered| tampered.contested);
         let tolerated =
             books.foreign.contains_key(name) || left || contested || self.excused.contains(name);
         if tolerated || object.goes_at.is_some() {
