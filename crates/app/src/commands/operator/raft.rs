@@ -1,14 +1,14 @@
 //! `operator raft`: the storage's peers and snapshots.
 
-use crate::{arguments, context::Context, failure::Failure, output::Table, value::plain};
+use crate::{
+    arguments, context::Context, failure::Failure, output::Table, private_file, value::plain,
+};
 use bailee_client::{Method, Outgoing};
-use bailee_crypto::random;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -186,10 +186,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn beside(path: &Path) -> io::Result<Unfinished> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", random::alphanumeric(12)));
-        let path = PathBuf::from(beside);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let (path, file) = private_file::beside(path)?;
         Ok(Unfinished { path, file })
     }
 
