@@ -11,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// A place secrets are delivered to.
 #[async_trait]
@@ -212,6 +212,11 @@ impl Delivered {
         mark.is_some_and(|mark| mark.epoch != epoch)
     }
 }
+
+/// Days for which what was scheduled for deletion can be restored.
+pub const RECOVERY_DAYS: RangeInclusive<u32> = 7..=30;
+/// The same where nobody says otherwise.
+pub const RECOVERY_DAYS_DEFAULT: u32 = 30;
 
 /// How an object is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,23 +5,22 @@ use crate::config::reader::{Block, Faults};
 use bailee_notation::{hcl, schedule::Schedule, yaml};
 use bailee_sdk::Sensitive;
 use bailee_secret_sync::{
-    destination::Ownership,
+    destination::{Ownership, RECOVERY_DAYS, RECOVERY_DAYS_DEFAULT},
     notice::Runs,
     pull::{
         Spec,
         sources::vault::Part,
-        spec::{Compare, RECOVERY_DAYS, Removals},
+        spec::{Compare, Removals},
     },
     registry::{Details, Drift, Network},
 };
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::path::PathBuf;
 
 /// Names that stand for a server that speaks Vault's API.
 const VAULTS: [&str; 3] = ["vault", "openbao", "bailee"];
 const AWS: &str = "aws-sm";
 /// Where Kubernetes puts the token of a service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-const RECOVERY_DAYS_RANGE: RangeInclusive<u32> = 7..=30;
 /// Details of AWS that are texts.
 const AWS_DETAILS: [&str; 4] = ["region", "role_arn", "external_id", "kms_key_id"];
 
@@ -111,7 +110,7 @@ fn spec(file: &mut Block, faults: &mut Faults) -> Option<Spec> {
     }
     let days = file.read("recovery_window_days", faults, days);
     let has_days = days.is_some();
-    let days = days.unwrap_or(RECOVERY_DAYS);
+    let days = days.unwrap_or(RECOVERY_DAYS_DEFAULT);
     spec.removals = file.read("deletion", faults, |text| removals(text, days)).unwrap_or_default();
     if has_days && !matches!(spec.removals, Removals::Schedule { .. }) {
         faults.add_overall("recovery_window_days goes with deletion = \"schedule\" alone");
@@ -157,7 +156,7 @@ pub(crate) fn removals(text: &str, days: u32) -> Result<Removals, String> {
 }
 
 fn days(text: &str) -> Result<u32, String> {
-    let days = text.parse().ok().filter(|days| RECOVERY_DAYS_RANGE.contains(days));
+    let days = text.parse().ok().filter(|days| RECOVERY_DAYS.contains(days));
     days.ok_or_else(|| format!("want 7 to 30 days, not {text:?}"))
 }
 

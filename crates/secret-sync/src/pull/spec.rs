@@ -15,8 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const UNKNOWN_HERE: [&str; 2] = ["MountAccessor", "NamespaceID"];
 /// The share of what was delivered that one run may remove where nobody says otherwise.
 pub const DELETION_SHARE_MAX: f64 = 0.25;
-/// Days for which a scheduled deletion can be taken back where nobody says otherwise.
-pub const RECOVERY_DAYS: u32 = 30;
 
 /// What a replication shall do.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,8 @@ use crate::{
 };
 use bailee_crypto::Sensitive;
 use bailee_secret_sync::{
-    pull::{Spec, sources::vault::Part, spec::RECOVERY_DAYS},
+    destination::RECOVERY_DAYS_DEFAULT,
+    pull::{Spec, sources::vault::Part},
     registry::{Details, Network},
 };
 use clap::{Args, Subcommand};
@@ -65,7 +66,7 @@ pub(crate) struct What {
 }
 
 fn removals(text: &str) -> Result<bailee_secret_sync::pull::spec::Removals, String> {
-    replicate::removals(text, RECOVERY_DAYS)
+    replicate::removals(text, RECOVERY_DAYS_DEFAULT)
 }
 
 impl Replicate {

@@ -2,18 +2,12 @@
 
 use super::given::Given;
 use crate::{
-    destination::{Deletion, Ownership},
+    destination::{Deletion, Ownership, RECOVERY_DAYS, RECOVERY_DAYS_DEFAULT},
     naming::Granularity,
     registry::{Drift, StoredDestination},
 };
 use bailee_sdk::{Error, field::Integer};
 use serde_json::{Map, Value, json};
-use std::ops::RangeInclusive;
-
-/// Days for which what was removed can be restored.
-const RECOVERY_DAYS: RangeInclusive<i64> = 7..=30;
-/// The same where the user does not say.
-const RECOVERY_DAYS_DEFAULT: u32 = 30;
 
 const GRANULARITIES: &[(&str, Granularity)] =
     &[("secret-path", Granularity::SecretPath), ("secret-key", Granularity::SecretKey)];
@@ -74,8 +68,8 @@ impl GivenPolicies {
                          schedule, or leave it out",
                     ));
                 }
-                let fits = RECOVERY_DAYS.contains(days).then(|| u32::try_from(*days).ok());
-                fits.flatten().ok_or_else(|| {
+                let fits = u32::try_from(*days).ok().filter(|days| RECOVERY_DAYS.contains(days));
+                fits.ok_or_else(|| {
                     Error::invalid(format!(
                         "recovery_window_days is not valid: want {} to {} days",
                         RECOVERY_DAYS.start(),
