@@ -84,6 +84,24 @@ impl Session {
         }
     }
 
+    /// What is at a path, as `data` takes it out of the answer: [`Response::data`], however deep it
+    /// nests, or [`Response::typed`], however long it is. `None` where nothing is.
+    pub async fn read<T>(
+        &self,
+        outgoing: Outgoing,
+        data: fn(&Response) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let (method, url) = (outgoing.method.verb(), outgoing.url(self.settings()));
+        match self.send(outgoing).await {
+            Ok(response) => {
+                let reason = "is not what this path answers";
+                data(&response).map(Some).ok_or(Error::Answer { method, url, reason })
+            }
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The token as it is now: logged in where there is none, renewed where two thirds of its time
     /// have passed.
     pub async fn token(&self) -> Result<Sensitive<String>, Error> {

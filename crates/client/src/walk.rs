@@ -4,7 +4,7 @@
 //! OpenBao and bailee give a whole tree with its metadata in one answer. Where they may not, or the
 //! server cannot, folders are listed one by one, and what a list does not tell is asked for each.
 
-use crate::{Error, Method, Outgoing, Session, kv::KvMount};
+use crate::{Error, Method, Outgoing, Response, Session, kv::KvMount};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde::Deserialize;
 use std::{
@@ -207,18 +207,8 @@ impl Walker<'_> {
             if let Some(last) = &last {
                 outgoing = outgoing.query("after", last);
             }
-            let url = outgoing.url(self.session.settings());
-            let part: Listed = match self.session.send(outgoing).await {
-                Ok(response) => response.typed().ok_or(Error::Answer {
-                    method: "GET",
-                    url,
-                    reason: "is no list of names",
-                })?,
-                Err(error) if error.status() == Some(404) => {
-                    return Ok(last.map(|_| whole));
-                }
-                Err(error) => return Err(error),
-            };
+            let part: Option<Listed> = self.session.read(outgoing, Response::typed).await?;
+            let Some(part) = part else { return Ok(last.map(|_| whole)) };
             let count = part.keys.len();
             // A server without parts gives all, and all again.
             let again = last.as_ref().is_some_and(|last| part.keys.contains(last));
@@ -266,17 +256,7 @@ pub async fn metadata(
     path: &str,
 ) -> Result<Option<KvMetadata>, Error> {
     let path = mount.api_path("metadata", &format!("{}{path}", mount.path));
-    let outgoing = Outgoing::new(Method::Get, path);
-    let url = outgoing.url(session.settings());
-    match session.send(outgoing).await {
-        Ok(response) => response.typed().map(Some).ok_or(Error::Answer {
-            method: "GET",
-            url,
-            reason: "holds no metadata",
-        }),
-        Err(error) if error.status() == Some(404) => Ok(None),
-        Err(error) => Err(error),
-    }
+    session.read(Outgoing::new(Method::Get, path), Response::typed).await
 }
 
 /// Sorts what a list gave into secrets and folders that are still to be listed.

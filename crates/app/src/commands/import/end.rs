@@ -1,7 +1,7 @@
 //! One of the two servers.
 
 use crate::failure::Failure;
-use bailee_client::{Client, Error, Method, Outgoing, Session, Settings, login::Login};
+use bailee_client::{Client, Error, Method, Outgoing, Response, Session, Settings, login::Login};
 use bailee_crypto::{Sensitive, SystemClock};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -25,16 +25,7 @@ impl End {
         &self,
         outgoing: Outgoing,
     ) -> Result<Option<T>, Error> {
-        let url = outgoing.url(self.session.settings());
-        match self.session.send(outgoing).await {
-            Ok(response) => response.data().map(Some).ok_or(Error::Answer {
-                method: "GET",
-                url,
-                reason: "is not what this path answers",
-            }),
-            Err(error) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.session.read(outgoing, Response::data).await
     }
 
     pub(super) async fn fields(&self, path: &str) -> Result<Option<Map<String, Value>>, Error> {
