@@ -58,7 +58,7 @@ impl From<io::Error> for Failure {
 fn request_text(namespace: &str, error: &Error) -> String {
     match error {
         Error::Setting { .. } | Error::Login { .. } | Error::Answer { .. } => error.to_string(),
-        Error::Connection { method, url, reason } => {
+        Error::Connection { method, url, reason } | Error::Forbidden { method, url, reason } => {
             format!("{} \"{url}\": {reason}", capitalized(method))
         }
         Error::Refused { method, url, response } => {

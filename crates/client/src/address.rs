@@ -35,7 +35,7 @@ impl FromStr for Address {
 
 impl Address {
     /// Host and port, the port of the scheme where none is given.
-    pub(crate) fn host_and_port(&self) -> (String, u16) {
+    pub fn host_and_port(&self) -> (String, u16) {
         let uri = self.0.parse::<http::Uri>().unwrap_or_default();
         let of_scheme = if uri.scheme_str() == Some("http") { 80 } else { 443 };
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();

@@ -23,6 +23,16 @@ pub enum Error {
         /// The chain of reasons.
         reason: String,
     },
+    /// The server must not be reached from here.
+    #[error("{method} {url}: {reason}")]
+    Forbidden {
+        /// The method tried.
+        method: &'static str,
+        /// Where to.
+        url: String,
+        /// What forbids it.
+        reason: String,
+    },
     /// The server refused or failed. A missing thing may still have data to show.
     #[error("{method} {url}: status {}: {}", response.status, response.errors().join("; "))]
     Refused {
@@ -58,6 +68,7 @@ impl Error {
             Error::Refused { response, .. } => Some(response.status),
             Error::Setting { .. }
             | Error::Connection { .. }
+            | Error::Forbidden { .. }
             | Error::Login { .. }
             | Error::Answer { .. } => None,
         }

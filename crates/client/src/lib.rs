@@ -11,23 +11,23 @@ mod retry;
 mod session;
 #[cfg(test)]
 mod testing;
+mod transport;
 pub mod walk;
 mod wire;
 
 pub use address::{Address, AddressError};
 pub use error::Error;
 pub use session::Session;
+pub use transport::{Received, Transport, Unanswered};
 pub use wire::{Method, Outgoing, Parts, Response};
 
 use bailee_crypto::Sensitive;
-use reqwest::{Certificate, Identity, Proxy, header::HeaderValue};
-use std::{net::ToSocketAddrs, path::PathBuf, time::Duration};
-use zeroize::Zeroizing;
+use http::HeaderValue;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use transport::Direct;
 
-/// Time for a connection to be made.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Largest answer that is read.
-pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How to reach a server.
 #[derive(Clone, Debug)]
@@ -81,57 +81,30 @@ impl Settings {
 /// A client with a pool of connections. Cloning shares the pool.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Arc<dyn Transport>,
     settings: Settings,
     /// The address as it is dialed, where the certificate bears another name than its host.
     dialed: Option<Address>,
 }
 
 impl Client {
-    /// Makes a client; nothing is sent. An error names the file that does not fit.
+    /// Makes a client over this machine's network; nothing is sent. An error names the file that does
+    /// not fit.
     pub fn new(settings: Settings) -> Result<Client, Error> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(settings.timeout)
-            // Redirects are followed by hand: the token must not travel to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_danger_accept_invalid_certs(settings.skip_verify);
-        if settings.address.is_loopback() {
-            // A proxy of the environment would see the token, and could not reach this machine.
-            builder = builder.no_proxy();
-        } else if let Some(proxy) = &settings.proxy {
-            let through = Proxy::all(proxy).map_err(|error| failed("proxy", &error))?;
-            builder = builder.proxy(through);
-        }
-        let mut dialed = None;
-        if let Some(name) = &settings.server_name {
-            let (address, places) = under_name(&settings.address, name)?;
-            builder = builder.resolve_to_addrs(name, &places);
-            dialed = Some(address);
-        }
-        if let Some(pem) = &settings.authorities_pem {
-            let found = Certificate::from_pem_bundle(pem.as_bytes());
-            for authority in found.map_err(|error| failed("authorities", &error))? {
-                builder = builder.tls_certs_merge([authority]);
-            }
-        }
-        for file in &settings.authorities {
-            for authority in authorities(file)? {
-                builder = builder.tls_certs_merge([authority]);
-            }
-        }
-        if let Some((certificate, key)) = &settings.certificate {
-            let mut pem = Zeroizing::new(read(certificate)?);
-            pem.push(b'\n');
-            pem.extend_from_slice(&Zeroizing::new(read(key)?));
-            let identity = Identity::from_pem(&pem).map_err(|error| Error::Setting {
-                setting: certificate.display().to_string(),
-                reason: format!("client certificate with its key: {error}"),
-            })?;
-            builder = builder.identity(identity);
-        }
-        let http = builder.build().map_err(|error| failed("client", &error))?;
-        Ok(Client { http, settings, dialed })
+        let transport = Arc::new(Direct::new(&settings)?);
+        Client::over(settings, transport)
+    }
+
+    /// Makes a client over a transport, which is given the host that the certificate must bear and
+    /// knows where that is dialed. What the settings say of authorities, certificates and proxies is
+    /// the transport's own affair.
+    pub fn over(settings: Settings, transport: Arc<dyn Transport>) -> Result<Client, Error> {
+        let renamed = settings.server_name.as_deref().map(|name| settings.address.with_host(name));
+        let dialed = renamed.transpose().map_err(|error| Error::Setting {
+            setting: "TLS server name".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Client { transport, settings, dialed })
     }
 
     /// The same client with another token.
@@ -161,45 +134,6 @@ impl Client {
     pub(crate) async fn send_once(&self, outgoing: &Outgoing) -> Result<Response, Error> {
         wire::send(self, outgoing).await
     }
-}
-
-fn failed(setting: &str, reason: &dyn std::fmt::Display) -> Error {
-    Error::Setting { setting: setting.to_owned(), reason: reason.to_string() }
-}
-
-/// The address with another host, and where that host is to be dialed: where the first one is.
-fn under_name(
-    address: &Address,
-    name: &str,
-) -> Result<(Address, Vec<std::net::SocketAddr>), Error> {
-    let (host, port) = address.host_and_port();
-    let found = (host.as_str(), port).to_socket_addrs();
-    let found = found.map_err(|error| failed(&format!("address {address}"), &error))?;
-    let renamed = address.with_host(name).map_err(|error| failed("TLS server name", &error))?;
-    Ok((renamed, found.collect()))
-}
-
-fn authorities(path: &PathBuf) -> Result<Vec<Certificate>, Error> {
-    let failed = |reason: String| Error::Setting { setting: path.display().to_string(), reason };
-    let mut files = vec![path.clone()];
-    if path.is_dir() {
-        let found = std::fs::read_dir(path).map_err(|error| failed(error.to_string()))?;
-        files = found.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-        files.sort();
-    }
-    let mut found = Vec::new();
-    for file in files {
-        let bundle = Certificate::from_pem_bundle(&read(&file)?);
-        found.extend(bundle.map_err(|error| failed(format!("no PEM certificates: {error}")))?);
-    }
-    Ok(found)
-}
-
-fn read(file: &PathBuf) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(|error| Error::Setting {
-        setting: file.display().to_string(),
-        reason: error.to_string(),
-    })
 }
 
 /// A header value that logs must not show.

@@ -15,6 +15,7 @@ pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> Result<Response
                     Error::Refused { response, .. } => response.retry_after,
                     Error::Setting { .. }
                     | Error::Connection { .. }
+                    | Error::Forbidden { .. }
                     | Error::Login { .. }
                     | Error::Answer { .. } => None,
                 };
@@ -32,7 +33,10 @@ fn passes(error: &Error) -> bool {
     match error {
         Error::Connection { .. } => true,
         Error::Refused { response, .. } => matches!(response.status, 412 | 429 | 500 | 502..=599),
-        Error::Setting { .. } | Error::Login { .. } | Error::Answer { .. } => false,
+        Error::Setting { .. }
+        | Error::Forbidden { .. }
+        | Error::Login { .. }
+        | Error::Answer { .. } => false,
     }
 }
 

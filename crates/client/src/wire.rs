@@ -1,12 +1,14 @@
 //! One request and its answer.
 
-use crate::{ANSWER_BYTES_MAX, Client, Error, Settings, secret_header};
+use crate::{ANSWER_BYTES_MAX, Client, Error, Received, Settings, Unanswered, secret_header};
 use bailee_notation::json;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{borrow::Cow, error::Error as _, fmt, io, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 use zeroize::Zeroizing;
 
 /// Time for an answer that is passed on as it comes.
@@ -205,16 +207,16 @@ impl fmt::Debug for Response {
 /// An answer that is read part by part.
 #[derive(Debug)]
 pub struct Parts {
-    answer: reqwest::Response,
+    answer: Received,
     method: &'static str,
     url: String,
 }
 
 impl Parts {
     /// The next part; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>, Error> {
-        let part = self.answer.chunk().await;
-        part.map_err(|error| connection(self.method, &self.url, &error))
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let part = self.answer.body.next().await.transpose();
+        part.map_err(|reason| unanswered(self.method, &self.url, reason))
     }
 }
 
@@ -226,7 +228,7 @@ pub(crate) async fn send(client: &Client, outgoing: &Outgoing) -> Result<Respons
 
 pub(crate) async fn stream(client: &Client, outgoing: &Outgoing) -> Result<Parts, Error> {
     let (url, answer) = ask(client, outgoing, STREAM_TIME_MAX).await?;
-    if answer.status().is_success() {
+    if (200..300).contains(&answer.status) {
         return Ok(Parts { answer, method: outgoing.method.verb(), url });
     }
     let response = read(outgoing, &url, answer).await?;
@@ -239,65 +241,68 @@ async fn ask(
     client: &Client,
     outgoing: &Outgoing,
     timeout: Duration,
-) -> Result<(String, reqwest::Response), Error> {
+) -> Result<(String, Received), Error> {
     let settings = &client.settings;
     let mut url = outgoing.url(settings);
     for _ in 0..=REDIRECTS_MAX {
-        let request = request(client, outgoing, &url)?.timeout(timeout);
-        let answer = request.send().await;
-        let answer = answer.map_err(|error| connection(outgoing.method.verb(), &url, &error))?;
-        if !answer.status().is_redirection() || !settings.follow_redirects {
+        let request = request(client, outgoing, &url)?;
+        let answer = client.transport.exchange(request, timeout).await;
+        let answer = answer.map_err(|reason| unanswered(outgoing.method.verb(), &url, reason))?;
+        if !(300..400).contains(&answer.status) || !settings.follow_redirects {
             return Ok((url, answer));
         }
-        url = redirected(settings, outgoing, &url, answer.headers().get(LOCATION))?;
+        url = redirected(settings, outgoing, &url, answer.headers.get(LOCATION))?;
     }
     Err(answer_error(outgoing, &url, "redirects without end"))
 }
 
-fn request(
-    client: &Client,
-    outgoing: &Outgoing,
-    url: &str,
-) -> Result<reqwest::RequestBuilder, Error> {
+fn request(client: &Client, outgoing: &Outgoing, url: &str) -> Result<http::Request<Bytes>, Error> {
     let settings = &client.settings;
     let dialed = client.dialed.as_ref().and_then(|dialed| {
         let rest = url.strip_prefix(&settings.address.to_string())?;
         Some(format!("{dialed}{rest}"))
     });
-    let verb = reqwest::Method::from_bytes(outgoing.method.verb().as_bytes());
-    let verb = verb.expect("the API's verbs are valid");
-    let mut request = client.http.request(verb, dialed.as_deref().unwrap_or(url));
-    request = request.header("X-Vault-Request", "true");
+    let mut request = http::Request::builder()
+        .method(outgoing.method.verb())
+        .uri(dialed.as_deref().unwrap_or(url))
+        .header("X-Vault-Request", "true");
     if let Some(token) = &settings.token {
         request = request.header("X-Vault-Token", secret_header(token.expose())?);
     }
     if !settings.namespace.is_empty() {
-        request = request.header("X-Vault-Namespace", &settings.namespace);
+        request = request.header("X-Vault-Namespace", header("namespace", &settings.namespace)?);
     }
     for (name, value) in &outgoing.headers {
-        request = request.header(name.as_ref(), value);
+        request = request.header(name.as_ref(), header(name, value)?);
     }
-    if let Some(body) = &outgoing.body {
+    let mut body = Bytes::new();
+    if let Some(given) = &outgoing.body {
         let named = |(name, _): &(Cow<'_, str>, String)| name.eq_ignore_ascii_case("content-type");
         if !outgoing.headers.iter().any(named) {
             request = request.header(CONTENT_TYPE, outgoing.method.media());
         }
-        request = request.body(body.to_vec());
+        body = given.to_vec().into();
     }
-    Ok(request)
+    request.body(body).map_err(|error| Error::Setting {
+        setting: format!("request for {}", outgoing.path),
+        reason: error.to_string(),
+    })
 }
 
-async fn read(
-    outgoing: &Outgoing,
-    url: &str,
-    mut answer: reqwest::Response,
-) -> Result<Response, Error> {
-    let status = answer.status().as_u16();
-    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+fn header(name: &str, value: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(value).map_err(|_| Error::Setting {
+        setting: name.to_owned(),
+        reason: "contains characters that no header can hold".to_owned(),
+    })
+}
+
+async fn read(outgoing: &Outgoing, url: &str, mut answer: Received) -> Result<Response, Error> {
+    let status = answer.status;
+    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
     let mut bytes = Zeroizing::new(Vec::new());
-    let failed = |error| connection(outgoing.method.verb(), url, &error);
-    while let Some(part) = answer.chunk().await.map_err(failed)? {
+    let failed = |reason| unanswered(outgoing.method.verb(), url, reason);
+    while let Some(part) = answer.body.next().await.transpose().map_err(failed)? {
         if bytes.len() + part.len() > ANSWER_BYTES_MAX {
             return Err(answer_error(outgoing, url, "is larger than 64 MiB"));
         }
@@ -331,29 +336,12 @@ fn redirected(
     Err(answer_error(outgoing, url, "redirects to another host; set its address instead"))
 }
 
-/// Why a request was not answered. The common reasons have the words that scripts look for.
-fn connection(method: &'static str, url: &str, error: &reqwest::Error) -> Error {
-    let failed = |reason| Error::Connection { method, url: url.to_owned(), reason };
-    if error.is_timeout() {
-        return failed("context deadline exceeded: no answer in time".to_owned());
+fn unanswered(method: &'static str, url: &str, reason: Unanswered) -> Error {
+    let url = url.to_owned();
+    match reason {
+        Unanswered::Lost(reason) => Error::Connection { method, url, reason },
+        Unanswered::Forbidden(reason) => Error::Forbidden { method, url, reason },
     }
-    // The innermost reason is the one that helps.
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        reason = inner.to_string();
-        let kind = inner.downcast_ref::<io::Error>().map(io::Error::kind);
-        if kind == Some(io::ErrorKind::ConnectionRefused) {
-            let uri: http::Uri = url.parse().unwrap_or_default();
-            let place = uri.authority().map(ToString::to_string).unwrap_or_default();
-            return failed(format!("dial tcp {place}: connect: connection refused"));
-        }
-        source = inner.source();
-    }
-    if reason.contains("InvalidContentType") {
-        reason = "http: server gave HTTP response to HTTPS client".to_owned();
-    }
-    failed(reason)
 }
 
 fn answer_error(outgoing: &Outgoing, url: &str, reason: &'static str) -> Error {

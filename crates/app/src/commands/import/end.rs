@@ -54,6 +54,9 @@ pub(super) fn is_single(error: &Error) -> bool {
             (400..500).contains(&response.status) && response.status != 429
         }
         Error::Answer { .. } => true,
-        Error::Setting { .. } | Error::Connection { .. } | Error::Login { .. } => false,
+        Error::Setting { .. }
+        | Error::Connection { .. }
+        | Error::Forbidden { .. }
+        | Error::Login { .. } => false,
     }
 }

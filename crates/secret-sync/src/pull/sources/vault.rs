@@ -143,6 +143,7 @@ fn failed(what: &str, error: &ClientError) -> Error {
         ClientError::Login { .. } => (Failure::Unauthenticated, error.to_string()),
         ClientError::Setting { .. } => (Failure::Invalid, error.to_string()),
         ClientError::Connection { .. } => (Failure::Unavailable, error.to_string()),
+        ClientError::Forbidden { .. } => (Failure::Refused, error.to_string()),
         ClientError::Answer { .. } => (Failure::Unknown, error.to_string()),
         ClientError::Refused { response, .. } => {
             let said = response.errors().join("; ");
