@@ -27,6 +27,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("bailee-server", &["bailee-kernel", "bailee-sdk"], &[]),
     ("bailee-client", &[], &[]),
+    ("bailee-agent", &["bailee-client", "bailee-cloud"], &[]),
     (
         "bailee-testkit",
         &["bailee", "bailee-client", "bailee-fake-clouds"],

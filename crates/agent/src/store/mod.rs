@@ -1,0 +1,275 @@
+//! What was fetched, kept as long as it may serve.
+//!
+//! A secret is fetched once for all who wait for it, again when its time is over, and served old where its place is
+//! away. [`Store::keep_fresh`] fetches ahead of time, many at once, so that applications rarely wait.
+
+pub mod keepsake;
+mod place;
+mod refresh;
+mod slot;
+pub mod status;
+#[cfg(test)]
+mod tests;
+
+pub use place::{Patience, Place};
+pub use slot::Held;
+
+use crate::{
+    event,
+    failure::{Cause, Failure},
+    manager::{Fetched, Wanted},
+};
+use bailee_crypto::Clock;
+use lru::LruCache;
+use parking_lot::Mutex;
+use slot::Slot;
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use tokio::sync::{Notify, watch};
+
+/// How long somebody who could be served something old waits for something new.
+pub const REFRESH_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a failure answers for a secret that was never fetched, before its place is asked again.
+pub const FAILURE_KEPT: Duration = Duration::from_secs(1);
+/// Entries that are kept unless somebody says otherwise.
+pub const ENTRIES_DEFAULT: usize = 1_000;
+/// The most entries that somebody may ask for.
+pub const ENTRIES_MAX: usize = 100_000;
+
+/// Whether what is kept will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// What was fetched within the place's time of refreshing.
+    Kept,
+    /// The place is asked now. Where it is away, what is kept serves all the same.
+    Now,
+}
+
+/// What is fetched from all places, bounded.
+pub struct Store {
+    places: BTreeMap<String, Arc<Place>>,
+    /// By place, id and version; what is not used goes first. Several ids may share a slot.
+    slots: Mutex<LruCache<Key, Arc<Slot>>>,
+    clock: Arc<dyn Clock>,
+    changes: watch::Sender<u64>,
+    /// Wakes [`Store::keep_fresh`] when something new is to be kept fresh.
+    due: Notify,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// The manager's name in the configuration; one manager is one place and identity.
+    pub(crate) manager: Arc<str>,
+    pub(crate) wanted: Wanted,
+}
+
+impl Store {
+    /// An empty store of at most so many entries.
+    pub fn new(
+        places: impl IntoIterator<Item = Place>,
+        entries_max: NonZeroUsize,
+        clock: Arc<dyn Clock>,
+    ) -> Store {
+        let places = places.into_iter().map(|place| (place.name.to_string(), Arc::new(place)));
+        Store {
+            places: places.collect(),
+            slots: Mutex::new(LruCache::new(entries_max)),
+            clock,
+            changes: watch::Sender::new(0),
+            due: Notify::new(),
+        }
+    }
+
+    /// Counts up whenever a value that is kept becomes another one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The names of the places.
+    pub fn places(&self) -> impl Iterator<Item = &Arc<Place>> {
+        self.places.values()
+    }
+
+    /// A place by its name in the configuration.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn place(&self, manager: &str) -> Result<&Arc<Place>, Failure> {
+        self.places.get(manager).ok_or_else(|| {
+            let known: Vec<&str> = self.places.keys().map(String::as_str).collect();
+            let message = format!(
+                "there is no secret manager {manager:?}: the configuration has {}",
+                known.join(", ")
+            );
+            Failure::new(Cause::Invalid, message)
+        })
+    }
+
+    /// A secret, out of the store or from its place.
+    ///
+    /// # Errors
+    /// It cannot be had, and nothing is kept that may serve.
+    pub async fn get(
+        &self,
+        manager: &str,
+        wanted: &Wanted,
+        freshness: Freshness,
+    ) -> Result<Arc<Held>, Failure> {
+        let place = self.place(manager)?;
+        let wanted = place.manager.normal(wanted)?;
+        let slot = self.slot(place, wanted);
+        if freshness == Freshness::Kept
+            && let Some(held) = slot.fresh(self.clock.now())
+        {
+            event::served(place, event::Served::Kept);
+            return Ok(held);
+        }
+        let asked_at = self.clock.now();
+        let _one_at_a_time = slot.fetching.lock().await;
+        // Somebody else may have fetched it meanwhile.
+        let since = match freshness {
+            Freshness::Kept => slot.fresh(self.clock.now()),
+            Freshness::Now => slot.fetched_since(asked_at),
+        };
+        if let Some(held) = since {
+            event::served(place, event::Served::Kept);
+            return Ok(held);
+        }
+        if freshness == Freshness::Kept
+            && let Some(settled) = self.settled(place, &slot)
+        {
+            return settled;
+        }
+        let fetched = self.fetch(place, &slot).await;
+        self.take(place, &slot, fetched)
+    }
+
+    /// Keeps a secret fresh from now on, whether or not somebody asks for it.
+    ///
+    /// # Errors
+    /// The wish itself is wrong; nothing is called.
+    pub fn pin(&self, manager: &str, wanted: &Wanted) -> Result<(), Failure> {
+        let place = self.place(manager)?;
+        let wanted = place.manager.normal(wanted)?;
+        self.slot(place, wanted).pin();
+        self.due.notify_one();
+        Ok(())
+    }
+
+    /// What answers without a call: the place is known to be away, or just said no.
+    fn settled(&self, place: &Place, slot: &Slot) -> Option<Result<Arc<Held>, Failure>> {
+        let now = self.clock.now();
+        let failure = slot.failed_since(now, FAILURE_KEPT).or_else(|| place.away(now))?;
+        match slot.stale(now, place.patience.stale_max) {
+            Some(held) if failure.cause.is_outage() => {
+                event::served(place, event::Served::Stale);
+                Some(Ok(held))
+            }
+            _ if slot.failed_since(now, FAILURE_KEPT).is_some() => {
+                event::served(place, event::Served::Failed(failure.cause));
+                Some(Err(failure))
+            }
+            // Nothing is kept: the place is asked, away or not.
+            _ => None,
+        }
+    }
+
+    async fn fetch(&self, place: &Place, slot: &Slot) -> Result<Fetched, Failure> {
+        let fetching = place.manager.fetch(&slot.key.wanted);
+        if slot.stale(self.clock.now(), place.patience.stale_max).is_none() {
+            return fetching.await;
+        }
+        tokio::time::timeout(REFRESH_WAIT_MAX, fetching).await.unwrap_or_else(|_| {
+            let seconds = REFRESH_WAIT_MAX.as_secs();
+            let message = format!("no answer within {seconds} s");
+            Err(Failure::new(Cause::Unavailable, message))
+        })
+    }
+
+    /// Puts an answer where it belongs and says what it means for those who wait.
+    fn take(
+        &self,
+        place: &Arc<Place>,
+        slot: &Arc<Slot>,
+        fetched: Result<Fetched, Failure>,
+    ) -> Result<Arc<Held>, Failure> {
+        let now = self.clock.now();
+        match fetched {
+            Ok(fetched) => {
+                place.answered(now);
+                event::fetched(place);
+                Ok(self.put(place, slot, fetched))
+            }
+            Err(failure) => {
+                self.refused(place, slot, &failure);
+                let Some(held) = slot.stale(now, place.patience.stale_max) else {
+                    event::served(place, event::Served::Failed(failure.cause));
+                    return Err(failure);
+                };
+                event::served(place, event::Served::Stale);
+                Ok(held)
+            }
+        }
+    }
+
+    /// Notes that a secret could not be had. What its place says is gone is let go.
+    fn refused(&self, place: &Place, slot: &Slot, failure: &Failure) {
+        let now = self.clock.now();
+        place.failed(now, failure);
+        event::failed(place, slot.key.id(), failure);
+        slot.failed(now, failure);
+        if !failure.cause.is_outage() && slot.forget() {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn put(&self, place: &Arc<Place>, slot: &Arc<Slot>, fetched: Fetched) -> Arc<Held> {
+        let now = self.clock.now();
+        let for_good = Key {
+            manager: slot.key.manager.clone(),
+            wanted: Wanted { id: fetched.id.clone(), version: slot.key.wanted.version.clone() },
+        };
+        let (held, changed) = slot.put(fetched, now, &place.patience);
+        // Names and ARNs of one secret share what is kept.
+        if for_good != slot.key {
+            let mut slots = self.slots.lock();
+            match slots.get(&for_good).cloned() {
+                Some(other) if !Arc::ptr_eq(&other, slot) => {
+                    other.put(held.fetched.clone(), now, &place.patience);
+                }
+                Some(_) => {}
+                None => {
+                    slots.put(for_good, slot.clone());
+                }
+            }
+        }
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        self.due.notify_one();
+        held
+    }
+
+    fn slot(&self, place: &Place, wanted: Wanted) -> Arc<Slot> {
+        let key = Key { manager: place.name.clone(), wanted };
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.get(&key) {
+            return slot.clone();
+        }
+        let slot = Arc::new(Slot::new(key.clone()));
+        // What outputs stand on stays, however much else is asked for.
+        if slots.len() >= slots.cap().get()
+            && let Some(victim) =
+                slots.iter().rev().find(|(_, slot)| !slot.is_pinned()).map(|(key, _)| key.clone())
+        {
+            slots.pop(&victim);
+        }
+        slots.put(key, slot.clone());
+        slot
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("places", &self.places.keys()).finish_non_exhaustive()
+    }
+}

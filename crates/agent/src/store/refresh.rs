@@ -1,0 +1,202 @@
+//! Fetching ahead of time, many at once.
+
+use super::{Key, Place, Store, slot::Slot};
+use crate::{
+    event,
+    failure::{Cause, Failure},
+    manager::{Fetched, Lease, Wanted, Which},
+};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Secrets that are fetched before it is looked whether the place is still there.
+const FETCHED_AT_ONCE: usize = 100;
+/// Time for so many.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(30);
+/// The shortest time between two looks at what is due.
+const LOOK_TIME_MIN: Duration = Duration::from_millis(100);
+/// The longest time between two looks.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
+/// The share of its first duration below which a renewed lease is near its end for good.
+const RENEWED_SHARE_MIN: f64 = 0.5;
+
+impl Store {
+    /// Fetches what is due, for ever: run it beside everything else, and drop it to end.
+    pub async fn keep_fresh(&self) {
+        loop {
+            self.refresh_due().await;
+            let pause = self.pause();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.due.notified() => tokio::time::sleep(LOOK_TIME_MIN).await,
+            }
+        }
+    }
+
+    /// Fetches all that is due now, once.
+    pub async fn refresh_due(&self) {
+        let places: Vec<Arc<Place>> = self.places.values().cloned().collect();
+        futures_util::future::join_all(places.iter().map(|place| self.refresh_place(place))).await;
+    }
+
+    /// Gives back all leases, as when the agent ends. What cannot be given back ends by itself.
+    pub async fn close(&self) {
+        let slots: Vec<Arc<Slot>> =
+            self.slots.lock().iter().map(|(_, slot)| slot.clone()).collect();
+        let mut ended = BTreeSet::new();
+        for slot in slots {
+            let Some(held) = slot.held() else { continue };
+            let Some(lease) = &held.fetched.lease else { continue };
+            let Ok(place) = self.place(&slot.key.manager) else { continue };
+            if !lease.id.is_empty()
+                && ended.insert(lease.id.clone())
+                && let Err(failure) = place.manager.revoke(lease).await
+            {
+                event::lease_not_given_back(place, &failure);
+            }
+        }
+    }
+
+    async fn refresh_place(&self, place: &Arc<Place>) {
+        let now = self.clock.now();
+        if place.pause(now).is_some() {
+            return;
+        }
+        self.refresh_tagged(place, now).await;
+        let due = self.due_of(place, now);
+        for chunk in due.chunks(FETCHED_AT_ONCE) {
+            if place.pause(self.clock.now()).is_some() {
+                return;
+            }
+            let mut anew = Vec::with_capacity(chunk.len());
+            for slot in chunk {
+                if !self.renew(place, slot).await {
+                    anew.push(slot.clone());
+                }
+            }
+            self.fetch_all(place, &anew).await;
+        }
+    }
+
+    async fn fetch_all(&self, place: &Arc<Place>, slots: &[Arc<Slot>]) {
+        if slots.is_empty() {
+            return;
+        }
+        let wanted: Vec<Wanted> = slots.iter().map(|slot| slot.key.wanted.clone()).collect();
+        let fetching = place.manager.fetch_many(&wanted);
+        let fetched = tokio::time::timeout(FETCH_TIME_MAX, fetching).await.unwrap_or_else(|_| {
+            let seconds = FETCH_TIME_MAX.as_secs();
+            let late = Failure::new(Cause::Unavailable, format!("no answer within {seconds} s"));
+            vec![Err(late); wanted.len()]
+        });
+        for (slot, fetched) in slots.iter().zip(fetched) {
+            self.taken(place, slot, fetched);
+        }
+    }
+
+    /// Takes an answer that nobody waits for.
+    fn taken(&self, place: &Arc<Place>, slot: &Arc<Slot>, fetched: Result<Fetched, Failure>) {
+        match fetched {
+            Ok(fetched) => {
+                place.answered(self.clock.now());
+                event::fetched(place);
+                self.put(place, slot, fetched);
+            }
+            Err(failure) => self.refused(place, slot, &failure),
+        }
+    }
+
+    /// Renews the lease of a secret, where it has one that has not come to its end.
+    async fn renew(&self, place: &Arc<Place>, slot: &Arc<Slot>) -> bool {
+        let Some(held) = slot.held() else { return false };
+        let Some(lease) = held.fetched.lease.as_ref().filter(|lease| lease.renewable) else {
+            return false;
+        };
+        let now = self.clock.now();
+        let over = now.duration_since(held.at).unwrap_or_default() >= lease.duration;
+        if over {
+            return false;
+        }
+        match place.manager.renew(lease).await {
+            Ok(duration) if lasts(lease, duration) => {
+                place.answered(now);
+                slot.renewed(duration, now, &place.patience);
+                true
+            }
+            Ok(_) => false,
+            Err(failure) => {
+                event::failed(place, &slot.key.wanted.id, &failure);
+                false
+            }
+        }
+    }
+
+    /// Fetches the secrets that carry the tags of the configuration.
+    async fn refresh_tagged(&self, place: &Arc<Place>, now: SystemTime) {
+        // Before what they brought grows old.
+        let every = place.patience.refresh.mul_f64(0.7);
+        let fetched_at = *place.tagged_at.lock();
+        let due = fetched_at.is_none_or(|at| now.duration_since(at).unwrap_or(every) >= every);
+        if place.tagged.is_empty() || !due {
+            return;
+        }
+        for tags in &place.tagged {
+            match place.manager.fetch_tagged(tags).await {
+                Ok(found) => {
+                    place.answered(now);
+                    for fetched in found {
+                        let wanted = Wanted { id: fetched.id.clone(), version: Which::Current };
+                        let wanted = place.manager.normal(&wanted).unwrap_or(wanted);
+                        let slot = self.slot(place, wanted);
+                        event::fetched(place);
+                        self.put(place, &slot, fetched);
+                    }
+                }
+                Err(failure) => {
+                    place.failed(now, &failure);
+                    event::failed(place, "secrets by tag", &failure);
+                    return;
+                }
+            }
+        }
+        *place.tagged_at.lock() = Some(now);
+    }
+
+    fn due_of(&self, place: &Place, now: SystemTime) -> Vec<Arc<Slot>> {
+        let slots = self.slots.lock();
+        let mut seen = BTreeSet::new();
+        let mine = slots.iter().filter(|(key, _)| key.manager == place.name);
+        // Several ids of one secret share a slot.
+        let due = mine.filter(|(_, slot)| slot.due_at().is_some_and(|at| at <= now));
+        due.filter(|(_, slot)| seen.insert(slot.key.clone()))
+            .map(|(_, slot)| slot.clone())
+            .collect()
+    }
+
+    /// The time until something is due.
+    fn pause(&self) -> Duration {
+        let now = self.clock.now();
+        let until = |at: SystemTime| at.duration_since(now).unwrap_or_default();
+        let slots = self.slots.lock();
+        let due = slots.iter().filter_map(|(key, slot)| {
+            let away = self.place(&key.manager).ok()?.pause(now).unwrap_or_default();
+            Some(until(slot.due_at()?).max(away))
+        });
+        due.min().unwrap_or(LOOK_TIME_MAX).clamp(LOOK_TIME_MIN, LOOK_TIME_MAX)
+    }
+}
+
+/// Whether a renewed lease holds long enough to go on with it.
+fn lasts(lease: &Lease, renewed: Duration) -> bool {
+    renewed.as_secs_f64() >= lease.duration.as_secs_f64() * RENEWED_SHARE_MIN
+}
+
+impl Key {
+    /// What it asks for, without the place.
+    pub(crate) fn id(&self) -> &str {
+        &self.wanted.id
+    }
+}
