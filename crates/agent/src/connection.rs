@@ -120,6 +120,12 @@ pub(crate) fn keyed(id: &str, text: &str, key: &str) -> Result<String, Failure> 
     Ok(value)
 }
 
+/// The secret within what a versioned KV engine answers.
+fn versioned(object: &Value) -> Option<&Value> {
+    object.get("metadata")?.get("version")?;
+    object.get("data")
+}
+
 /// All texts of a value, so that they are wiped.
 fn wiped(value: Value) -> Vec<String> {
     match value {
@@ -127,5 +133,57 @@ fn wiped(value: Value) -> Vec<String> {
         Value::Array(items) => items.into_iter().flat_map(wiped).collect(),
         Value::Object(fields) => fields.into_iter().flat_map(|(_, value)| wiped(value)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeManager, store_over};
+
+    const SECRET: &str = r#"{"password":"p","port":5432,"nested":{"key":"k"},"a.b":"dotted"}"#;
+
+    fn reference(id: &str, key: Option<&str>) -> Reference {
+        let key = key.map(str::to_owned);
+        Reference { manager: "m".to_owned(), wanted: Wanted::current(id), key }
+    }
+
+    #[test]
+    fn a_key_is_found_as_text_as_number_and_deeper() {
+        for (key, value) in
+            [("password", "p"), ("port", "5432"), ("nested.key", "k"), ("a.b", "dotted")]
+        {
+            assert_eq!(keyed("s", SECRET, key).unwrap(), value);
+        }
+        let versioned = r#"{"data":{"password":"p"},"metadata":{"version":1}}"#;
+        assert_eq!(keyed("s", versioned, "password").unwrap(), "p");
+    }
+
+    #[test]
+    fn a_missing_key_is_told_without_the_secret() {
+        let told = keyed("prod/db", SECRET, "user").unwrap_err().to_string();
+        assert_eq!(told, "prod/db: the secret has no key \"user\"");
+        let told = keyed("prod/db", "not json", "user").unwrap_err().to_string();
+        assert_eq!(told, "prod/db: key \"user\" is wanted, and the secret is no JSON object");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_put_together_of_plain_and_secret_properties() {
+        let store = store_over(FakeManager::with(&[("db", SECRET), ("text", "whole")]));
+        let properties = [
+            ("host", Property::Plain("db.example".to_owned())),
+            ("password", Property::Secret(reference("db", Some("password")))),
+            ("all", Property::Secret(reference("text", None))),
+        ];
+        let properties = properties.map(|(name, property)| (name.to_owned(), property));
+        let mut connection =
+            Connection { name: "orders".to_owned(), properties: properties.into() };
+        let resolved = connection.resolve(&store).await.unwrap();
+        let shown: Vec<&str> = resolved.values().map(|value| value.expose().as_str()).collect();
+        assert_eq!(shown, ["whole", "db.example", "p"]);
+        connection.properties.insert("x".to_owned(), Property::Secret(reference("gone", None)));
+        let failure = connection.resolve(&store).await.unwrap_err();
+        assert_eq!(failure.message, "connection \"orders\": property \"x\": gone is not there");
+        assert_eq!(failure.cause, Cause::NotFound);
     }
 }

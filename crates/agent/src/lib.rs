@@ -14,6 +14,7 @@ pub mod manager;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod vault;
 
 pub use failure::{Cause, Failure};
 pub use manager::{Fetched, Material, SecretManager, Wanted};
