@@ -107,8 +107,8 @@ pub(crate) fn keyed(id: &str, text: &str, key: &str) -> Result<String, Failure> 
     let object: Value = serde_json::from_str(text).map_err(|_| {
         invalid(format!("{id}: key {key:?} is wanted, and the secret is no JSON object"))
     })?;
-    let found =
-        object.get(key).or_else(|| key.split('.').try_fold(&object, |value, part| value.get(part)));
+    let deeper = || key.split('.').try_fold(&object, |value, part| value.get(part));
+    let found = object.get(key).or_else(deeper).or_else(|| versioned(&object)?.get(key));
     let value = match found {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => {
