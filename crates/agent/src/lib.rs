@@ -11,6 +11,7 @@ pub mod connection;
 mod event;
 pub mod failure;
 pub mod manager;
+pub mod outputs;
 pub mod store;
 #[cfg(test)]
 mod testing;
