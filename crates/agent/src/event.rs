@@ -2,9 +2,11 @@
 
 use crate::{
     failure::{Cause, Failure},
+    listeners::TokenFileError,
     store::Place,
 };
 use metrics::counter;
+use std::{io, path::Path};
 
 /// How a wish was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,4 +41,42 @@ pub(crate) fn failed(place: &Place, id: &str, failure: &Failure) {
 
 pub(crate) fn lease_not_given_back(place: &Place, failure: &Failure) {
     tracing::warn!(manager = %place.name, %failure, "a lease could not be given back; it ends by itself");
+}
+
+pub(crate) fn listening(endpoint: &str) {
+    tracing::info!(endpoint, "listening");
+}
+
+pub(crate) fn refused(why: &'static str) {
+    counter!("bailee_agent_refused_total", "reason" => why).increment(1);
+    tracing::warn!(reason = why, "a request was refused");
+}
+
+pub(crate) fn tokens_read_again(path: &Path) {
+    tracing::info!(file = %path.display(), "the tokens were read again");
+}
+
+pub(crate) fn tokens_not_read(error: &TokenFileError) {
+    tracing::error!(%error, "the tokens that were read before stay");
+}
+
+pub(crate) fn accept_failed(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+}
+
+pub(crate) fn connection_ended(error: &hyper::Error) {
+    tracing::debug!(%error, "a connection ended early");
+}
+
+pub(crate) fn drain_ended() {
+    tracing::warn!("requests were still running when their time was over");
+}
+
+pub(crate) fn not_removed(path: &Path) {
+    tracing::warn!(path = %path.display(), "could not be removed");
+}
+
+pub(crate) fn server_away(address: &str) {
+    counter!("bailee_agent_server_away_total", "server" => address.to_owned()).increment(1);
+    tracing::warn!(server = address, "the server does not answer: what is kept serves meanwhile");
 }

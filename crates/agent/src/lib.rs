@@ -10,6 +10,7 @@
 pub mod connection;
 mod event;
 pub mod failure;
+pub mod listeners;
 pub mod manager;
 pub mod outputs;
 pub mod store;

@@ -131,6 +131,11 @@ impl Client {
         wire::stream(self, outgoing).await
     }
 
+    /// Sends a request once and gives the answer as it comes, whatever it says: for proxies.
+    pub async fn exchange(&self, outgoing: &Outgoing) -> Result<Received, Error> {
+        wire::exchange(self, outgoing).await
+    }
+
     pub(crate) async fn send_once(&self, outgoing: &Outgoing) -> Result<Response, Error> {
         wire::send(self, outgoing).await
     }

@@ -1,6 +1,6 @@
 //! A token that lasts: got by a login, renewed in time, got anew when it ended.
 
-use crate::{Client, Error, Method, Outgoing, Response, Settings, login::Login};
+use crate::{Client, Error, Method, Outgoing, Received, Response, Settings, login::Login};
 use bailee_crypto::{Clock, Sensitive};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,6 +67,27 @@ impl Session {
     /// How the server is reached.
     pub fn settings(&self) -> &Settings {
         self.client.settings()
+    }
+
+    /// A client of the same server without a token.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a request once and gives the answer as it comes, with the token that it was sent with. Where the
+    /// token has ended, it is got anew, once.
+    pub async fn exchange(
+        &self,
+        outgoing: &Outgoing,
+    ) -> Result<(Sensitive<String>, Received), Error> {
+        let token = self.token().await?;
+        let answer = self.with(&token).exchange(outgoing).await?;
+        if answer.status != 403 || !self.has_ended(&token).await? {
+            return Ok((token, answer));
+        }
+        let token = self.renewed_after(&token).await?;
+        let answer = self.with(&token).exchange(outgoing).await?;
+        Ok((token, answer))
     }
 
     /// Sends a request. Where the token has ended, it is got anew, once.

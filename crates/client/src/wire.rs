@@ -89,7 +89,7 @@ pub struct Outgoing {
     pub query: Vec<(String, String)>,
     /// The body of writes: JSON, unless a header says otherwise.
     pub body: Option<Zeroizing<Vec<u8>>>,
-    /// Headers beside token and namespace.
+    /// Headers beside the token; a namespace here stands before that of the settings.
     pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
@@ -123,6 +123,10 @@ impl Outgoing {
     ) -> Outgoing {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
     }
 
     /// The URL it goes to.
@@ -236,6 +240,10 @@ pub(crate) async fn stream(client: &Client, outgoing: &Outgoing) -> Result<Parts
     Err(Error::Refused { method, url, response })
 }
 
+pub(crate) async fn exchange(client: &Client, outgoing: &Outgoing) -> Result<Received, Error> {
+    ask(client, outgoing, client.settings.timeout).await.map(|(_, answer)| answer)
+}
+
 /// Sends, follows redirects, and gives the URL that answered with its answer.
 async fn ask(
     client: &Client,
@@ -269,7 +277,7 @@ fn request(client: &Client, outgoing: &Outgoing, url: &str) -> Result<http::Requ
     if let Some(token) = &settings.token {
         request = request.header("X-Vault-Token", secret_header(token.expose())?);
     }
-    if !settings.namespace.is_empty() {
+    if !settings.namespace.is_empty() && !outgoing.has_header("X-Vault-Namespace") {
         request = request.header("X-Vault-Namespace", header("namespace", &settings.namespace)?);
     }
     for (name, value) in &outgoing.headers {
@@ -277,8 +285,7 @@ fn request(client: &Client, outgoing: &Outgoing, url: &str) -> Result<http::Requ
     }
     let mut body = Bytes::new();
     if let Some(given) = &outgoing.body {
-        let named = |(name, _): &(Cow<'_, str>, String)| name.eq_ignore_ascii_case("content-type");
-        if !outgoing.headers.iter().any(named) {
+        if !outgoing.has_header("Content-Type") {
             request = request.header(CONTENT_TYPE, outgoing.method.media());
         }
         body = given.to_vec().into();

@@ -1,0 +1,324 @@
+//! Asking the server, keeping what may be kept, and serving what is old while it is away.
+
+use super::{
+    MISS, Proxy,
+    cache::{ANSWER_BYTES_MAX, Kept, State},
+    effect::{self, Effect},
+    kind,
+    question::{Key, Question, Token, mark, refusal},
+};
+use crate::{
+    event,
+    listeners::answer::{self, Answer},
+};
+use bailee_client::{Error, Received};
+use bailee_crypto::Sensitive;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// How long the server is left alone, after it did not answer, by those who can be served something old.
+const AWAY_TIME: Duration = Duration::from_secs(5);
+/// How long somebody who can be served something old waits for something new.
+const STALE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Headers of an answer that are passed on.
+const PASSED_BACK: [&str; 8] = [
+    "content-type",
+    "cache-control",
+    "retry-after",
+    "x-vault-index",
+    "x-vault-namespace",
+    "x-vault-aws-iam-server-id",
+    "warning",
+    "content-disposition",
+];
+
+/// An answer of the server, with the token that it was asked for with, where the agent's was used.
+type Asked = Result<(Option<Sensitive<String>>, Received), Error>;
+
+impl Proxy {
+    /// Passes a request on, and the answer back as it comes.
+    pub(super) async fn passed(&self, question: &Question) -> Answer {
+        if let Some(refused) = protected(question) {
+            return refused;
+        }
+        let effect = effect::of(question);
+        match self.asked(question).await {
+            Ok((_, received)) => {
+                self.changed(&effect, Some(received.status));
+                self.back(question, received).await
+            }
+            Err(error) => {
+                self.changed(&effect, None);
+                unanswered(&error)
+            }
+        }
+    }
+
+    /// Asks for what may be kept. `old` is what serves while the server is away.
+    pub(super) async fn fetched(&self, question: &Question, key: Key, old: Option<Kept>) -> Answer {
+        if let Some(refused) = protected(question) {
+            return refused;
+        }
+        let (effect, thrown) = (effect::of(question), self.cache.thrown());
+        let asking = self.asked(question);
+        let asked = match &old {
+            None => asking.await,
+            Some(old) => match tokio::time::timeout(STALE_WAIT_MAX, asking).await {
+                Ok(asked) => asked,
+                Err(_) => {
+                    self.is_gone();
+                    return self.given(old, State::Stale);
+                }
+            },
+        };
+        let (agent, received) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.changed(&effect, None);
+                self.is_gone();
+                return old
+                    .map_or_else(|| unanswered(&error), |old| self.given(&old, State::Stale));
+            }
+        };
+        self.changed(&effect, Some(received.status));
+        if let Some(old) = &old {
+            if matches!(received.status, 502..=504) {
+                self.is_gone();
+                return self.given(old, State::Stale);
+            }
+            if received.status != 200 {
+                // The server says that it is not so any more.
+                self.cache.remove(&key);
+            }
+        }
+        *self.away_until.lock() = None;
+        if received.status != 200 {
+            return self.back(question, received).await;
+        }
+        self.kept(question, key, agent, received, thrown).await
+    }
+
+    /// Keeps an answer where it is one to keep, and passes it back.
+    async fn kept(
+        &self,
+        question: &Question,
+        key: Key,
+        agent: Option<Sensitive<String>>,
+        received: Received,
+        thrown: u64,
+    ) -> Answer {
+        let Received { status, headers, mut body } = received;
+        let mut whole = Zeroizing::new(Vec::with_capacity(expected(&headers)));
+        while whole.len() <= ANSWER_BYTES_MAX {
+            match body.next().await {
+                None => {
+                    let body = answer::wiped(whole);
+                    self.note(question, key, agent, &headers, &body, thrown);
+                    let mut given = answer::bare(StatusCode::OK, redacted(question, body));
+                    passed_back(&headers, &mut given);
+                    return given;
+                }
+                Some(Ok(part)) => append(&mut whole, &part),
+                Some(Err(_)) => {
+                    return refusal(StatusCode::BAD_GATEWAY, "the server's answer broke off");
+                }
+            }
+        }
+        // Too long to be kept.
+        let begun = stream::iter([Ok(answer::wiped(whole))]);
+        self.back(question, Received { status, headers, body: begun.chain(body).boxed() }).await
+    }
+
+    fn note(
+        &self,
+        question: &Question,
+        key: Key,
+        agent: Option<Sensitive<String>>,
+        headers: &HeaderMap,
+        body: &Bytes,
+        thrown: u64,
+    ) {
+        let token = match (&question.token, &agent) {
+            (Token::Own(token), _) | (_, Some(token)) => token,
+            (Token::Agent | Token::None, None) => return,
+        };
+        self.note_child(question, token, body);
+        let Some(kind) = kind::of(question.is_read(), &question.path, body) else { return };
+        if !self.cache.keeps(&kind) {
+            return;
+        }
+        let now = self.clock.now();
+        let kept = Kept {
+            body: body.clone(),
+            media: headers.get(header::CONTENT_TYPE).cloned(),
+            kind,
+            path: question.full_path(),
+            namespace: question.namespace.clone(),
+            token: question.token.clone(),
+            mark: mark(&self.cache.mac, token.expose()),
+            fetched_at: now,
+            renewed_at: now,
+            doubted: false,
+        };
+        self.cache.put(key, kept, thrown);
+    }
+
+    /// Remembers who made a token: it ends with its maker.
+    fn note_child(&self, question: &Question, maker: &Sensitive<String>, body: &Bytes) {
+        #[derive(Deserialize)]
+        struct Made {
+            auth: Token,
+        }
+        #[derive(Deserialize)]
+        struct Token {
+            client_token: Sensitive<String>,
+            #[serde(default)]
+            orphan: bool,
+        }
+        if !question.path.contains("auth/token/create") {
+            return;
+        }
+        if let Ok(Made { auth }) = serde_json::from_slice(body)
+            && !auth.orphan
+        {
+            self.cache.made(maker.expose(), auth.client_token.expose());
+        }
+    }
+
+    async fn asked(&self, question: &Question) -> Asked {
+        let session = &self.settings.session;
+        let Some(outgoing) = question.outgoing() else {
+            let reason = "unsupported operation".to_owned();
+            return Err(Error::Setting { setting: question.verb.to_string(), reason });
+        };
+        match &question.token {
+            Token::Agent => {
+                let (token, received) = session.exchange(&outgoing).await?;
+                self.cache.agent_token_is(token.expose());
+                Ok((Some(token), received))
+            }
+            Token::Own(token) => {
+                let client = session.client().clone().with_token(Some(token.clone()));
+                client.exchange(&outgoing).await.map(|received| (None, received))
+            }
+            Token::None => {
+                session.client().exchange(&outgoing).await.map(|received| (None, received))
+            }
+        }
+    }
+
+    /// Throws away what a change made old. Where nobody knows whether it was made, what it may have changed is
+    /// asked for again, and serves while that is not possible.
+    fn changed(&self, effect: &Effect, status: Option<u16>) {
+        match (effect, status) {
+            (Effect::Nothing, _) | (_, Some(400..=499)) => {}
+            (_, Some(200..=399)) => self.cache.throw(effect),
+            (_, _) => self.cache.doubt(effect),
+        }
+    }
+
+    /// Passes an answer back as it comes.
+    async fn back(&self, question: &Question, received: Received) -> Answer {
+        let Received { status, headers, body } = received;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut given = answer::bare(status, Bytes::new());
+        *given.body_mut() = answer::passing(body);
+        if is_of_the_agent(question) {
+            // Short, and never to be passed on as it is.
+            given = self.redacted_whole(question, given).await;
+        }
+        passed_back(&headers, &mut given);
+        given
+    }
+
+    async fn redacted_whole(&self, question: &Question, given: Answer) -> Answer {
+        use http_body_util::{BodyExt, Limited};
+        let (head, body) = given.into_parts();
+        let Ok(whole) = Limited::new(body, ANSWER_BYTES_MAX).collect().await else {
+            return refusal(StatusCode::BAD_GATEWAY, "the server's answer broke off");
+        };
+        answer::bare(head.status, redacted(question, whole.to_bytes()))
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        let until = *self.away_until.lock();
+        until.is_some_and(|until| self.clock.now() < until)
+    }
+
+    fn is_gone(&self) {
+        *self.away_until.lock() = Some(self.clock.now() + AWAY_TIME);
+        event::server_away(&self.settings.session.settings().address.to_string());
+    }
+}
+
+/// Whether a question is about the agent's own token.
+fn is_of_the_agent(question: &Question) -> bool {
+    let path = question.path.trim_end_matches('/');
+    let own = ["lookup-self", "renew-self", "revoke-self"];
+    let own = own.iter().any(|own| path.ends_with(&format!("auth/token/{own}")));
+    own && matches!(question.token, Token::Agent)
+}
+
+/// The agent's token is not for its clients to end.
+fn protected(question: &Question) -> Option<Answer> {
+    if !is_of_the_agent(question) || !question.path.contains("revoke-self") {
+        return None;
+    }
+    event::refused("own token");
+    Some(refusal(StatusCode::FORBIDDEN, "the agent's own token cannot be revoked through it"))
+}
+
+/// The agent's token is not for its clients to see.
+fn redacted(question: &Question, body: Bytes) -> Bytes {
+    if !is_of_the_agent(question) {
+        return body;
+    }
+    let Ok(mut document) = serde_json::from_slice::<Value>(&body) else { return Bytes::new() };
+    for (part, field) in [("data", "id"), ("auth", "client_token")] {
+        if let Some(part) = document.get_mut(part).and_then(Value::as_object_mut) {
+            part.remove(field);
+        }
+    }
+    document.to_string().into()
+}
+
+fn expected(headers: &HeaderMap) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(4096).min(ANSWER_BYTES_MAX)
+}
+
+/// Adds to a buffer, wiping what it leaves behind when it grows.
+fn append(whole: &mut Zeroizing<Vec<u8>>, part: &[u8]) {
+    if whole.capacity() - whole.len() < part.len() {
+        let mut larger = Zeroizing::new(Vec::with_capacity((whole.len() + part.len()) * 2));
+        larger.extend_from_slice(whole);
+        *whole = larger;
+    }
+    whole.extend_from_slice(part);
+}
+
+fn passed_back(headers: &HeaderMap, given: &mut Answer) {
+    for name in PASSED_BACK {
+        if let Some(value) = headers.get(name) {
+            given.headers_mut().insert(name, value.clone());
+        }
+    }
+    given.headers_mut().insert("x-cache", MISS);
+}
+
+fn unanswered(error: &Error) -> Answer {
+    let status = match error {
+        Error::Setting { .. } => StatusCode::METHOD_NOT_ALLOWED,
+        Error::Connection { .. }
+        | Error::Forbidden { .. }
+        | Error::Refused { .. }
+        | Error::Login { .. }
+        | Error::Answer { .. } => StatusCode::BAD_GATEWAY,
+    };
+    refusal(status, &error.to_string())
+}

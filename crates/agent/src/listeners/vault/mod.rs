@@ -1,0 +1,232 @@
+//! A server's API, kept at hand: requests are passed on with the client's token or the agent's, and answers that
+//! hold secrets are kept.
+//!
+//! `question` reads a request, `kind` says what an answer is, `effect` what a change makes old, `cache` keeps.
+//! `ask` asks the server, `renew` keeps leases alive, `clear` is the one path of the agent's own.
+
+mod ask;
+mod cache;
+mod clear;
+mod effect;
+mod kind;
+mod question;
+mod renew;
+
+use super::{
+    answer::{self, Answer},
+    guard::Guard,
+    settings::SettingError,
+};
+use crate::event;
+use bailee_client::Session;
+use bailee_crypto::Clock;
+use bytes::Bytes;
+use cache::{Cache, Kept, State};
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use question::{Question, refusal};
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How long a secret of a KV engine serves unless somebody says otherwise.
+pub const CACHE_TTL_DEFAULT: Duration = Duration::from_secs(300);
+/// The longest that somebody may ask for.
+pub const CACHE_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long it serves beyond that while the server is away, unless somebody says otherwise.
+pub const STALE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Answers that are kept unless somebody says otherwise.
+pub const ENTRIES_DEFAULT: usize = 10_000;
+/// The most that somebody may ask for.
+pub const ENTRIES_MAX: usize = 100_000;
+/// Bytes of all answers that are kept.
+pub const BYTES_MAX: usize = 256 << 20;
+/// Bytes of a request's body, as Vault takes them.
+const BODY_BYTES_MAX: usize = 32 << 20;
+/// Time for a client to send a body.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Says that an answer is old, as the server is away.
+const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
+const HIT: HeaderValue = HeaderValue::from_static("HIT");
+const MISS: HeaderValue = HeaderValue::from_static("MISS");
+
+/// When requests are sent with the agent's own token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentToken {
+    /// Never: clients bring their own.
+    #[default]
+    Never,
+    /// Where the client brings none.
+    WhereAbsent,
+    /// Always, whatever the client brings.
+    Always,
+}
+
+/// A caching listener, as it is configured.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    /// The server, and the agent's own token there.
+    pub session: Arc<Session>,
+    /// When the agent's own token is used.
+    pub agent_token: AgentToken,
+    /// Whether requests must carry `X-Vault-Request: true`, which web pages cannot make a browser send.
+    pub require_request_header: bool,
+    cache_ttl: Duration,
+    /// How long secrets of KV engines serve beyond their time while the server is away.
+    pub stale_max: Duration,
+    entries_max: NonZeroUsize,
+}
+
+impl Vault {
+    /// A listener with the defaults: clients bring their tokens, secrets of KV engines serve five minutes.
+    pub fn new(session: Arc<Session>) -> Vault {
+        let entries_max = NonZeroUsize::new(ENTRIES_DEFAULT).unwrap_or(NonZeroUsize::MIN);
+        Vault {
+            session,
+            agent_token: AgentToken::Never,
+            require_request_header: false,
+            cache_ttl: CACHE_TTL_DEFAULT,
+            stale_max: STALE_DEFAULT,
+            entries_max,
+        }
+    }
+
+    /// Whether it lends the agent's token to whoever asks.
+    pub(crate) fn is_open(&self) -> bool {
+        self.agent_token != AgentToken::Never && !self.require_request_header
+    }
+
+    /// The same with another time for which secrets of KV engines serve; zero keeps none of them.
+    ///
+    /// # Errors
+    /// It is longer than a day.
+    pub fn cache_ttl(mut self, ttl: Duration) -> Result<Vault, SettingError> {
+        if ttl > CACHE_TTL_MAX {
+            let reason = "is longer than 24h: a secret that was changed would serve too long";
+            return Err(SettingError { field: "cache_ttl", reason: reason.to_owned() });
+        }
+        self.cache_ttl = ttl;
+        Ok(self)
+    }
+
+    /// The same with another number of answers that are kept, between 1 and 100,000.
+    ///
+    /// # Errors
+    /// The number lies outside.
+    pub fn cache_entries(mut self, entries: usize) -> Result<Vault, SettingError> {
+        let fits = NonZeroUsize::new(entries).filter(|entries| entries.get() <= ENTRIES_MAX);
+        self.entries_max = fits.ok_or_else(|| SettingError {
+            field: "cache_entries",
+            reason: format!("{entries} is not taken: between 1 and {ENTRIES_MAX} are"),
+        })?;
+        Ok(self)
+    }
+}
+
+/// Serves it.
+pub(crate) struct Proxy {
+    settings: Vault,
+    guard: Guard,
+    clock: Arc<dyn Clock>,
+    cache: Cache,
+    /// Until when the server is left alone by those who can be served something old.
+    away_until: Mutex<Option<SystemTime>>,
+}
+
+impl Proxy {
+    pub(crate) fn new(settings: Vault, guard: Guard, clock: Arc<dyn Clock>) -> Proxy {
+        let Vault { cache_ttl, stale_max, entries_max, .. } = settings;
+        let cache = Cache::new(entries_max, BYTES_MAX, cache_ttl, stale_max);
+        Proxy { settings, guard, clock, cache, away_until: Mutex::default() }
+    }
+
+    /// Answers a request. `crowded` says that there are more connections than there may be.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, crowded: bool) -> Answer {
+        if crowded {
+            return refusal(StatusCode::TOO_MANY_REQUESTS, "connection limit exceeded");
+        }
+        let (head, body) = request.into_parts();
+        if let Err(refused) = self.guard.check(&head.uri, &head.headers) {
+            return refused;
+        }
+        let marked = head.headers.get("x-vault-request").is_some_and(|value| value == "true");
+        if self.settings.require_request_header && !marked {
+            event::refused("request header");
+            let told = "missing \"X-Vault-Request\" header";
+            return refusal(StatusCode::PRECONDITION_FAILED, told);
+        }
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(refused) => return refused,
+        };
+        if let Some(path) = head.uri.path().strip_prefix("/agent/v1/") {
+            return self.own(&head.method, path, &body);
+        }
+        let namespace = &self.settings.session.settings().namespace;
+        match Question::read(&head, &body, self.settings.agent_token, namespace) {
+            Ok(question) => self.answered(&question).await,
+            Err(refused) => refused,
+        }
+    }
+
+    async fn answered(&self, question: &Question) -> Answer {
+        let Some(key) = question.key(&self.cache.mac) else {
+            return self.passed(question).await;
+        };
+        loop {
+            let kept = self.cache.get(&key, self.clock.now()).filter(|_| !question.anew);
+            let old = match kept {
+                Some((kept, State::Fresh)) => return self.given(&kept, State::Fresh),
+                Some((kept, _)) => Some(kept),
+                None => None,
+            };
+            if let Some(old) = &old
+                && self.is_away()
+            {
+                return self.given(old, State::Stale);
+            }
+            match self.cache.fly(key) {
+                Ok(_flight) => return Box::pin(self.fetched(question, key, old)).await,
+                // Somebody else asks for it just now. What is not kept is asked for by each on his own.
+                Err(mut flight) => {
+                    flight.changed().await.ok();
+                    if self.cache.get(&key, self.clock.now()).is_none() {
+                        return Box::pin(self.fetched(question, key, None)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is kept, as an answer.
+    fn given(&self, kept: &Kept, state: State) -> Answer {
+        let age = self.clock.now().duration_since(kept.fetched_at).unwrap_or_default();
+        let mut given = answer::bare(StatusCode::OK, kept.body.clone());
+        let headers = given.headers_mut();
+        if let Some(media) = &kept.media {
+            headers.insert(header::CONTENT_TYPE, media.clone());
+        }
+        headers.insert("x-cache", HIT);
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        if state == State::Stale {
+            headers.insert(header::WARNING, STALE);
+        }
+        given
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Answer> {
+    let whole = Limited::new(body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_TIME_MAX, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "http: request body too large"))
+        }
+        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the body broke off")),
+        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    }
+}

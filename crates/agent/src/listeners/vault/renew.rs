@@ -1,0 +1,75 @@
+//! Keeping leases alive, until they come to their end.
+
+use super::{
+    Proxy,
+    cache::Kept,
+    kind::Kind,
+    question::{Key, Token},
+};
+use bailee_client::{Error, Method, Outgoing, Response};
+use serde::Deserialize;
+use serde_json::json;
+use std::time::Duration;
+
+/// The time between two looks at what is due.
+const LOOK_TIME: Duration = Duration::from_secs(1);
+/// The share of its duration below which a renewed lease has come to its end.
+const RENEWED_SHARE_MIN: f64 = 0.5;
+
+#[derive(Deserialize)]
+struct Renewed {
+    #[serde(default)]
+    lease_duration: u64,
+    #[serde(default)]
+    renewable: bool,
+}
+
+impl Proxy {
+    /// Renews what is due, for ever: drop it to end.
+    pub(crate) async fn keep_leases(&self) {
+        loop {
+            tokio::time::sleep(LOOK_TIME).await;
+            self.renew_due().await;
+        }
+    }
+
+    /// Renews what is due, once. What the server does not know any more is thrown away.
+    pub(super) async fn renew_due(&self) {
+        for (key, kept) in self.cache.due(self.clock.now()) {
+            let Kind::Leased { id, duration, .. } = &kept.kind else { continue };
+            match self.renewed(&kept, id, *duration).await {
+                Ok(response) => self.holds(&key, *duration, &response),
+                // Nobody knows it, or the token that it hangs on has ended.
+                Err(Error::Refused { response, .. }) if (400..=404).contains(&response.status) => {
+                    self.cache.remove(&key);
+                }
+                // Another time; it serves as long as it holds.
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn renewed(&self, kept: &Kept, id: &str, duration: Duration) -> Result<Response, Error> {
+        let session = &self.settings.session;
+        let body = json!({"lease_id": id, "increment": duration.as_secs()});
+        let mut outgoing = Outgoing::new(Method::Put, "sys/leases/renew").json(&body);
+        if !kept.namespace.is_empty() {
+            outgoing = outgoing.header("X-Vault-Namespace", kept.namespace.clone());
+        }
+        match &kept.token {
+            Token::Own(token) => {
+                session.client().clone().with_token(Some(token.clone())).send(outgoing).await
+            }
+            Token::Agent | Token::None => session.send(outgoing).await,
+        }
+    }
+
+    fn holds(&self, key: &Key, duration: Duration, response: &Response) {
+        let renewed = serde_json::from_slice(response.bytes());
+        let Renewed { lease_duration, renewable } =
+            renewed.unwrap_or(Renewed { lease_duration: 0, renewable: false });
+        let holds = Duration::from_secs(lease_duration);
+        let lasts = holds.as_secs_f64() >= duration.as_secs_f64() * RENEWED_SHARE_MIN;
+        self.cache.renewed(key, self.clock.now(), holds, renewable && lasts);
+    }
+}
