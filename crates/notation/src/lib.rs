@@ -7,6 +7,7 @@
 //! | [`duration`] | durations | `90s`, `1h30m`, `2d`, `15` |
 //! | [`schedule`] | times that come again | `cron(0/30 * * * ? *)`, `rate(1 hour)`, `0 2 * * SAT`, `30m` |
 //! | [`template`] | name templates | `vault/{{ .MountAccessor }}/{{ .SecretPath }}` |
+//! | [`template::document`] | templates of files | `{{ with secret "kv/app" }}{{ .Data.key }}{{ end }}` |
 //! | [`glob`] | path patterns of policies, value globs | `kv/+/data/*`, `*-prod` |
 //! | [`yaml`] | configuration, into the same tree | `ttl: 1h` |
 //! | [`json`] | request bodies, within limits | `{"data": {"a": 1}}` |

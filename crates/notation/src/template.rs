@@ -26,6 +26,7 @@
 //! limited to [`TEXT_BYTES_MAX`], what they yield and every value on the way to
 //! [`OUTPUT_BYTES_MAX`].
 
+pub mod document;
 mod function;
 pub mod generator;
 mod scan;

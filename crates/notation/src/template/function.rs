@@ -72,7 +72,7 @@ impl Function {
         match self {
             Function::Uppercase => Some(text(0).chars().map(upper).collect()),
             Function::Lowercase => Some(text(0).chars().map(lower).collect()),
-            Function::Replace => replace(text(0), text(1), text(2)),
+            Function::Replace => replace(text(0), text(1), text(2), OUTPUT_BYTES_MAX),
             Function::TrimPrefix => {
                 Some(text(1).strip_prefix(text(0)).unwrap_or(text(1)).to_owned())
             }
@@ -90,16 +90,17 @@ impl Function {
     }
 }
 
-fn replace(old: &str, new: &str, value: &str) -> Option<String> {
+/// `None` when the result would be too long.
+pub(super) fn replace(old: &str, new: &str, value: &str, bytes_max: usize) -> Option<String> {
     // Counted first, so that no long text is ever made.
     let count = value.matches(old).count();
     let added = count.checked_mul(new.len())?;
     let length = value.len().checked_add(added)?.checked_sub(count * old.len())?;
-    (length <= OUTPUT_BYTES_MAX).then(|| value.replace(old, new))
+    (length <= bytes_max).then(|| value.replace(old, new))
 }
 
 /// Go maps one letter to one letter, and keeps those that have no single counterpart.
-fn upper(letter: char) -> char {
+pub(super) fn upper(letter: char) -> char {
     let mut mapped = letter.to_uppercase();
     match (mapped.next(), mapped.next()) {
         (Some(upper), None) => upper,
@@ -107,7 +108,7 @@ fn upper(letter: char) -> char {
     }
 }
 
-fn lower(letter: char) -> char {
+pub(super) fn lower(letter: char) -> char {
     let mut mapped = letter.to_lowercase();
     match (mapped.next(), mapped.next()) {
         (Some(lower), None) => lower,

@@ -294,7 +294,7 @@ impl Reader<'_> {
             Kind::Variable(name) => {
                 return Err(Error::new(line, format!("undefined variable \"${name}\"")));
             }
-            Kind::Pipe | Kind::Close | Kind::Declare | Kind::Assign => {
+            Kind::Pipe | Kind::Close | Kind::Declare | Kind::Assign | Kind::Dot | Kind::Comma => {
                 return Err(Error::new(line, "unexpected sign in an action"));
             }
         }))

@@ -15,6 +15,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// One word of an action.
+#[derive(Clone)]
 pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) line: u32,
@@ -36,11 +37,33 @@ pub(super) enum Kind {
     Declare,
     /// `=`
     Assign,
+    /// `.` alone; documents only.
+    Dot,
+    /// Documents only.
+    Comma,
 }
 
-/// The pieces of a template in order; comments are gone and trim markers have done their work.
+/// What is written in the language.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Text {
+    /// A name, whose placeholders have no fields.
+    Name,
+    /// A document: `.a.b` is a placeholder and another right behind it, and `.`, `$` and `,` are tokens.
+    Document,
+}
+
+/// The pieces of a template of names in order; comments are gone and trim markers have done their work.
 pub(super) fn pieces(template: &str) -> Result<Vec<Piece<'_>>, Error> {
-    let mut scanner = Scanner { rest: template, line: 1 };
+    pieces_of(template, Text::Name)
+}
+
+/// The pieces of a document.
+pub(super) fn document_pieces(template: &str) -> Result<Vec<Piece<'_>>, Error> {
+    pieces_of(template, Text::Document)
+}
+
+fn pieces_of(template: &str, text: Text) -> Result<Vec<Piece<'_>>, Error> {
+    let mut scanner = Scanner { rest: template, line: 1, text };
     let mut pieces = Vec::new();
     let mut trim_left = false;
     loop {
@@ -76,6 +99,7 @@ pub(super) fn pieces(template: &str) -> Result<Vec<Piece<'_>>, Error> {
 struct Scanner<'a> {
     rest: &'a str,
     line: u32,
+    text: Text,
 }
 
 impl<'a> Scanner<'a> {
@@ -135,6 +159,7 @@ impl<'a> Scanner<'a> {
             ')' => self.symbol(1, Kind::Close),
             ':' if rest.starts_with(":=") => self.symbol(2, Kind::Declare),
             '=' => self.symbol(1, Kind::Assign),
+            ',' if self.text == Text::Document => self.symbol(1, Kind::Comma),
             '"' => self.interpreted_string()?,
             '`' => self.raw_string()?,
             '.' | '$' => self.name(first)?,
@@ -155,6 +180,12 @@ impl<'a> Scanner<'a> {
         self.take(first.len_utf8());
         let name = self.name_text().to_owned();
         let shown = format!("{first}{name}");
+        if self.text == Text::Document && (name.is_empty() || first == '$') {
+            return Ok(if first == '.' { Kind::Dot } else { Kind::Variable(name) });
+        }
+        if self.text == Text::Document {
+            return Ok(Kind::Placeholder(name));
+        }
         if name.is_empty() {
             return Err(Error::new(line, format!("{first} needs a name right after it")));
         }
