@@ -12,6 +12,10 @@ use tokio::sync::Mutex;
 
 /// How long a token that was seen alive is not asked about again when more requests are denied.
 const ALIVE_FOR: Duration = Duration::from_secs(5);
+/// How long a token that could not be renewed is used before that is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+/// What the server says of a token that it does not know, beside that permission is denied.
+const UNKNOWN: &str = "invalid token";
 /// The wait before a signature for AWS differs from the one before.
 const NEXT_SIGNATURE: Duration = Duration::from_millis(1100);
 /// What the server says of a signature that let somebody in before.
@@ -37,6 +41,8 @@ struct Held {
     renewable: bool,
     /// When it was found to hold although a request was denied.
     seen_alive: Option<SystemTime>,
+    /// Whether a request with it was answered.
+    served: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -101,7 +107,18 @@ impl Session {
                 let token = self.renewed_after(&token).await?;
                 self.with(&token).send(outgoing).await
             }
+            Ok(response) => {
+                self.served(&token).await;
+                Ok(response)
+            }
             outcome => outcome,
+        }
+    }
+
+    async fn served(&self, token: &Sensitive<String>) {
+        let mut held = self.held.lock().await;
+        if let Some(current) = held.as_mut().filter(|held| held.token == *token) {
+            current.served = true;
         }
     }
 
@@ -136,6 +153,7 @@ impl Session {
             let over = current.ends_at.is_some_and(|end| now >= end);
             // What cannot be renewed serves to its end, unless there is a way to another.
             if self.login.kept_token().is_some() && !over {
+                current.renew_at = Some(now + RENEW_AGAIN);
                 return Ok(current.token.clone());
             }
         }
@@ -165,7 +183,8 @@ impl Session {
         let ttl = Duration::from_secs(auth.lease_duration);
         let (renew_at, ends_at) = times(now, ttl, ttl);
         let token = Sensitive::from(auth.client_token);
-        Ok(Held { token, renew_at, ends_at, renewable: auth.renewable, seen_alive: None })
+        let (renewable, seen_alive, served) = (auth.renewable, None, false);
+        Ok(Held { token, renew_at, ends_at, renewable, seen_alive, served })
     }
 
     async fn apply(&self) -> Result<Auth, Error> {
@@ -188,6 +207,7 @@ impl Session {
             ends_at: None,
             renewable: false,
             seen_alive: None,
+            served: false,
         };
         let outgoing = Outgoing::new(Method::Get, "auth/token/lookup-self");
         let own: Own = match self.with(&token).send(outgoing).await {
@@ -195,8 +215,8 @@ impl Session {
                 Some(own) => own,
                 None => return Ok(unknown),
             },
-            Err(error) if error.status() == Some(403) => return Err(ended()),
-            // A server that does not tell may serve all the same.
+            Err(error) if is_unknown(&error) => return Err(ended()),
+            // Who may not ask for it, as without the policy `default`, may do other things all the same.
             Err(error) if matches!(error.status(), Some(400..=499)) => return Ok(unknown),
             Err(error) => return Err(error),
         };
@@ -240,7 +260,8 @@ impl Session {
         }
         let outgoing = Outgoing::new(Method::Get, "auth/token/lookup-self");
         match self.with(token).send(outgoing).await {
-            Err(error) if error.status() == Some(403) => Ok(true),
+            Err(error) if is_unknown(&error) => Ok(true),
+            Err(error) if error.status() == Some(403) => Ok(self.may_have_ended(token).await),
             Ok(_) | Err(Error::Refused { .. }) => {
                 let mut held = self.held.lock().await;
                 if let Some(current) = held.as_mut().filter(|held| held.token == *token) {
@@ -250,6 +271,21 @@ impl Session {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Of a token that may not ask about itself, the server does not say whether it holds. One that can
+    /// be got anew is; one that served before is taken to hold.
+    async fn may_have_ended(&self, token: &Sensitive<String>) -> bool {
+        let kept = self.login.kept_token();
+        if !kept.is_some_and(|kept| kept.is_ok_and(|kept| kept == *token)) {
+            return true;
+        }
+        let mut held = self.held.lock().await;
+        let Some(current) = held.as_mut().filter(|held| held.token == *token) else { return true };
+        if current.served {
+            current.seen_alive = Some(self.clock.now());
+        }
+        !current.served
     }
 
     /// Another token than one that has ended.
@@ -289,6 +325,16 @@ fn auth(response: &Response, url: String) -> Result<Auth, Error> {
         url,
         reason: "holds no token",
     })
+}
+
+/// Whether the server says that it does not know the token, and not that it lacks a right.
+fn is_unknown(error: &Error) -> bool {
+    match error {
+        Error::Refused { response, .. } if response.status == 403 => {
+            response.errors().iter().any(|text| text.contains(UNKNOWN))
+        }
+        _ => false,
+    }
 }
 
 /// A login that the server refuses is no failure of a request.
@@ -464,6 +510,59 @@ mod tests {
             asked,
             ["/v1/auth/token/lookup-self", "/v1/kv/a", "/v1/auth/token/renew-self", "/v1/kv/a"]
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_that_may_not_ask_about_itself_serves_and_a_denial_is_told_as_one() {
+        let denied = || (403, json!({"errors": ["permission denied"]}));
+        let server = Server::start(move |asked: &Asked| match asked.path.as_str() {
+            "/v1/kv/a" => (200, json!({"data": {}})),
+            _ => denied(),
+        })
+        .await;
+        let session = session(&server, Login::Token(Sensitive::from("t")), &Hands::new());
+        read(&session).await.unwrap();
+        for _ in 0..3 {
+            let other = session.send(Outgoing::new(Method::Get, "kv/b")).await;
+            assert_eq!(other.unwrap_err().status(), Some(403));
+        }
+        read(&session).await.unwrap();
+        let asked = server.take_paths();
+        let lookups = asked.iter().filter(|path| path.ends_with("lookup-self")).count();
+        assert_eq!(lookups, 2, "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_know_the_token_says_so() {
+        let text = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
+        let server = Server::start(move |_: &Asked| (403, json!({ "errors": [text] }))).await;
+        let session = session(&server, Login::Token(Sensitive::from("t")), &Hands::new());
+        assert!(matches!(read(&session).await.unwrap_err(), Error::Login { .. }));
+        assert_eq!(server.take_paths(), ["/v1/auth/token/lookup-self"]);
+    }
+
+    #[tokio::test]
+    async fn a_given_token_that_cannot_be_renewed_is_not_renewed_with_every_request() {
+        let server = Server::start(|asked: &Asked| match asked.path.as_str() {
+            "/v1/auth/token/lookup-self" => {
+                let own = json!({"ttl": 100, "creation_ttl": 900, "renewable": true});
+                (200, json!({ "data": own }))
+            }
+            "/v1/auth/token/renew-self" => (403, json!({"errors": ["permission denied"]})),
+            _ => (200, json!({"data": {}})),
+        })
+        .await;
+        let clock = Hands::new();
+        let session = session(&server, Login::Token(Sensitive::from("t")), &clock);
+        for _ in 0..5 {
+            read(&session).await.unwrap();
+        }
+        let renewals =
+            |asked: Vec<String>| asked.iter().filter(|it| it.ends_with("renew-self")).count();
+        assert_eq!(renewals(server.take_paths()), 1);
+        clock.forward(60);
+        read(&session).await.unwrap();
+        assert_eq!(renewals(server.take_paths()), 1);
     }
 
     #[tokio::test]

@@ -18,6 +18,8 @@ const REQUESTS_AT_ONCE: usize = 32;
 const PAGE: usize = 5_000;
 /// Secrets and folders that are walked through at most.
 const ENTRIES_MAX: usize = 500_000;
+/// Places where the server may fail before it is the server that fails.
+const BROKEN_MAX: usize = 16;
 
 /// What the metadata of a secret say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -77,6 +79,24 @@ pub struct Walked {
     pub secrets: BTreeMap<String, Option<KvMetadata>>,
     /// Folders and secrets below the mount that could not be looked into.
     pub failed: Vec<(String, Error)>,
+}
+
+impl Walked {
+    /// What concerns one place alone is put aside; any other failure is one of the whole walk.
+    fn put_aside(&mut self, path: String, error: Error) -> Result<(), Error> {
+        match error.status() {
+            Some(500) => {
+                let broken = self.failed.iter().filter(|(_, error)| error.status() == Some(500));
+                if broken.count() >= BROKEN_MAX {
+                    return Err(error);
+                }
+            }
+            Some(status) if status < 429 => {}
+            Some(_) | None => return Err(error),
+        }
+        self.failed.push((path, error));
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,7 +162,7 @@ pub async fn walk(session: &Session, mount: &KvMount, folder: &str) -> Result<Wa
             Err(error) => return Err(error),
         };
         if mount.versioned {
-            walker.ask_each(&mut walked).await;
+            walker.ask_each(&mut walked).await?;
         }
         return Ok(walked);
     }
@@ -182,10 +202,7 @@ impl Walker<'_> {
                 }
                 // Emptied meanwhile.
                 Ok(None) => {}
-                Err(error) if error.status().is_some_and(|status| status < 429) => {
-                    walked.failed.push((path, error));
-                }
-                Err(error) => return Err(error),
+                Err(error) => walked.put_aside(path, error)?,
             }
             if entries > ENTRIES_MAX {
                 let url = Outgoing::new(Method::List, folder).url(self.session.settings());
@@ -223,7 +240,7 @@ impl Walker<'_> {
     }
 
     /// Asks for the metadata that no list told.
-    async fn ask_each(&self, walked: &mut Walked) {
+    async fn ask_each(&self, walked: &mut Walked) -> Result<(), Error> {
         let untold = walked.secrets.iter().filter(|(_, metadata)| metadata.is_none());
         let paths: Vec<String> = untold.map(|(path, _)| path.clone()).collect();
         let answers = futures_util::stream::iter(paths).map(|path| async move {
@@ -242,10 +259,11 @@ impl Walker<'_> {
                 }
                 Err(error) => {
                     walked.secrets.remove(&path);
-                    walked.failed.push((path, error));
+                    walked.put_aside(path, error)?;
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -379,6 +397,45 @@ mod tests {
             assert_eq!(walked.secrets.len(), if in_parts { PAGE + 7 } else { PAGE });
             assert_eq!(server.take_paths().len(), 3);
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_sealed_between_two_questions_ends_the_walk_and_one_broken_place_does_not()
+     {
+        for (status, ends) in [(500, false), (503, true), (473, true), (429, true)] {
+            let server = Server::start(move |asked: &Asked| match asked.path.as_str() {
+                "/v1/kv/metadata/b/c" => (status, json!({"errors": ["internal error"]})),
+                _ => plain(asked),
+            })
+            .await;
+            let walked = walk(&session(&server), &mount(true), "").await;
+            assert_eq!(walked.is_err(), ends, "{status}");
+            if let Ok(walked) = walked {
+                assert!(walked.failed.iter().any(|(path, _)| path == "b/c"));
+                assert!(walked.secrets.contains_key("a") && !walked.secrets.contains_key("b/c"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_fails_everywhere_is_not_asked_to_the_end() {
+        let server = Server::start(|asked: &Asked| {
+            let keys: Vec<String> = (0..1_000).map(|n| format!("{n:06}")).collect();
+            match (asked.path.as_str(), asked.query.contains("list=true")) {
+                ("/v1/auth/token/lookup-self", _) => (200, json!({"data": {"ttl": 0}})),
+                ("/v1/kv/metadata/", true) => (200, json!({"data": {"keys": keys}})),
+                (path, false) if path.starts_with("/v1/kv/metadata/0") => {
+                    (500, json!({"errors": ["internal error"]}))
+                }
+                _ => missing(),
+            }
+        })
+        .await;
+        assert_eq!(
+            walk(&session(&server), &mount(true), "").await.unwrap_err().status(),
+            Some(500)
+        );
+        assert!(server.take_paths().len() < 100);
     }
 
     #[tokio::test]
