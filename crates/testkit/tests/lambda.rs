@@ -6,7 +6,11 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use bailee_fake_clouds::{FakeAws, aws::RecordedCall};
+use bailee_crypto::{Clock, SystemClock, clock::to_millis};
+use bailee_fake_clouds::{
+    FakeAws,
+    aws::{Fault, RecordedCall},
+};
 use bailee_testkit::{Program, TestServer, binary, eventually, python};
 use serde_json::{Value, json};
 use std::{
@@ -14,6 +18,7 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -206,13 +211,35 @@ async fn an_invocation_replicates_and_one_that_fails_is_told() {
     // Time that is over already: nothing is begun that would be cut off unseen.
     let said = runtime.invoke_until("44444444-dddd", 1).await;
     let told = said.body["errorMessage"].as_str().unwrap().to_owned();
-    assert!(told.contains("it did not end within 0 s"), "{told}");
+    assert!(told.contains("nothing was changed"), "{told}");
     assert!(aws.messages(&topic).last().unwrap().text.contains("Replication was cut off: "));
+    // Time that is over in the middle: what was done is told, and what was not.
+    for number in 0..60 {
+        write(&server, &format!("many/{number:02}"), json!({ "n": number })).await;
+    }
+    let soon = to_millis(SystemClock.now() + Duration::from_millis(9_500));
+    aws.inject(Fault::delay("secretsmanager:CreateSecret", Duration::from_millis(600)));
+    let said = runtime.invoke_until("55555555-eeee", soon).await;
+    assert_eq!(said.headers["lambda-runtime-function-error-type"], "ReplicationCutOff");
+    let told = aws.messages(&topic).last().unwrap().text.clone();
+    assert!(
+        told.contains("Replication was cut off: ") && told.contains("not done in time"),
+        "{told}"
+    );
+    aws.clear_faults();
+    let said = runtime.invoke("66666666-ffff").await;
+    assert_eq!(said.body["status"], "OK", "{said:?}");
 
     drop(runtime);
     assert_eq!(function.ended().await.code(), Some(2), "a function without its API ends");
     let log = function.log();
-    assert_eq!(log.lines().count(), 4, "one line a run: {log}");
+    assert_eq!(log.lines().count(), 6, "one line a run: {log}");
+    let last: Value = serde_json::from_str(log.lines().nth(4).unwrap()).unwrap();
+    let done = &last["report"]["outcome"]["done"];
+    let (made, left) = (done["created"].as_array().unwrap(), done["not_done"].as_array().unwrap());
+    assert_eq!((made.len() + left.len(), done["failed"].as_array().unwrap().len()), (60, 0));
+    assert!(!made.is_empty() && !left.is_empty());
+    assert!(made.iter().all(|name| aws.secret(name.as_str().unwrap()).is_some()));
     assert!(log.contains("apps/db") && !log.contains("canary"), "names, never values: {log}");
 }
 

@@ -504,6 +504,34 @@ async fn secrets_of_another_region_are_brought_and_kept_up_to_date() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_is_not_read_again_where_both_ends_are_one_place() {
+    let world = World::new().await;
+    world.aws.put_secret("from/a", "{\"n\":1}");
+    let configure = |start: &str, names: &str| {
+        world.file(
+            "one.hcl",
+            &format!(
+                "names = \"{names}/{{{{ .SecretPath }}}}\"\n\
+                 source \"aws-sm\" {{ prefix = {start:?} }}\n\
+                 destination \"aws-sm\" {{ region = \"us-east-1\" }}\n"
+            ),
+        );
+    };
+    for (start, names) in [("", "to"), ("from/", "from/copy"), ("from/copy/", "from")] {
+        configure(start, names);
+        let refused = world.replicate(&["run", "-config=one.hcl"]).await;
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.out.contains("would be read again"), "{refused:?}");
+    }
+    configure("from/", "to");
+    for told in ["1 created", "1 unchanged"] {
+        let ran = world.replicate(&["run", "-config=one.hcl"]).await;
+        assert!(ran.code == 0 && ran.out.contains(told), "{ran:?}");
+    }
+    assert_eq!(world.value("to/from/a"), Some(json!({ "n": 1 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn flags_alone_are_enough() {
     let world = World::connected().await;
     world.write("a", json!({ "n": 1 })).await;

@@ -27,8 +27,9 @@ use std::{path::Path, time::Duration};
 
 /// Endings of a configuration's name in the package.
 const ENDINGS: [&str; 4] = ["hcl", "json", "yaml", "yml"];
-/// Time that is left for telling how a run went.
-const TELLING: Duration = Duration::from_secs(8);
+/// Time that is left when nothing more is begun: for what is under way, the number of the account,
+/// telling, and the answer.
+const ENDING: Duration = Duration::from_secs(8);
 
 /// Answers invocations until Lambda ends the process.
 pub(crate) fn run(environment: &LambdaEnvironment) -> Result<(), Failure> {
@@ -50,7 +51,7 @@ async fn answer(environment: &LambdaEnvironment) -> Result<(), Failure> {
     let around = ServerEnvironment::read();
     let unusable = serve(&api, async |invocation: Invocation| {
         let left = invocation.deadline.duration_since(SystemClock.now()).unwrap_or_default();
-        let limit = left.saturating_sub(TELLING);
+        let limit = left.saturating_sub(ENDING);
         let ran = replicate::run_within(&configuration, &around, Some(limit)).await;
         log(&mut output, &ran);
         result(&ran.report)
@@ -74,6 +75,7 @@ fn result(report: &RunReport) -> Result<Value, Fault> {
         return Ok(told);
     }
     let kind = match report.outcome {
+        _ if report.is_cut_off() => "ReplicationCutOff",
         Outcome::Done(_) => "ReplicationFailed",
         Outcome::NotBegun(_) => "ReplicationNotBegun",
     };

@@ -19,8 +19,9 @@ use bailee_secret_sync::{
         source::Source as PullSource,
         sources::{aws_secrets_manager::AwsSource, vault::VaultSource},
     },
+    registry::Details,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Times a request to the source is tried again.
 const RETRIES: u32 = 3;
@@ -63,11 +64,28 @@ pub async fn replication(
         }
         Source::Aws { details, network, start } => {
             let (details, network) = (details.clone(), network.clone());
+            let is_here = is_same_place(&details, &configuration.destination.details, &target);
+            let names = spec.fixed_start(&target);
+            if is_here && (names.starts_with(start) || start.starts_with(&names)) {
+                return Err(wrong(format!(
+                    "source and destination are the same account and region, and names that begin with \
+                     {start:?} are read while names that begin with {names:?} are written: what is \
+                     written would be read again; choose another prefix for one of them"
+                )));
+            }
             let place = Place { details, network, ..place.clone() };
-            Arc::new(AwsSource::connect(&place, start).await.map_err(at(Stage::Source))?)
+            let source = AwsSource::connect(&place, start).await.map_err(at(Stage::Source))?;
+            let reserved = if is_here { spec.reserved.clone() } else { BTreeSet::new() };
+            Arc::new(source.without(reserved))
         }
     };
     Ok(Replication::new(spec, keys, source, target, clock.clone()))
+}
+
+/// Whether a source in AWS is where what is read is written to.
+fn is_same_place(source: &Details, destination: &Details, target: &Target) -> bool {
+    let region = source.text("region").unwrap_or_else(|| target.region().to_owned());
+    region == target.region() && source.text("role_arn") == destination.text("role_arn")
 }
 
 /// Where a configuration delivers to, and as whom.

@@ -37,7 +37,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::{Instant, timeout, timeout_at};
 
+/// How long telling may take where time is short.
+const TELLING_MAX: Duration = Duration::from_millis(3_500);
 /// The longest configuration, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -208,28 +211,23 @@ pub async fn run_once(configuration: &Configuration, environment: &ServerEnviron
     run_within(configuration, environment, None).await
 }
 
-/// As [`run_once`], where the run itself may take so long: what is not done then, the next one does.
+/// As [`run_once`], where the run itself may take so long, and telling of it [`TELLING_MAX`]: what is not
+/// done then, the next one does.
 pub async fn run_within(
     configuration: &Configuration,
     environment: &ServerEnvironment,
     limit: Option<Duration>,
 ) -> Ran {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let started_at = clock.now();
-    let running = Box::pin(run(configuration, environment, &clock));
-    let report = match limit {
-        None => running.await,
-        Some(limit) => tokio::time::timeout(limit, running).await.unwrap_or_else(|_| {
-            let message = format!(
-                "it did not end within {} s; the next run goes on from there",
-                limit.as_secs()
-            );
-            let failure =
-                SetupFailure { stage: Stage::Time, failure: Failure::Unavailable, message };
-            not_begun(configuration, started_at, failure, &clock)
+    let ends = limit.map(|limit| Instant::now() + limit);
+    let report = Box::pin(run(configuration, environment, &clock, ends)).await;
+    let telling = Box::pin(tell(configuration, environment, &clock, &report));
+    let untold = match limit {
+        None => telling.await,
+        Some(_) => timeout(TELLING_MAX, telling).await.unwrap_or_else(|_| {
+            vec!["there was no time left to tell all who are to be told".to_owned()]
         }),
     };
-    let untold = Box::pin(tell(configuration, environment, &clock, &report)).await;
     Ran { report, untold }
 }
 
@@ -237,6 +235,7 @@ async fn run(
     configuration: &Configuration,
     environment: &ServerEnvironment,
     clock: &Arc<dyn Clock>,
+    ends: Option<Instant>,
 ) -> RunReport {
     let started_at = clock.now();
     let locked = configuration.lock_file.as_deref().map(Lock::take).transpose();
@@ -244,8 +243,15 @@ async fn run(
         Ok(lock) => lock,
         Err(failure) => return not_begun(configuration, started_at, failure, clock),
     };
-    match Box::pin(replication(configuration, environment, clock)).await {
-        Ok(replication) => replication.run().await,
+    let made = Box::pin(replication(configuration, environment, clock));
+    let made = match ends {
+        None => made.await,
+        Some(at) => {
+            timeout_at(at, made).await.unwrap_or_else(|_| Err(SetupFailure::time_is_over()))
+        }
+    };
+    match made {
+        Ok(replication) => replication.run_until(ends).await,
         Err(failure) => not_begun(configuration, started_at, failure, clock),
     }
 }

@@ -37,15 +37,11 @@ impl Names {
     fn of(configuration: &Configuration, account: Option<&str>) -> Names {
         let region = configuration.destination.details.text("region");
         let region = region.unwrap_or_else(|| "*".to_owned());
-        let (fixed, _) = configuration
-            .spec
-            .template
-            .split_once("{{")
-            .unwrap_or((&configuration.spec.template, ""));
+        let prefix = configuration.spec.start_at(&configuration.destination.kind);
         Names {
             partition: partition(&region),
             account: account.unwrap_or("*").to_owned(),
-            prefix: fixed.to_owned(),
+            prefix,
             region,
         }
     }

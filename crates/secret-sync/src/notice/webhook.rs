@@ -5,7 +5,7 @@ use super::{Notify, Runs};
 use crate::{
     destinations::aws_secrets_manager::errors::failed,
     failure::{Error, Failure},
-    pull::report::{Outcome, Results, RunReport, Stage},
+    pull::report::{Outcome, Results, RunReport},
 };
 use async_trait::async_trait;
 use bailee_cloud::{CloudError, query::Transport};
@@ -202,9 +202,10 @@ fn event(report: &RunReport) -> Value {
         "summary": report.sentence(),
     });
     let (kind, more) = match &report.outcome {
-        Outcome::Done(results) if results.failed.is_empty() => ("succeeded", counts(results)),
+        Outcome::Done(results) if report.is_cut_off() => ("cut_off", counts(results)),
+        Outcome::Done(results) if report.is_ok() => ("succeeded", counts(results)),
         Outcome::Done(results) => ("failed", counts(results)),
-        Outcome::NotBegun(failure) if failure.stage == Stage::Time => {
+        Outcome::NotBegun(failure) if report.is_cut_off() => {
             ("cut_off", json!({ "error": failure }))
         }
         Outcome::NotBegun(failure) => ("not_begun", json!({ "error": failure })),
@@ -231,6 +232,7 @@ fn counts(results: &Results) -> Value {
         "deleted": results.deleted.len(),
         "unchanged": results.unchanged,
         "failed": results.failed.len(),
+        "not_done": results.not_done.len(),
         "failures": failed,
     })
 }

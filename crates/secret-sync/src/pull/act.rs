@@ -5,6 +5,7 @@ use super::{
     compare::Put,
     keys::Keys,
     ledger::{CONTENT_TAG, DELIVERED_TAG, ORPHAN_TAG, is_other},
+    patience::{Failing, patiently, wait},
     report::{FailedSecret, Results},
     source::Source,
     spec::{Compare, Removals, Spec},
@@ -12,21 +13,22 @@ use super::{
 };
 use crate::{
     association::Object,
-    destination::{Deletion, Delivered, Delivery, Extent, Names, Owner, Receipt, Remote, Removal},
+    destination::{
+        Deletion, Delivered, Delivery, Extent, Names, Note, Owner, Receipt, Remote, Removal,
+    },
     failure::{Error, Failure},
     source::Payload,
     work::{previous, too_large},
 };
 use bailee_crypto::Clock;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::{collections::BTreeSet, pin::pin, time::Duration};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-/// How often one call is tried.
-const ATTEMPTS_MAX: u32 = 6;
-/// The longest wait between two attempts: a run ends, and the next one goes on.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Time for what is under way when the time of a run is over.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// One run, acting.
 pub(super) struct Acting<'a> {
@@ -35,8 +37,28 @@ pub(super) struct Acting<'a> {
     source: &'a dyn Source,
     target: &'a Target,
     clock: &'a dyn Clock,
+    /// When nothing more is begun.
+    ends: Option<Instant>,
     /// Why nothing more is tried.
     stopped: Mutex<Option<Error>>,
+    /// How the source does.
+    failing: Mutex<Failing>,
+    /// What could not be done beside the deliveries, for lack of a permission.
+    notes: Mutex<BTreeSet<String>>,
+}
+
+/// Why a secret is not as it shall be.
+enum Unfinished {
+    /// The time was over.
+    NotDone,
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Unfinished {
+        Unfinished::Failed(error)
+    }
 }
 
 /// What became of one secret.
@@ -59,33 +81,60 @@ impl<'a> Acting<'a> {
         source: &'a dyn Source,
         target: &'a Target,
         clock: &'a dyn Clock,
+        ends: Option<Instant>,
     ) -> Acting<'a> {
-        Acting { spec, keys, source, target, clock, stopped: Mutex::default() }
+        let (stopped, failing, notes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Acting { spec, keys, source, target, clock, ends, stopped, failing, notes }
     }
 
     /// Deliveries first, so that no reader finds nothing while a name changes; then removals.
     pub(super) async fn deliver(&self, known: &Known) -> Results {
-        let mut results = Results::default();
+        let (comparison, mut results) = (&known.comparison, Results::default());
         let at_once = self.target.destination().limits().concurrency.max(1);
-        let puts = known.comparison.puts.iter().map(|put| async move {
+        let mut left = comparison.names();
+        let puts = comparison.puts.iter().map(|put| async move {
             (put.entry.desired.name.as_str(), self.put(known, put).await)
         });
-        let mut puts = futures_util::stream::iter(puts).buffer_unordered(at_once);
-        while let Some((name, outcome)) = puts.next().await {
-            results.add(name, outcome);
-        }
-        drop(puts);
-        let removals = known.comparison.removals.iter();
+        let puts = futures_util::stream::iter(puts).buffer_unordered(at_once);
+        self.follow(puts, &mut left, &mut results).await;
+        let removals = comparison.removals.iter();
         let removals =
             removals.map(|object| async move { (object.name.as_str(), self.remove(object).await) });
-        let mut removals = futures_util::stream::iter(removals).buffer_unordered(at_once);
-        while let Some((name, outcome)) = removals.next().await {
-            results.add(name, outcome);
-        }
+        let removals = futures_util::stream::iter(removals).buffer_unordered(at_once);
+        self.follow(removals, &mut left, &mut results).await;
+        // What was under way when the time was over may have arrived: the next run sees it.
+        results.not_done.extend(left.into_iter().map(str::to_owned));
+        results.notes.extend(std::mem::take(&mut *self.notes.lock()));
         results
     }
 
-    async fn put(&self, known: &Known, put: &Put) -> Result<Effect, Error> {
+    /// Takes down what becomes of each, for as long as there is time.
+    async fn follow<'n>(
+        &self,
+        outcomes: impl Stream<Item = (&'n str, Result<Effect, Unfinished>)>,
+        left: &mut BTreeSet<&'n str>,
+        results: &mut Results,
+    ) {
+        let mut outcomes = pin!(outcomes);
+        loop {
+            let next = match self.ends {
+                None => outcomes.next().await,
+                Some(at) => {
+                    let next = tokio::time::timeout_at(at + GRACE, outcomes.next()).await;
+                    next.unwrap_or_default()
+                }
+            };
+            let Some((name, outcome)) = next else { return };
+            match outcome {
+                Ok(effect) => results.add(name, Ok(effect)),
+                Err(Unfinished::Failed(error)) => results.add(name, Err(error)),
+                Err(Unfinished::NotDone) => continue,
+            }
+            left.remove(name);
+        }
+    }
+
+    async fn put(&self, known: &Known, put: &Put) -> Result<Effect, Unfinished> {
         self.going_on()?;
         let mut delivery = self.delivery(put);
         if delivery.extent == Extent::Aspects {
@@ -93,21 +142,19 @@ impl<'a> Acting<'a> {
                 self.look_up_placement(&put.entry.desired.name, previous).await?;
             }
             match self.tried(&delivery).await {
-                Ok(_) => return Ok(Effect::Aspects),
-                Err(error) if error.failure.passes() || error.failure.is_general() => {
-                    return Err(error);
-                }
-                // It may have gone meanwhile: with its value it can be made anew.
-                Err(_) => {}
+                Ok(()) => return Ok(Effect::Aspects),
+                // It went meanwhile, and has no value to be made anew with: that is read.
+                Err(Unfinished::Failed(error)) if error.failure == Failure::Invalid => {}
+                Err(unfinished) => return Err(unfinished),
             }
         }
         let Some(secret) = known.listing.secrets.get(put.at) else { return Ok(Effect::Nothing) };
         let read = self.source.read(secret).await;
-        let Some(payload) = read.map_err(|error| self.heed(error))? else {
+        let Some(payload) = read.map_err(|error| self.heed_source(error))? else {
             return Ok(Effect::Nothing);
         };
         if let Some(error) = too_large(self.target.configured(), payload.bytes.len()) {
-            return Err(error);
+            return Err(error.into());
         }
         delivery.payload = payload;
         let effect = self.complete(put, &mut delivery);
@@ -169,22 +216,18 @@ impl<'a> Acting<'a> {
 
     async fn look(&self, name: &str) -> Result<Option<Remote>, Error> {
         let names = Names::These(vec![name.to_owned()]);
-        let mut survey = self.target.destination().survey(&names, None).await;
-        if let Err(error) = &survey
-            && let Some(wait) = error.wait(1)
-        {
-            tokio::time::sleep(wait.min(WAIT_MAX)).await;
-            survey = self.target.destination().survey(&names, None).await;
-        }
+        let survey = patiently(|| self.target.destination().survey(&names, None)).await;
         survey.map(|mut survey| survey.objects.remove(name)).map_err(|error| self.heed(error))
     }
 
-    async fn tried(&self, delivery: &Delivery) -> Result<Receipt, Error> {
-        self.again(|| self.target.destination().put(delivery)).await
+    async fn tried(&self, delivery: &Delivery) -> Result<(), Unfinished> {
+        let Receipt { notes, .. } = self.again(|| self.target.destination().put(delivery)).await?;
+        self.notes.lock().extend(notes.iter().map(note));
+        Ok(())
     }
 
     /// Tries until it is done or no more can be hoped for in this run.
-    async fn again<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Error>
+    async fn again<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Unfinished>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -196,16 +239,12 @@ impl<'a> Acting<'a> {
                 Err(error) => error,
             };
             attempts += 1;
-            match error.wait(attempts) {
-                Some(wait) if attempts < ATTEMPTS_MAX => {
-                    tokio::time::sleep(wait.min(WAIT_MAX)).await;
-                }
-                _ => return Err(self.heed(error)),
-            }
+            let Some(wait) = wait(&error, attempts) else { return Err(self.heed(error).into()) };
+            tokio::time::sleep(wait).await;
         }
     }
 
-    async fn remove(&self, object: &Object) -> Result<Effect, Error> {
+    async fn remove(&self, object: &Object) -> Result<Effect, Unfinished> {
         self.going_on()?;
         let name = &object.name;
         let Some(delivered) = &object.delivered else { return Ok(Effect::Nothing) };
@@ -220,7 +259,7 @@ impl<'a> Acting<'a> {
             Err(error) if error.failure == Failure::Forbidden => {
                 delivered.placement = String::new();
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         let (how, effect) = match self.spec.removals {
             Removals::Keep => return Ok(Effect::Nothing),
@@ -234,7 +273,7 @@ impl<'a> Acting<'a> {
         Ok(effect)
     }
 
-    async fn orphan(&self, name: &str, delivered: Delivered) -> Result<Effect, Error> {
+    async fn orphan(&self, name: &str, delivered: Delivered) -> Result<Effect, Unfinished> {
         let since = jiff::Timestamp::try_from(self.clock.now()).unwrap_or_default();
         let mut tags = delivered.tags.clone();
         tags.insert(ORPHAN_TAG.to_owned(), since.strftime("%Y-%m-%d").to_string());
@@ -256,14 +295,23 @@ impl<'a> Acting<'a> {
         Ok(Effect::Orphaned)
     }
 
-    fn going_on(&self) -> Result<(), Error> {
-        match &*self.stopped.lock() {
-            None => Ok(()),
-            Some(error) => {
-                let message = format!("not tried, because before it: {}", error.message);
-                Err(Error { message, ..error.clone() })
-            }
+    fn going_on(&self) -> Result<(), Unfinished> {
+        if let Some(error) = &*self.stopped.lock() {
+            let message = format!("not tried, because before it: {}", error.message);
+            return Err(Error { message, ..error.clone() }.into());
         }
+        match self.ends {
+            Some(at) if Instant::now() >= at => Err(Unfinished::NotDone),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Where one secret after another cannot be read, the source is what fails.
+    fn heed_source(&self, error: Error) -> Error {
+        if self.failing.lock().is_all(&error) && error.failure != Failure::Throttled {
+            self.stopped.lock().get_or_insert_with(|| error.clone());
+        }
+        error
     }
 
     /// What concerns a whole side stops the run: the next one goes on from there.
@@ -277,6 +325,11 @@ impl<'a> Acting<'a> {
         }
         error
     }
+}
+
+/// A permission that is missing and not necessary, as a sentence.
+pub(super) fn note(note: &Note) -> String {
+    format!("{} {}", note.missing_permission, note.message)
 }
 
 impl Results {
@@ -316,6 +369,7 @@ impl Results {
             &mut self.orphaned,
             &mut self.scheduled,
             &mut self.deleted,
+            &mut self.not_done,
         ] {
             names.sort_unstable();
         }

@@ -17,6 +17,9 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Names in one sentence.
+const SHOWN_MAX: usize = 20;
+
 /// What a run is to do.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
@@ -71,6 +74,7 @@ pub(super) fn compare(
 
     let placement = target.destination().placement();
     let rules = Rules { drift: spec.drift, ownership: spec.ownership };
+    let mut left = Vec::new();
     // One name after another, though all could be planned at once: what stays as it is, is forgotten.
     for (name, (at, revision)) in &wanted.by_name {
         let standing = standings.get(name.as_str()).copied();
@@ -85,6 +89,9 @@ pub(super) fn compare(
             rules,
             |_| true,
         );
+        if planned.steps.is_empty() && !planned.drift.is_empty() {
+            left.push(name.as_str());
+        }
         match planned.steps.into_iter().next() {
             Some(Step::Put { why, .. }) => {
                 let adopts = standing.is_some_and(|standing| standing != Standing::Ours);
@@ -105,6 +112,7 @@ pub(super) fn compare(
             }
         }
     }
+    comparison.notes.extend(left_alone(&left));
     comparison.settle_removals(spec, listing, &wanted);
     comparison
 }
@@ -150,7 +158,9 @@ impl Comparison {
             clippy::cast_sign_loss,
             reason = "a share of a count is a small positive number"
         )]
-        let allowed = ((self.owned as f64 * spec.deletion_share_max).floor() as usize).max(1);
+        let share = (self.owned as f64 * spec.deletion_share_max).floor() as usize;
+        // Of a few, one may go; where none may, none.
+        let allowed = if spec.deletion_share_max > 0.0 { share.max(1) } else { 0 };
         // A source that has nothing at all is more likely broken than empty.
         let is_empty = listing.secrets.is_empty() && spec.deletion_share_max < 1.0;
         if removed == 0 || (removed <= allowed && !is_empty) {
@@ -221,6 +231,19 @@ fn wanted<'a>(
         wanted.by_name.insert(name, (at, &secret.revision));
     }
     wanted
+}
+
+/// What others changed and nobody undoes is told.
+fn left_alone(names: &[&str]) -> Option<String> {
+    let shown: Vec<&str> = names.iter().take(SHOWN_MAX).copied().collect();
+    let more = if names.len() > shown.len() { ", …" } else { "" };
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} secrets were changed by others and stay so, as drift = \"report\" asks: {}{more}",
+            names.len(),
+            shown.join(", ")
+        )
+    })
 }
 
 fn refused(name: &str, owner: Owner) -> FailedSecret {

@@ -1,7 +1,7 @@
 //! The connection secret: where the source is and the token for it, kept in AWS Secrets Manager as the
 //! published Lambda sample keeps it.
 
-use super::target::Place;
+use super::{patience::patiently, target::Place};
 use crate::{
     destinations::aws_secrets_manager::errors::failed,
     failure::{Error, Failure},
@@ -62,7 +62,8 @@ impl Connection {
     /// # Errors
     /// It cannot be read, or is not of its form; nothing of it is repeated.
     pub async fn read(place: &Place, id: &str) -> Result<Connection, Error> {
-        let found = Connection::find(&Client::new(&place.aws().await?), id).await?;
+        let client = Client::new(&place.aws().await?);
+        let found = patiently(|| Connection::find(&client, id)).await?;
         found.ok_or_else(|| {
             let message = format!("the connection secret {id:?} does not exist, or has no value");
             Error::new(Failure::Invalid, message)

@@ -3,6 +3,7 @@
 use super::{
     Known,
     compare::Put,
+    ledger::DELIVERED_TAG,
     report::FailedSecret,
     spec::{Removals, Spec},
     target::Target,
@@ -13,6 +14,7 @@ use crate::{
     plan::Reason,
 };
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// What a run would do.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -84,7 +86,13 @@ impl Forecast {
     }
 }
 
-pub(super) fn forecast(spec: &Spec, target: &Target, known: &Known) -> Forecast {
+/// `equal` are the names of deliveries whose value turned out to be there already.
+pub(super) fn forecast(
+    spec: &Spec,
+    target: &Target,
+    known: &Known,
+    equal: &BTreeSet<&str>,
+) -> Forecast {
     let comparison = &known.comparison;
     let mut forecast = Forecast {
         unchanged: comparison.unchanged,
@@ -101,22 +109,24 @@ pub(super) fn forecast(spec: &Spec, target: &Target, known: &Known) -> Forecast 
     }
     for put in &comparison.puts {
         let name = &put.entry.desired.name;
+        let is_equal = equal.contains(name.as_str());
         let path = known.listing.secrets.get(put.at).map(|secret| secret.full_path());
         forecast.rows.push(Row {
-            action: action(put),
+            action: if is_equal { Action::Retag } else { action(put) },
             reason: put.why.name(),
             name: name.clone(),
             path: path.unwrap_or_default(),
         });
         let seen = known.found.get(name).map_or(Seen::Missing, Seen::There);
+        let aspects = put.why.is_aspect() || is_equal;
+        let mut tags = put.entry.desired.tags.clone();
+        if !aspects {
+            tags.insert(DELIVERED_TAG.to_owned(), put.entry.token.clone());
+        }
         let change = Change {
             previous: put.entry.object.as_ref().and_then(|object| object.delivered.as_ref()),
             seen,
-            effect: Effect::Put {
-                tags: &put.entry.desired.tags,
-                aspects: put.why.is_aspect(),
-                confirmed: false,
-            },
+            effect: Effect::Put { tags: &tags, aspects, confirmed: false },
         };
         estimate::add(&mut forecast.calls, target.destination().calls_of(&change));
     }

@@ -2,6 +2,7 @@
 
 use crate::tags::OwnerMark;
 use bailee_crypto::{Sensitive, mac, mac::MacKey};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 /// The epoch in marks that are made with a secret key.
 const KEYED: &str = "pull";
@@ -9,6 +10,8 @@ const KEYED: &str = "pull";
 const OPEN: &str = "open";
 /// Bytes of a token.
 const TOKEN_BYTES: usize = 16;
+/// Characters that stand for one tag among those that were written.
+pub(super) const TAG_CHARACTERS: usize = 6;
 
 /// The keys of a replication, derived from one text.
 #[derive(Clone, Debug)]
@@ -24,13 +27,14 @@ struct Derived {
     mark: MacKey,
     content: MacKey,
     token: MacKey,
+    tag: MacKey,
 }
 
 impl Derived {
     fn of(key: &[u8]) -> Derived {
         let of =
             |purpose: &[u8]| MacKey::new(mac::derive(key, &[b"replicate", purpose]).as_slice());
-        Derived { mark: of(b"mark"), content: of(b"content"), token: of(b"token") }
+        Derived { mark: of(b"mark"), content: of(b"content"), token: of(b"token"), tag: of(b"tag") }
     }
 }
 
@@ -73,6 +77,15 @@ impl Keys {
         let keys = self.secret.as_ref().unwrap_or(&self.open);
         let parts = [self.scope.as_bytes(), b"\0", name.as_bytes(), b"\0", value];
         hex::encode(keys.content.sign(&parts))
+    }
+
+    /// What stands for a tag of one's own that was written to the secret with this name.
+    pub(super) fn tag(&self, name: &str, key: &str, value: &str) -> String {
+        let keys = self.secret.as_ref().unwrap_or(&self.open);
+        let parts = [self.scope.as_bytes(), name.as_bytes(), key.as_bytes(), value.as_bytes()];
+        let parts = parts.map(|part| [part, b"\0"]).concat();
+        let code = BASE64_URL_SAFE_NO_PAD.encode(keys.tag.sign(&parts));
+        code.chars().take(TAG_CHARACTERS).collect()
     }
 
     /// What stands for the delivery of a version over what is there; UUID-shaped. The same each time it

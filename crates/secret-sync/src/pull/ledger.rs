@@ -7,10 +7,11 @@
 //! | `bailee:content` | a keyed digest of the value, where values are compared |
 //! | `bailee:delivered` | the destination's id of the version that was written |
 //! | `bailee:placement` | stands for key and replicas |
+//! | `bailee:custom` | which tags of `custom_tags` were written |
 //! | `bailee:orphan` | since when the source has it no more |
 
 use super::{
-    keys::{Keys, is_same},
+    keys::{Keys, TAG_CHARACTERS, is_same},
     source::{Revision, Version},
     spec::{Compare, Spec},
 };
@@ -28,6 +29,7 @@ pub(super) const SOURCE_TAG: &str = "bailee:source";
 pub(super) const CONTENT_TAG: &str = "bailee:content";
 pub(super) const DELIVERED_TAG: &str = "bailee:delivered";
 pub(super) const PLACEMENT_TAG: &str = "bailee:placement";
+const CUSTOM_TAG: &str = "bailee:custom";
 pub(super) const ORPHAN_TAG: &str = "bailee:orphan";
 
 /// Characters that stand for a placement.
@@ -37,8 +39,30 @@ const OTHER_PLACEMENT: &str = "?";
 
 /// Whether a tag is one of replication itself.
 pub(super) fn is_own(key: &str) -> bool {
-    let own = [VERSION_TAG, SOURCE_TAG, CONTENT_TAG, DELIVERED_TAG, PLACEMENT_TAG, ORPHAN_TAG];
-    own.contains(&key) || key == MARK_TAG || key == OWNERSHIP_TAG
+    OWN.contains(&key)
+}
+
+/// All of them; they count as tags of the secret.
+pub(super) const OWN: [&str; 9] = [
+    VERSION_TAG,
+    SOURCE_TAG,
+    CONTENT_TAG,
+    DELIVERED_TAG,
+    PLACEMENT_TAG,
+    CUSTOM_TAG,
+    ORPHAN_TAG,
+    MARK_TAG,
+    OWNERSHIP_TAG,
+];
+
+/// One text for the tags that users give, so that those they give no longer are known for ours.
+fn custom(keys: &Keys, name: &str, tags: &BTreeMap<String, String>) -> String {
+    tags.iter().map(|(key, value)| keys.tag(name, key, value)).collect()
+}
+
+/// Whether an earlier run wrote a tag.
+fn wrote(written: &str, code: &str) -> bool {
+    written.as_bytes().chunks(TAG_CHARACTERS).any(|one| one == code.as_bytes())
 }
 
 /// What a secret at the destination is to us.
@@ -117,6 +141,9 @@ pub(super) fn entry(
     let (version, by) = shown(spec.compare, revision);
     tags.extend(version.map(|version| (VERSION_TAG.to_owned(), version)));
     tags.insert(SOURCE_TAG.to_owned(), by);
+    if !spec.custom_tags.is_empty() {
+        tags.insert(CUSTOM_TAG.to_owned(), custom(keys, name, &spec.custom_tags));
+    }
     if let Some(digest) = placement_digest(placement) {
         tags.insert(PLACEMENT_TAG.to_owned(), digest);
     }
@@ -131,9 +158,10 @@ pub(super) fn entry(
     let is_recorded = recorded.is_some_and(|recorded| is_same(recorded, current));
     // The value landed, and the run was cut off before it wrote the tags.
     let has_landed = !is_recorded && !current.is_empty() && is_same(&token, current);
-    let delivered_tag = match (recorded.filter(|_| is_recorded), has_landed) {
-        (Some(recorded), _) => recorded,
-        (None, true) => current,
+    // Whoever writes the value writes this tag with it.
+    let delivered_tag = match (recorded, has_landed) {
+        (_, true) => current,
+        (Some(recorded), false) => recorded,
         (None, false) => &token,
     };
     tags.insert(DELIVERED_TAG.to_owned(), delivered_tag.to_owned());
@@ -151,7 +179,7 @@ pub(super) fn entry(
         mark,
     };
     let object = there.map(|(_, standing, found)| {
-        let mut delivered = recorded_state(&desired, found, placement);
+        let mut delivered = recorded_state(keys, &desired, found, placement);
         delivered.version_id = match is_recorded || has_landed {
             true => current.to_owned(),
             false => base.to_owned(),
@@ -172,12 +200,18 @@ pub(super) fn entry(
 
 /// What the tags of a secret say of its last delivery.
 fn recorded_state(
+    keys: &Keys,
     desired: &Desired,
     found: &BTreeMap<String, String>,
     placement: &str,
 ) -> Delivered {
-    let known = |key: &String| is_own(key) || desired.tags.contains_key(key);
-    let tags = found.iter().filter(|(key, _)| known(key));
+    let written = found.get(CUSTOM_TAG).map(String::as_str).unwrap_or_default();
+    let known = |key: &str, value: &str| {
+        is_own(key)
+            || desired.tags.contains_key(key)
+            || wrote(written, &keys.tag(&desired.name, key, value))
+    };
+    let tags = found.iter().filter(|(key, value)| known(key, value));
     let as_wanted = found.get(PLACEMENT_TAG) == placement_digest(placement).as_ref();
     Delivered {
         version_id: String::new(),

@@ -11,6 +11,7 @@ pub mod connection;
 mod forecast;
 mod keys;
 mod ledger;
+mod patience;
 pub mod report;
 pub mod source;
 pub mod sources;
@@ -26,15 +27,21 @@ pub use target::{Place, Target};
 
 use crate::{
     destination::{Names, Remote},
-    failure::Error,
+    failure::{Error, Failure},
 };
 use act::Acting;
 use bailee_crypto::{Clock, random};
 use compare::{Comparison, compare};
 use futures_util::StreamExt;
+use patience::{Failing, patiently};
 use report::{FailedSecret, Outcome, Results, RunReport, SetupFailure, Stage};
 use source::{Listing, Revision, Source};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+use tokio::time::Instant;
 
 /// Secrets that are read at once where a source tells no versions.
 const READS_AT_ONCE: usize = 32;
@@ -70,14 +77,27 @@ impl Replication {
     /// What a run would do now. Nothing is written.
     pub async fn plan(&self) -> Result<Forecast, SetupFailure> {
         let known = self.look().await?;
-        Ok(forecast::forecast(&self.spec, &self.target, &known))
+        let equal = self.equal(&known).await?;
+        Ok(forecast::forecast(&self.spec, &self.target, &known, &equal))
     }
 
     /// Brings the destination to what the source has.
     pub async fn run(&self) -> RunReport {
+        self.run_until(None).await
+    }
+
+    /// The same, where nothing more is begun after a moment. What was done until then is told.
+    pub async fn run_until(&self, ends: Option<Instant>) -> RunReport {
         let started_at = self.clock.now();
-        let outcome = match self.look().await {
-            Ok(known) => Outcome::Done(self.act(&known).await),
+        let looked = match ends {
+            None => self.look().await,
+            Some(at) => {
+                let looked = tokio::time::timeout_at(at, self.look()).await;
+                looked.unwrap_or_else(|_| Err(SetupFailure::time_is_over()))
+            }
+        };
+        let outcome = match looked {
+            Ok(known) => Outcome::Done(self.act(&known, ends).await),
             Err(failure) => Outcome::NotBegun(failure),
         };
         self.report(started_at, outcome).await
@@ -103,7 +123,10 @@ impl Replication {
     async fn look(&self) -> Result<Known, SetupFailure> {
         let at = |stage| move |error| SetupFailure::new(stage, error);
         let (listing, found) = tokio::join!(self.source.list(), self.survey());
-        let mut listing = listing.map_err(at(Stage::Source))?;
+        let mut listing = listing.map_err(|error| match error.failure {
+            Failure::Unauthenticated => SetupFailure::new(Stage::Login, error),
+            _ => SetupFailure::new(Stage::Source, error),
+        })?;
         let mut found = found.map_err(at(Stage::Destination))?;
         self.read_untold(&mut listing).await?;
         let comparison = compare(&self.spec, &self.keys, &self.target, &listing, &found);
@@ -119,7 +142,8 @@ impl Replication {
         let mut found = BTreeMap::new();
         let mut after = None;
         loop {
-            let page = self.target.destination().survey(&names, after).await?;
+            let destination = self.target.destination();
+            let page = patiently(|| destination.survey(&names, after.clone())).await?;
             found.extend(page.objects);
             after = page.next;
             if after.is_none() {
@@ -142,7 +166,7 @@ impl Replication {
         if !self.keys.are_secret() {
             return Err(SetupFailure {
                 stage: Stage::Configuration,
-                failure: crate::failure::Failure::Invalid,
+                failure: Failure::Invalid,
                 message: "contents are compared by a keyed digest, asked for or because the source has no versions: \
                           put contentHashKey into the connection secret"
                     .to_owned(),
@@ -160,14 +184,21 @@ impl Replication {
             });
             (at, revision)
         });
-        let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        let mut reads = reads.buffer_unordered(READS_AT_ONCE);
+        let (mut read, mut failing) = (Vec::new(), Failing::default());
+        while let Some((at, revision)) = reads.next().await {
+            if let Err(error) = &revision
+                && failing.is_all(error)
+            {
+                return Err(SetupFailure::new(Stage::Source, error.clone()));
+            }
+            read.push((at, revision));
+        }
+        drop(reads);
         for (at, revision) in read {
             let Some(secret) = listing.secrets.get_mut(at) else { continue };
             match revision {
                 Ok(revision) => secret.revision = revision,
-                Err(error) if error.failure.is_general() => {
-                    return Err(SetupFailure::new(Stage::Source, error));
-                }
                 Err(error) => listing.failed.push((secret.full_path(), error)),
             }
         }
@@ -175,8 +206,34 @@ impl Replication {
         Ok(())
     }
 
-    async fn act(&self, known: &Known) -> Results {
-        let acting = Acting::new(&self.spec, &self.keys, &*self.source, &self.target, &*self.clock);
+    /// Where values are compared by their digest, only reading tells which of those that may have
+    /// changed are there already.
+    async fn equal<'k>(&self, known: &'k Known) -> Result<BTreeSet<&'k str>, SetupFailure> {
+        let hashed = self.spec.compare == spec::Compare::Hash;
+        let unsure = known.comparison.puts.iter().filter(|put| hashed && put.may_be_equal());
+        let reads = futures_util::stream::iter(unsure).map(|put| async move {
+            let name = put.entry.desired.name.as_str();
+            let Some(secret) = known.listing.secrets.get(put.at) else { return Ok(None) };
+            match self.source.read(secret).await {
+                Ok(Some(payload)) => {
+                    let digest = self.keys.content(name, &payload.bytes);
+                    Ok((put.digest_there() == Some(&digest)).then_some(name))
+                }
+                Ok(None) => Ok(None),
+                Err(error) if error.failure.is_general() => {
+                    Err(SetupFailure::new(Stage::Source, error))
+                }
+                // That it cannot be read, a run tells.
+                Err(_) => Ok(None),
+            }
+        });
+        let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        read.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    async fn act(&self, known: &Known, ends: Option<Instant>) -> Results {
+        let (source, clock) = (&*self.source, &*self.clock);
+        let acting = Acting::new(&self.spec, &self.keys, source, &self.target, clock, ends);
         let mut results = acting.deliver(known).await;
         let comparison = &known.comparison;
         results.unchanged += comparison.unchanged;

@@ -34,7 +34,7 @@ pub struct RunReport {
 pub enum Outcome {
     /// It went through all secrets; some may have failed.
     Done(Results),
-    /// It ended before it changed anything; at [`Stage::Time`], before it could tell what it changed.
+    /// It ended before it changed anything.
     NotBegun(SetupFailure),
 }
 
@@ -59,6 +59,8 @@ pub struct Results {
     pub unchanged: u64,
     /// Failed, each with a sentence.
     pub failed: Vec<FailedSecret>,
+    /// Not done, or not known to be done, when the time was over: the next run goes on there.
+    pub not_done: Vec<String>,
     /// Sentences about what went well and could go better, such as a permission that is missing.
     pub notes: Vec<String>,
 }
@@ -101,7 +103,7 @@ pub enum Stage {
     Destination,
     /// It would have deleted more than it may.
     Guard,
-    /// Its time was over, somewhere in the middle: what it did until then, the next run sees.
+    /// Its time was over before it knew what is to be done.
     Time,
 }
 
@@ -109,8 +111,16 @@ impl RunReport {
     /// Whether everything is as it shall be.
     pub fn is_ok(&self) -> bool {
         match &self.outcome {
-            Outcome::Done(results) => results.failed.is_empty(),
+            Outcome::Done(results) => results.is_whole(),
             Outcome::NotBegun(_) => false,
+        }
+    }
+
+    /// Whether it ended because its time was over.
+    pub fn is_cut_off(&self) -> bool {
+        match &self.outcome {
+            Outcome::Done(results) => !results.not_done.is_empty(),
+            Outcome::NotBegun(failure) => failure.stage == Stage::Time,
         }
     }
 
@@ -125,7 +135,7 @@ impl RunReport {
     /// The result as the published Lambda sample returns it.
     pub fn as_sample(&self) -> Value {
         match &self.outcome {
-            Outcome::Done(results) if results.failed.is_empty() => {
+            Outcome::Done(results) if results.is_whole() => {
                 let (created, updated) = (results.created.len(), results.written_anew());
                 json!({
                     "status": "OK",
@@ -149,21 +159,21 @@ impl RunReport {
         let (account, region) = (&self.account, &self.region);
         let place = format!("Account: {account}, Region: {region}.");
         match &self.outcome {
-            Outcome::Done(results) if results.failed.is_empty() => None,
-            Outcome::Done(results) => Some(format!(
-                "{place} Failed to create/update the following secrets: {} ",
-                results.failures_as_sample()
-            )),
+            Outcome::Done(results) if results.is_whole() => None,
+            Outcome::Done(results) => {
+                let mut parts = vec![place];
+                if !results.not_done.is_empty() {
+                    parts.push(format!("Replication was cut off: {}.", results.sentence()));
+                }
+                if !results.failed.is_empty() {
+                    let failed = entries(&results.failed);
+                    let what = "Failed to create/update the following secrets";
+                    parts.push(format!("{what}: {failed}"));
+                }
+                Some(parts.join(" ") + " ")
+            }
             Outcome::NotBegun(failure) => {
-                let what = match failure.stage {
-                    Stage::Time => "was cut off",
-                    Stage::Configuration
-                    | Stage::Lock
-                    | Stage::Login
-                    | Stage::Source
-                    | Stage::Destination
-                    | Stage::Guard => "did not begin",
-                };
+                let what = if self.is_cut_off() { "was cut off" } else { "did not begin" };
                 Some(format!("{place} Replication {what}: {} ", failure.message))
             }
         }
@@ -174,6 +184,11 @@ impl Results {
     /// How many values were written over others.
     pub fn written_anew(&self) -> usize {
         self.updated.len() + self.adopted.len()
+    }
+
+    /// Whether everything is as it shall be.
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_empty() && self.not_done.is_empty()
     }
 
     fn sentence(&self) -> String {
@@ -196,25 +211,51 @@ impl Results {
         if !self.failed.is_empty() {
             parts.push(format!("{} failed", self.failed.len()));
         }
+        if !self.not_done.is_empty() {
+            let count = self.not_done.len();
+            parts.push(format!("{count} not done in time, which the next run does"));
+        }
         parts.join(", ")
     }
 
-    /// A list as the sample writes it: one text, names and reasons.
+    /// All that is not as it shall be, as the sample lists what failed.
     fn failures_as_sample(&self) -> String {
-        let entry = |failed: &FailedSecret| {
-            // The sample's order of keys, which a map of ours would not keep.
-            let text = |text: &str| Value::from(text).to_string();
-            format!("{{\"secretName\":{},\"error\":{}}}", text(&failed.name), text(&failed.message))
-        };
-        let entries: Vec<String> = self.failed.iter().map(entry).collect();
-        format!("[{}]", entries.join(","))
+        let not_done = self.not_done.iter().map(|name| FailedSecret {
+            name: name.clone(),
+            failure: Failure::Unavailable,
+            message: "not done in time: the next run does it".to_owned(),
+        });
+        let all: Vec<FailedSecret> = self.failed.iter().cloned().chain(not_done).collect();
+        entries(&all)
     }
+}
+
+/// A list as the sample writes it: one text, names and reasons.
+fn entries(failed: &[FailedSecret]) -> String {
+    let entry = |failed: &FailedSecret| {
+        // The sample's order of keys, which a map of ours would not keep.
+        let text = |text: &str| Value::from(text).to_string();
+        format!("{{\"secretName\":{},\"error\":{}}}", text(&failed.name), text(&failed.message))
+    };
+    let entries: Vec<String> = failed.iter().map(entry).collect();
+    format!("[{}]", entries.join(","))
 }
 
 impl SetupFailure {
     /// Out of the failure of a call.
     pub fn new(stage: Stage, error: Error) -> SetupFailure {
         SetupFailure { stage, failure: error.failure, message: error.message }
+    }
+
+    /// The time was over before anything was changed.
+    pub fn time_is_over() -> SetupFailure {
+        SetupFailure {
+            stage: Stage::Time,
+            failure: Failure::Unavailable,
+            message:
+                "the time was over before it was known what is to be done; nothing was changed"
+                    .to_owned(),
+        }
     }
 }
 
@@ -302,6 +343,24 @@ mod tests {
                  secrets: {list} "
             )
         );
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_is_told_with_what_it_did_and_what_it_did_not() {
+        let mut cut = failing();
+        let Outcome::Done(results) = &mut cut.outcome else { panic!("it ran") };
+        results.not_done = vec!["p/d".to_owned(), "p/e".to_owned()];
+        assert!(!cut.is_ok() && cut.is_cut_off());
+        let told = cut.notice_as_sample().unwrap();
+        let start = "Account: 123456789012, Region: eu-west-1. Replication was cut off: 1 created, 0 \
+                     unchanged, 2 failed, 2 not done in time, which the next run does. Failed to \
+                     create/update the following secrets: [{\"secretName\":\"p/a\"";
+        assert!(told.starts_with(start) && told.ends_with("}] "), "{told}");
+        assert!(cut.as_sample()["message"].as_str().unwrap().contains("\"p/e\""));
+        let Outcome::Done(results) = &mut cut.outcome else { panic!("it ran") };
+        results.failed.clear();
+        assert!(cut.notice_as_sample().unwrap().ends_with("which the next run does. "));
+        assert_eq!(cut.as_sample()["status"], json!("ERROR"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a replication shall do, checked.
 
-use super::{source::Listed, target::Target};
+use super::{ledger::OWN, source::Listed, target::Target};
 use crate::{
     destination::Ownership,
+    destinations,
     failure::{Error, Failure},
     naming::{Subject, check_template, external_name},
     registry::Drift,
@@ -108,6 +109,12 @@ impl Spec {
         check_template(&self.template, target.names(), granularity).map_err(wrong)?;
         if let Some(rule) = target.tag_rule() {
             self.custom_tags = rule.normalise(&self.custom_tags).map_err(wrong)?;
+            let (count, most) = (self.custom_tags.len(), rule.tags_max.saturating_sub(OWN.len()));
+            if count > most {
+                return Err(wrong(format!(
+                    "custom_tags has {count} tags, at most {most} fit beside those of replication"
+                )));
+            }
         }
         if let Some(own) = self.custom_tags.keys().find(|key| super::ledger::is_own(key)) {
             return Err(wrong(format!("custom_tags: key {own:?} is a tag of replication itself")));
@@ -137,8 +144,19 @@ impl Spec {
     }
 
     /// How all names begin.
-    pub(super) fn fixed_start(&self, target: &Target) -> String {
-        let (fixed, _) = self.template.split_once("{{").unwrap_or((&self.template, ""));
-        target.names().normalise(fixed)
+    pub fn fixed_start(&self, target: &Target) -> String {
+        target.names().normalise(self.template_start())
+    }
+
+    /// How all names begin at a destination of this type.
+    pub fn start_at(&self, kind: &str) -> String {
+        let known = destinations::all().into_iter().find(|known| known.name == kind);
+        let start = self.template_start();
+        known.map_or_else(|| start.to_owned(), |kind| kind.names.normalise(start))
+    }
+
+    /// How the template begins.
+    fn template_start(&self) -> &str {
+        self.template.split_once("{{").map_or(&self.template, |(fixed, _)| fixed)
     }
 }

@@ -1,8 +1,9 @@
 //! The destination of a replication: one configured destination of sync, without a server around it.
 
+use super::act::note;
 use crate::{
     Settings,
-    destination::{Destination, Note},
+    destination::Destination,
     destinations::{self, aws_secrets_manager},
     failure::{Error, Failure},
     naming::NameRule,
@@ -16,10 +17,12 @@ use crate::{
 use bailee_cloud::aws::SdkConfig;
 use bailee_crypto::{Clock, Sensitive};
 use bailee_sdk::Namespace;
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// Digits of an account's number.
 const ACCOUNT_DIGITS: usize = 12;
+/// How long is waited for the number of the account, which is only told along.
+const ASKING_MAX: Duration = Duration::from_secs(2);
 
 /// A place at a provider: how it is reached, and as whom.
 #[derive(Clone, Debug)]
@@ -168,14 +171,14 @@ impl Target {
 
     /// Permissions that are missing and not necessary.
     pub(super) fn notes(&self) -> Vec<String> {
-        let told = |note: Note| format!("{} {}", note.missing_permission, note.message);
-        self.configured.destination.notes().into_iter().map(told).collect()
+        self.configured.destination.notes().iter().map(note).collect()
     }
 
     /// The account as the destination itself tells it; empty where it does not.
     pub(super) async fn ask_account(&self) -> String {
-        let checked = self.configured.destination.check().await;
-        checked.ok().and_then(|mut checked| checked.identity.remove("account")).unwrap_or_default()
+        let checked = self.configured.destination.check();
+        let checked = tokio::time::timeout(ASKING_MAX, checked).await.ok().and_then(Result::ok);
+        checked.and_then(|mut checked| checked.identity.remove("account")).unwrap_or_default()
     }
 }
 

@@ -60,6 +60,9 @@ pub(super) fn show(context: &mut Context, report: &RunReport) -> Result<(), Fail
         for failed in &results.failed {
             context.output.line(&format!("! {}: {}", failed.name, failed.message))?;
         }
+        for name in &results.not_done {
+            context.output.line(&format!("! {name}: not done in time"))?;
+        }
         for note in &results.notes {
             context.output.line(&format!("! {note}"))?;
         }

@@ -4,6 +4,7 @@ use crate::{
     destinations::aws_secrets_manager::errors::failed,
     failure::{Error, Failure},
     pull::{
+        patience::patiently,
         source::{Listed, Listing, Revision, Source, Version},
         target::Place,
     },
@@ -12,9 +13,11 @@ use crate::{
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
     Client,
+    operation::get_secret_value::GetSecretValueOutput,
     types::{Filter, FilterNameStringType, SecretListEntry},
 };
 use bailee_cloud::{CloudError, Kind, classify};
+use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 /// Secrets on one page of a list.
@@ -27,6 +30,8 @@ const SECRETS_MAX: usize = 500_000;
 pub struct AwsSource {
     client: Client,
     start: String,
+    /// Names that are nobody's to have.
+    reserved: BTreeSet<String>,
 }
 
 impl AwsSource {
@@ -35,7 +40,14 @@ impl AwsSource {
     /// # Errors
     /// What is wrong with the configuration.
     pub async fn connect(place: &Place, start: &str) -> Result<AwsSource, Error> {
-        Ok(AwsSource { client: Client::new(&place.aws().await?), start: start.to_owned() })
+        let (client, start) = (Client::new(&place.aws().await?), start.to_owned());
+        Ok(AwsSource { client, start, reserved: BTreeSet::new() })
+    }
+
+    /// The same without secrets of these names, such as a connection secret.
+    #[must_use]
+    pub fn without(self, reserved: BTreeSet<String>) -> AwsSource {
+        AwsSource { reserved, ..self }
     }
 }
 
@@ -47,15 +59,17 @@ impl Source for AwsSource {
         let mut listing = Listing::default();
         let mut next = None;
         loop {
-            let call = self
-                .client
-                .list_secrets()
-                .set_filters(filters.clone())
-                .max_results(PAGE)
-                .set_next_token(next);
-            let page = call.send().await;
-            let page =
-                page.map_err(|error| failed("secretsmanager:ListSecrets", classify(&error)))?;
+            let page = patiently(|| async {
+                let call = self
+                    .client
+                    .list_secrets()
+                    .set_filters(filters.clone())
+                    .max_results(PAGE)
+                    .set_next_token(next.clone());
+                let page = call.send().await;
+                page.map_err(|error| failed("secretsmanager:ListSecrets", classify(&error)))
+            });
+            let page = page.await?;
             listing.secrets.extend(page.secret_list().iter().filter_map(|one| self.listed(one)));
             if listing.secrets.len() > SECRETS_MAX {
                 let message = format!("the source has more than {SECRETS_MAX} secrets");
@@ -70,17 +84,8 @@ impl Source for AwsSource {
 
     async fn read(&self, secret: &Listed) -> Result<Option<Payload>, Error> {
         let Revision::Version(version) = &secret.revision else { return Ok(None) };
-        let call =
-            self.client.get_secret_value().secret_id(&secret.path).version_id(&version.label);
-        let found = match call.send().await {
-            Ok(found) => found,
-            Err(error) => {
-                return match classify(&error) {
-                    CloudError { kind: Kind::NotFound, .. } => Ok(None),
-                    cloud => Err(failed("secretsmanager:GetSecretValue", cloud)),
-                };
-            }
-        };
+        let found = patiently(|| self.value(&secret.path, &version.label)).await?;
+        let Some(found) = found else { return Ok(None) };
         let text = found.secret_string.ok_or_else(|| {
             let message = format!("{} is binary, and only texts are replicated", secret.path);
             Error::new(Failure::Invalid, message)
@@ -91,10 +96,25 @@ impl Source for AwsSource {
 }
 
 impl AwsSource {
+    async fn value(
+        &self,
+        name: &str,
+        version: &str,
+    ) -> Result<Option<GetSecretValueOutput>, Error> {
+        let call = self.client.get_secret_value().secret_id(name).version_id(version);
+        match call.send().await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match classify(&error) {
+                CloudError { kind: Kind::NotFound, .. } => Ok(None),
+                cloud => Err(failed("secretsmanager:GetSecretValue", cloud)),
+            },
+        }
+    }
+
     fn listed(&self, secret: &SecretListEntry) -> Option<Listed> {
         let name = secret.name().filter(|name| name.starts_with(&self.start))?;
         // What a service of AWS keeps there is its own.
-        if secret.owning_service().is_some() {
+        if secret.owning_service().is_some() || self.reserved.contains(name) {
             return None;
         }
         let stages = secret.secret_versions_to_stages();

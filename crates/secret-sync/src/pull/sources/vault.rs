@@ -151,7 +151,9 @@ fn failed(what: &str, error: &ClientError) -> Error {
             let failure = match status {
                 401 | 403 => Failure::Forbidden,
                 429 => Failure::Throttled,
-                472 | 473 | 500..=599 => Failure::Unavailable,
+                // A single entry may be broken, and all else well.
+                500 => Failure::Unknown,
+                472 | 473 | 501..=599 => Failure::Unavailable,
                 _ => Failure::Invalid,
             };
             (failure, format!("the source answered {status}: {said}"))

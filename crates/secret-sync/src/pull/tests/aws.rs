@@ -169,3 +169,34 @@ async fn a_name_that_was_scheduled_for_deletion_is_restored() {
     let back = aws.fake.secret("p/a").unwrap();
     assert_eq!((back.value.as_deref(), back.deleted_at.is_none()), (Some("2"), true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_throttled_is_asked_for_again() {
+    let aws = Aws::new().await;
+    aws.source.write("a", "1");
+    aws.fake.inject(Fault::throttle("secretsmanager:ListSecrets").times(3));
+    assert_eq!(aws.run().await.created, names(&["p/a"]));
+    aws.fake.inject(Fault::lose_reply("secretsmanager:ListSecrets").times(1));
+    assert_eq!(aws.run().await.unchanged, 1);
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_be_removed_is_told_by_its_permission() {
+    let mut aws = Aws::new().await;
+    aws.spec.custom_tags.insert("team".to_owned(), "blue".to_owned());
+    aws.source.write("a", "1");
+    aws.run().await;
+    aws.spec.custom_tags.clear();
+    let denied = Fault::error(
+        "secretsmanager:UntagResource",
+        400,
+        "AccessDeniedException",
+        "User is not authorized to perform: secretsmanager:UntagResource",
+    );
+    aws.fake.inject(denied.times(1));
+    let results = aws.run().await;
+    assert_eq!(results.failed, []);
+    assert!(results.notes[0].starts_with("secretsmanager:UntagResource would"), "{results:?}");
+    aws.run().await;
+    assert!(!aws.fake.secret("p/a").unwrap().tags.contains_key("team"));
+}

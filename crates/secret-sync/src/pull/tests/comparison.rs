@@ -4,6 +4,7 @@ use super::world::{World, names};
 use crate::{
     failure::Failure,
     pull::{
+        forecast::Action,
         report::{Outcome, Stage},
         spec::Compare,
     },
@@ -27,6 +28,24 @@ async fn a_new_version_with_the_same_value_is_read_and_not_written() {
     assert_eq!(world.run().await.updated, names(&["p/a"]));
     world.assert_equal();
     world.settles().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_reads_what_may_be_equal_and_says_what_a_run_does() {
+    let mut world = World::new();
+    world.spec.compare = Compare::Hash;
+    world.source.write("equal", "1");
+    world.source.write("other", "1");
+    world.run().await;
+    world.source.write("equal", "1");
+    world.source.write("other", "2");
+    let attempts = world.cloud.attempts();
+    let planned = Box::pin(async { world.replication().await.plan().await }).await.unwrap();
+    let rows: Vec<_> = planned.rows.iter().map(|row| (row.name.as_str(), row.action)).collect();
+    assert_eq!(rows, [("p/equal", Action::Retag), ("p/other", Action::Update)]);
+    assert_eq!(world.cloud.attempts(), attempts);
+    let results = world.run().await;
+    assert_eq!((results.aspects, results.updated), (names(&["p/equal"]), names(&["p/other"])));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,28 @@ async fn a_source_that_is_sealed_in_the_middle_stops_the_run_and_the_next_goes_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broken_secret_keeps_no_other_back_and_a_source_that_breaks_everywhere_is_left() {
+    for versionless in [false, true] {
+        let world = world(100).await;
+        if versionless {
+            world.source.forget_versions();
+        }
+        world.source.break_at("00");
+        let results = world.run().await;
+        assert_eq!((results.created.len(), results.failed.len()), (99, 1));
+        assert!(results.failed[0].name.ends_with("/00"), "{results:?}");
+        world.source.heal();
+        for number in 0..100 {
+            world.source.write(&format!("{number:02}"), "2");
+            world.source.break_at(&format!("{number:02}"));
+        }
+        world.source.take_reads();
+        assert!(!world.report().await.is_ok());
+        assert!(world.source.take_reads() < 60);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_ended_in_the_middle_is_told_as_that() {
     let world = world(3).await;
     let error = Error::new(Failure::Unauthenticated, "login: it has expired");

@@ -6,4 +6,5 @@ mod faults;
 mod removals;
 mod runs;
 mod sample;
+mod time;
 mod world;

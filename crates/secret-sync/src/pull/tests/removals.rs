@@ -90,6 +90,18 @@ async fn a_run_that_would_remove_too_much_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_nothing_may_be_removed_not_even_one_is() {
+    let mut world = world(Removals::Delete).await;
+    world.spec.deletion_share_max = 0.0;
+    world.source.remove("a");
+    let Outcome::NotBegun(failure) = world.report().await.outcome else { panic!("it ran") };
+    assert_eq!(failure.stage, Stage::Guard);
+    // Of a few, one may go, however small its share.
+    world.spec.deletion_share_max = 0.1;
+    assert_eq!(world.run().await.deleted, names(&["p/a"]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_shows_nothing_at_all_is_not_believed() {
     let mut world = World::new();
     world.spec.removals = Removals::Delete;

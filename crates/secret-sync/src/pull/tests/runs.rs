@@ -5,7 +5,8 @@ use crate::{
     destination::Ownership,
     failure::Failure,
     pull::{report::Results, spec::Compare},
-    testing::service::Call,
+    registry::Drift,
+    testing::{Look, service::Call},
 };
 use std::collections::BTreeMap;
 
@@ -104,6 +105,58 @@ async fn tags_that_changed_are_written_without_a_new_version() {
     assert_eq!(world.tag("p/a", "team").await.as_deref(), Some("blue"));
     assert_eq!(world.versions("p/a").await, 1);
     world.settles().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_are_wanted_no_more_go_and_those_of_others_stay() {
+    let mut world = World::new();
+    let tags = |tags: &[(&str, &str)]| {
+        tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    world.spec.custom_tags = tags(&[("team", "blue"), ("tier", "gold"), ("mine", "ours")]);
+    world.source.write("a", "1");
+    world.run().await;
+    world.cloud.retag("p/a", |tags| {
+        tags.insert("theirs".to_owned(), "x".to_owned());
+        // Somebody made this one theirs.
+        tags.insert("mine".to_owned(), "theirs".to_owned());
+    });
+    world.source.take_reads();
+    world.spec.custom_tags = tags(&[("team", "red")]);
+    assert_eq!(world.run().await.aspects, names(&["p/a"]));
+    let found = world.cloud.tags("p/a").await;
+    assert_eq!(found.get("team").map(String::as_str), Some("red"));
+    assert_eq!(found.get("theirs").map(String::as_str), Some("x"));
+    assert_eq!(found.get("mine").map(String::as_str), Some("theirs"));
+    assert!(!found.contains_key("tier"));
+    world.settles().await;
+    world.spec.custom_tags.clear();
+    assert_eq!(world.run().await.aspects, names(&["p/a"]));
+    let found = world.cloud.tags("p/a").await;
+    assert!(!found.contains_key("team") && !found.contains_key("bailee:custom"));
+    assert!(found.contains_key("theirs") && found.contains_key("mine"));
+    assert_eq!((world.source.take_reads(), world.versions("p/a").await), (0, 1));
+    world.settles().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_others_that_stay_are_told() {
+    let mut world = World::new();
+    world.source.write("a", "1");
+    world.source.write("b", "1");
+    world.run().await;
+    world.spec.drift = Drift::Report;
+    world.cloud.meddle(&Call::Update {
+        name: "p/a".to_owned(),
+        token: "somebody's, with its 32 characters".to_owned(),
+        bytes: b"x".to_vec(),
+    });
+    let results = world.run().await;
+    assert_eq!((results.unchanged, results.updated.len()), (2, 0));
+    let told = "1 secrets were changed by others and stay so, as drift = \"report\" asks: p/a";
+    assert_eq!(results.notes, [told]);
+    let planned = Box::pin(async { world.replication().await.plan().await }).await.unwrap();
+    assert_eq!(planned.notes, [told]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bailee_crypto::{Clock, Sensitive, clock::from_millis};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -38,6 +38,7 @@ struct Inside {
     failed: Vec<(String, Error)>,
     listing: Option<Error>,
     reading: Option<(usize, Error)>,
+    broken: BTreeSet<String>,
     reads: usize,
     moment: u64,
     versionless: bool,
@@ -91,8 +92,14 @@ impl FakeSource {
         self.0.lock().reading = Some((reads, error));
     }
 
+    /// The source fails at this one.
+    pub(super) fn break_at(&self, path: &str) {
+        self.0.lock().broken.insert(path.to_owned());
+    }
+
     pub(super) fn heal(&self) {
         let mut inside = self.0.lock();
+        inside.broken.clear();
         (inside.reading, inside.listing) = (None, None);
         inside.failed.clear();
     }
@@ -142,6 +149,9 @@ impl Source for FakeSource {
             Some((0, error)) => return Err(error.clone()),
             Some((left, _)) => *left -= 1,
             None => {}
+        }
+        if inside.broken.contains(&secret.path) {
+            return Err(Error::new(Failure::Unknown, "internal error"));
         }
         Ok(inside.secrets.get(&secret.path).filter(|held| !held.gone).map(|held| Payload {
             bytes: Zeroizing::new(held.value.clone().into_bytes()),
