@@ -80,3 +80,8 @@ pub(crate) fn server_away(address: &str) {
     counter!("bailee_agent_server_away_total", "server" => address.to_owned()).increment(1);
     tracing::warn!(server = address, "the server does not answer: what is kept serves meanwhile");
 }
+
+pub(crate) fn cache_not_written(path: &std::path::Path, error: &std::io::Error) {
+    counter!("bailee_agent_cache_writes_failed_total").increment(1);
+    tracing::warn!(path = %path.display(), %error, "the encrypted cache could not be written");
+}

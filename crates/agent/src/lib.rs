@@ -8,11 +8,15 @@
 //! **Invariant:** it knows no server code.
 
 pub mod connection;
+pub mod disk;
 mod event;
 pub mod failure;
 pub mod listeners;
 pub mod manager;
+#[cfg(test)]
+mod outage_tests;
 pub mod outputs;
+pub mod private_file;
 pub mod store;
 #[cfg(test)]
 mod testing;

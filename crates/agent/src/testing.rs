@@ -34,6 +34,32 @@ impl Clock for TokioClock {
     }
 }
 
+/// A wall clock that somebody sets.
+#[derive(Debug)]
+pub(crate) struct JumpingClock {
+    steady: Arc<TokioClock>,
+    offset: Mutex<i64>,
+}
+
+impl JumpingClock {
+    pub(crate) fn new() -> Arc<JumpingClock> {
+        Arc::new(JumpingClock { steady: TokioClock::new(), offset: Mutex::new(0) })
+    }
+
+    /// Sets it ahead by so many seconds, or back.
+    pub(crate) fn jump(&self, seconds: i64) {
+        *self.offset.lock() += seconds;
+    }
+}
+
+impl Clock for JumpingClock {
+    fn now(&self) -> SystemTime {
+        let offset = *self.offset.lock();
+        let by = Duration::from_secs(offset.unsigned_abs());
+        if offset < 0 { self.steady.now() - by } else { self.steady.now() + by }
+    }
+}
+
 /// A place with secrets in memory, which can be taken away.
 #[derive(Default)]
 pub(crate) struct FakeManager {

@@ -108,10 +108,9 @@ impl SecretsManager {
 
     fn is_stale(&self, manager: &str, held: &Held) -> bool {
         let Ok(place) = self.surroundings.store.place(manager) else { return false };
-        let age = self.surroundings.clock.now().duration_since(held.at).unwrap_or_default();
         let serves =
             held.fetched.lease.as_ref().map_or(place.patience.refresh, |lease| lease.duration);
-        age > serves
+        held.age() > serves
     }
 }
 

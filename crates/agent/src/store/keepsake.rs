@@ -56,7 +56,7 @@ impl Store {
                 continue;
             }
             let Ok(wanted) = place.manager.normal(&keepsake.wanted) else { continue };
-            self.slot(&place, wanted).restore(keepsake.fetched, keepsake.at);
+            self.slot(&place, wanted).restore(keepsake.fetched, keepsake.at, age);
             taken += 1;
         }
         self.due.notify_one();

@@ -24,7 +24,10 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use slot::Slot;
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 /// How long somebody who could be served something old waits for something new.
 pub const REFRESH_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -118,16 +121,16 @@ impl Store {
         let wanted = place.manager.normal(wanted)?;
         let slot = self.slot(place, wanted);
         if freshness == Freshness::Kept
-            && let Some(held) = slot.fresh(self.clock.now())
+            && let Some(held) = slot.fresh(Instant::now())
         {
             event::served(place, event::Served::Kept);
             return Ok(held);
         }
-        let asked_at = self.clock.now();
+        let asked_at = Instant::now();
         let _one_at_a_time = slot.fetching.lock().await;
         // Somebody else may have fetched it meanwhile.
         let since = match freshness {
-            Freshness::Kept => slot.fresh(self.clock.now()),
+            Freshness::Kept => slot.fresh(Instant::now()),
             Freshness::Now => slot.fetched_since(asked_at),
         };
         if let Some(held) = since {
@@ -157,25 +160,23 @@ impl Store {
 
     /// What answers without a call: the place is known to be away, or just said no.
     fn settled(&self, place: &Place, slot: &Slot) -> Option<Result<Arc<Held>, Failure>> {
-        let now = self.clock.now();
-        let failure = slot.failed_since(now, FAILURE_KEPT).or_else(|| place.away(now))?;
-        match slot.stale(now, place.patience.stale_max) {
-            Some(held) if failure.cause.is_outage() => {
+        let now = Instant::now();
+        if let Some(held) = slot.stale(now, place.patience.stale_max) {
+            let failure = slot.left_alone(now).or_else(|| place.away(now))?;
+            if failure.cause.is_outage() {
                 event::served(place, event::Served::Stale);
-                Some(Ok(held))
+                return Some(Ok(held));
             }
-            _ if slot.failed_since(now, FAILURE_KEPT).is_some() => {
-                event::served(place, event::Served::Failed(failure.cause));
-                Some(Err(failure))
-            }
-            // Nothing is kept: the place is asked, away or not.
-            _ => None,
         }
+        // Nothing is kept that may serve: the place is asked, away or not.
+        let failure = slot.failed_since(now, FAILURE_KEPT)?;
+        event::served(place, event::Served::Failed(failure.cause));
+        Some(Err(failure))
     }
 
     async fn fetch(&self, place: &Place, slot: &Slot) -> Result<Fetched, Failure> {
         let fetching = place.manager.fetch(&slot.key.wanted);
-        if slot.stale(self.clock.now(), place.patience.stale_max).is_none() {
+        if slot.stale(Instant::now(), place.patience.stale_max).is_none() {
             return fetching.await;
         }
         tokio::time::timeout(REFRESH_WAIT_MAX, fetching).await.unwrap_or_else(|_| {
@@ -192,7 +193,7 @@ impl Store {
         slot: &Arc<Slot>,
         fetched: Result<Fetched, Failure>,
     ) -> Result<Arc<Held>, Failure> {
-        let now = self.clock.now();
+        let now = Instant::now();
         match fetched {
             Ok(fetched) => {
                 place.answered(now);
@@ -213,7 +214,7 @@ impl Store {
 
     /// Notes that a secret could not be had. What its place says is gone is let go.
     fn refused(&self, place: &Place, slot: &Slot, failure: &Failure) {
-        let now = self.clock.now();
+        let now = Instant::now();
         place.failed(now, failure);
         event::failed(place, slot.key.id(), failure);
         slot.failed(now, failure);
@@ -223,23 +224,22 @@ impl Store {
     }
 
     fn put(&self, place: &Arc<Place>, slot: &Arc<Slot>, fetched: Fetched) -> Arc<Held> {
-        let now = self.clock.now();
+        let now = Instant::now();
         let for_good = Key {
             manager: slot.key.manager.clone(),
             wanted: Wanted { id: fetched.id.clone(), version: slot.key.wanted.version.clone() },
         };
-        let (held, changed) = slot.put(fetched, now, &place.patience);
+        let times = (now, self.clock.now());
+        let (held, changed) = slot.put(fetched, times, &place.patience);
         // Names and ARNs of one secret share what is kept.
         if for_good != slot.key {
             let mut slots = self.slots.lock();
             match slots.get(&for_good).cloned() {
                 Some(other) if !Arc::ptr_eq(&other, slot) => {
-                    other.put(held.fetched.clone(), now, &place.patience);
+                    other.put(held.fetched.clone(), times, &place.patience);
                 }
                 Some(_) => {}
-                None => {
-                    slots.put(for_good, slot.clone());
-                }
+                None => insert(&mut slots, for_good, slot.clone()),
             }
         }
         if changed {
@@ -256,16 +256,22 @@ impl Store {
             return slot.clone();
         }
         let slot = Arc::new(Slot::new(key.clone()));
-        // What outputs stand on stays, however much else is asked for.
-        if slots.len() >= slots.cap().get()
-            && let Some(victim) =
-                slots.iter().rev().find(|(_, slot)| !slot.is_pinned()).map(|(key, _)| key.clone())
-        {
-            slots.pop(&victim);
-        }
-        slots.put(key, slot.clone());
+        insert(&mut slots, key, slot.clone());
         slot
     }
+}
+
+/// Takes a slot in. What outputs stand on stays, however much else is asked for: there is more room where
+/// everything is of that kind.
+fn insert(slots: &mut LruCache<Key, Arc<Slot>>, key: Key, slot: Arc<Slot>) {
+    if slots.len() >= slots.cap().get() {
+        let unpinned = slots.iter().rev().find(|(_, slot)| !slot.is_pinned());
+        match unpinned.map(|(key, _)| key.clone()) {
+            Some(victim) => drop(slots.pop(&victim)),
+            None => slots.resize(slots.cap().saturating_add(1)),
+        }
+    }
+    slots.put(key, slot);
 }
 
 impl fmt::Debug for Store {

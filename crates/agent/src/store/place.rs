@@ -6,12 +6,8 @@ use crate::{
 };
 use bailee_crypto::random;
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// The first pause after a failure.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -38,7 +34,7 @@ pub struct Place {
     /// Tags whose secrets are all kept fresh; each map is one wish, all of whose tags a secret must carry.
     pub tagged: Vec<BTreeMap<String, String>>,
     /// When the tagged ones were last fetched.
-    pub(crate) tagged_at: Mutex<Option<SystemTime>>,
+    pub(crate) tagged_at: Mutex<Option<Instant>>,
     fares: Mutex<Fares>,
 }
 
@@ -46,13 +42,13 @@ pub struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Fares {
     /// When it last gave something.
-    pub answered_at: Option<SystemTime>,
+    pub answered_at: Option<Instant>,
     /// When it last failed, and how.
-    pub failed: Option<(SystemTime, Failure)>,
+    pub failed: Option<(Instant, Failure)>,
     /// Failures of the place as a whole since it last gave something.
     pub failures: u32,
     /// Until when it is left alone.
-    pub away_until: Option<SystemTime>,
+    pub away_until: Option<Instant>,
 }
 
 impl Default for Patience {
@@ -88,33 +84,32 @@ impl Place {
     }
 
     /// The failure for which the place is left alone now.
-    pub(crate) fn away(&self, now: SystemTime) -> Option<Failure> {
+    pub(crate) fn away(&self, now: Instant) -> Option<Failure> {
         let fares = self.fares.lock();
         fares.away_until.filter(|until| now < *until)?;
         fares.failed.as_ref().map(|(_, failure)| failure.clone())
     }
 
     /// How long it is still left alone.
-    pub(crate) fn pause(&self, now: SystemTime) -> Option<Duration> {
-        self.fares.lock().away_until?.duration_since(now).ok().filter(|pause| !pause.is_zero())
+    pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
+        let until = self.fares.lock().away_until?;
+        Some(until.saturating_duration_since(now)).filter(|pause| !pause.is_zero())
     }
 
-    pub(crate) fn answered(&self, now: SystemTime) {
+    pub(crate) fn answered(&self, now: Instant) {
         let mut fares = self.fares.lock();
         *fares = Fares { answered_at: Some(now), failed: fares.failed.take(), ..Fares::default() };
     }
 
-    pub(crate) fn failed(&self, now: SystemTime, failure: &Failure) {
+    pub(crate) fn failed(&self, now: Instant, failure: &Failure) {
         let mut fares = self.fares.lock();
         fares.failed = Some((now, failure.clone()));
         let counted = fares.away_until.is_some_and(|until| now < until);
         if counted || !is_of_the_place(failure.cause) {
             return;
         }
-        let doublings = fares.failures.min(16);
+        let pause = pause_after(fares.failures, failure);
         fares.failures = fares.failures.saturating_add(1);
-        let pause = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
-        let pause = jittered(pause).max(failure.retry_after.unwrap_or_default().min(PAUSE_MAX));
         fares.away_until = Some(now + pause);
     }
 }
@@ -125,6 +120,12 @@ fn is_of_the_place(cause: Cause) -> bool {
         Cause::Throttled | Cause::Unavailable | Cause::Credentials => true,
         Cause::NotFound | Cause::Invalid | Cause::Denied | Cause::Decryption => false,
     }
+}
+
+/// How long something is left alone after so many failures and this one.
+pub(crate) fn pause_after(failures: u32, failure: &Failure) -> Duration {
+    let pause = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
+    jittered(pause).max(failure.retry_after.unwrap_or_default().min(PAUSE_MAX))
 }
 
 /// Between three quarters of it and the whole.

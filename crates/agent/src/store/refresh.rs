@@ -6,11 +6,8 @@ use crate::{
     failure::{Cause, Failure},
     manager::{Fetched, Lease, Wanted, Which},
 };
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Secrets that are fetched before it is looked whether the place is still there.
 const FETCHED_AT_ONCE: usize = 100;
@@ -42,6 +39,14 @@ impl Store {
         futures_util::future::join_all(places.iter().map(|place| self.refresh_place(place))).await;
     }
 
+    /// Has everything that is kept without a lease fetched anew at the next look.
+    pub fn refresh_soon(&self) {
+        let now = Instant::now();
+        self.slots.lock().iter().for_each(|(_, slot)| slot.make_due(now));
+        self.places.values().for_each(|place| *place.tagged_at.lock() = None);
+        self.due.notify_one();
+    }
+
     /// Gives back all leases, as when the agent ends. What cannot be given back ends by itself.
     pub async fn close(&self) {
         let slots: Vec<Arc<Slot>> =
@@ -61,14 +66,14 @@ impl Store {
     }
 
     async fn refresh_place(&self, place: &Arc<Place>) {
-        let now = self.clock.now();
+        let now = Instant::now();
         if place.pause(now).is_some() {
             return;
         }
         self.refresh_tagged(place, now).await;
         let due = self.due_of(place, now);
         for chunk in due.chunks(FETCHED_AT_ONCE) {
-            if place.pause(self.clock.now()).is_some() {
+            if place.pause(Instant::now()).is_some() {
                 return;
             }
             let mut anew = Vec::with_capacity(chunk.len());
@@ -101,7 +106,7 @@ impl Store {
     fn taken(&self, place: &Arc<Place>, slot: &Arc<Slot>, fetched: Result<Fetched, Failure>) {
         match fetched {
             Ok(fetched) => {
-                place.answered(self.clock.now());
+                place.answered(Instant::now());
                 event::fetched(place);
                 self.put(place, slot, fetched);
             }
@@ -115,15 +120,14 @@ impl Store {
         let Some(lease) = held.fetched.lease.as_ref().filter(|lease| lease.renewable) else {
             return false;
         };
-        let now = self.clock.now();
-        let over = now.duration_since(held.at).unwrap_or_default() >= lease.duration;
-        if over {
+        let now = Instant::now();
+        if held.age_at(now) >= lease.duration {
             return false;
         }
         match place.manager.renew(lease).await {
             Ok(duration) if lasts(lease, duration) => {
                 place.answered(now);
-                slot.renewed(duration, now, &place.patience);
+                slot.renewed(duration, (now, self.clock.now()), &place.patience);
                 true
             }
             Ok(_) => false,
@@ -135,11 +139,11 @@ impl Store {
     }
 
     /// Fetches the secrets that carry the tags of the configuration.
-    async fn refresh_tagged(&self, place: &Arc<Place>, now: SystemTime) {
+    async fn refresh_tagged(&self, place: &Arc<Place>, now: Instant) {
         // Before what they brought grows old.
         let every = place.patience.refresh.mul_f64(0.7);
         let fetched_at = *place.tagged_at.lock();
-        let due = fetched_at.is_none_or(|at| now.duration_since(at).unwrap_or(every) >= every);
+        let due = fetched_at.is_none_or(|at| now.saturating_duration_since(at) >= every);
         if place.tagged.is_empty() || !due {
             return;
         }
@@ -165,12 +169,12 @@ impl Store {
         *place.tagged_at.lock() = Some(now);
     }
 
-    fn due_of(&self, place: &Place, now: SystemTime) -> Vec<Arc<Slot>> {
+    fn due_of(&self, place: &Place, now: Instant) -> Vec<Arc<Slot>> {
         let slots = self.slots.lock();
         let mut seen = BTreeSet::new();
         let mine = slots.iter().filter(|(key, _)| key.manager == place.name);
         // Several ids of one secret share a slot.
-        let due = mine.filter(|(_, slot)| slot.due_at().is_some_and(|at| at <= now));
+        let due = mine.filter(|(_, slot)| slot.due().is_over(now));
         due.filter(|(_, slot)| seen.insert(slot.key.clone()))
             .map(|(_, slot)| slot.clone())
             .collect()
@@ -178,12 +182,11 @@ impl Store {
 
     /// The time until something is due.
     fn pause(&self) -> Duration {
-        let now = self.clock.now();
-        let until = |at: SystemTime| at.duration_since(now).unwrap_or_default();
+        let now = Instant::now();
         let slots = self.slots.lock();
         let due = slots.iter().filter_map(|(key, slot)| {
             let away = self.place(&key.manager).ok()?.pause(now).unwrap_or_default();
-            Some(until(slot.due_at()?).max(away))
+            Some(slot.due().wait(now)?.max(away))
         });
         due.min().unwrap_or(LOOK_TIME_MAX).clamp(LOOK_TIME_MIN, LOOK_TIME_MAX)
     }

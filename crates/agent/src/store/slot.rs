@@ -1,20 +1,28 @@
 //! One secret as it is kept.
 
-use super::{Key, Patience, place::jittered};
+use super::{
+    Key, Patience,
+    place::{jittered, pause_after},
+};
 use crate::{failure::Failure, manager::Fetched};
 use parking_lot::Mutex;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::time::Instant;
 
 /// A secret that is kept.
 #[derive(Debug)]
 pub struct Held {
     /// As it was fetched.
     pub fetched: Fetched,
-    /// When it was fetched, or found unchanged.
+    /// When it was fetched, by the wall clock: for people, and for the next run.
     pub at: SystemTime,
+    /// The same by the clock that nobody sets, which is what its age is counted by.
+    since: Instant,
+    /// How old it was then: what an earlier run fetched is old already.
+    age: Duration,
 }
 
 #[derive(Debug)]
@@ -29,19 +37,40 @@ pub(crate) struct Slot {
 struct State {
     held: Option<Arc<Held>>,
     /// Until when what is held is fresh.
-    fresh_until: Option<SystemTime>,
+    fresh_until: Option<Instant>,
     /// When it is fetched ahead of that.
-    refresh_at: Option<SystemTime>,
-    failed: Option<(SystemTime, Failure)>,
+    refresh_at: Option<Instant>,
+    failed: Option<Failed>,
     pinned: bool,
     /// Whether somebody asked for it since it was fetched.
     used: bool,
 }
 
+/// Failures since the last success.
+#[derive(Debug)]
+struct Failed {
+    failure: Failure,
+    at: Instant,
+    /// When it is tried again ahead of time.
+    again_at: Instant,
+    count: u32,
+}
+
+impl Held {
+    /// How old the value is.
+    pub fn age(&self) -> Duration {
+        self.age_at(Instant::now())
+    }
+
+    pub(crate) fn age_at(&self, now: Instant) -> Duration {
+        self.age.saturating_add(now.saturating_duration_since(self.since))
+    }
+}
+
 impl State {
     /// Says how long a value serves from now on, and when it is fetched again ahead of that, so that nobody
     /// waits. A lease is renewed when two thirds of it are over.
-    fn schedule(&mut self, fetched: &Fetched, now: SystemTime, patience: &Patience) {
+    fn schedule(&mut self, fetched: &Fetched, now: Instant, patience: &Patience) {
         let (serves, ahead) = match &fetched.lease {
             Some(lease) if !lease.duration.is_zero() => {
                 (lease.duration.mul_f64(0.95), lease.duration.mul_f64(2.0 / 3.0))
@@ -68,34 +97,33 @@ impl Slot {
     }
 
     /// What is held, where it is fresh.
-    pub(crate) fn fresh(&self, now: SystemTime) -> Option<Arc<Held>> {
+    pub(crate) fn fresh(&self, now: Instant) -> Option<Arc<Held>> {
         let mut state = self.state.lock();
         state.used = true;
         state.fresh_until.filter(|until| now < *until)?;
-        // A clock that was put back says nothing of how old it is.
-        state.held.clone().filter(|held| held.at <= now)
+        state.held.clone()
     }
 
-    /// What is held, where it was fetched at that time or later.
-    pub(crate) fn fetched_since(&self, asked_at: SystemTime) -> Option<Arc<Held>> {
-        self.state.lock().held.clone().filter(|held| held.at > asked_at)
+    /// What is held, where it was fetched after that time.
+    pub(crate) fn fetched_since(&self, asked_at: Instant) -> Option<Arc<Held>> {
+        let held = self.state.lock().held.clone()?;
+        (held.age.is_zero() && held.since > asked_at).then_some(held)
     }
 
     /// What is held, where it is not too old to serve at all.
-    pub(crate) fn stale(&self, now: SystemTime, stale_max: Duration) -> Option<Arc<Held>> {
+    pub(crate) fn stale(&self, now: Instant, stale_max: Duration) -> Option<Arc<Held>> {
         let held = self.state.lock().held.clone()?;
-        let age = now.duration_since(held.at).unwrap_or_default();
-        (age <= stale_max).then_some(held)
+        (held.age_at(now) <= stale_max).then_some(held)
     }
 
     /// Whether what is held is fresh; nobody asks for it.
-    pub(crate) fn is_fresh(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         self.state.lock().fresh_until.is_some_and(|until| now < until)
     }
 
     /// Why it could not be fetched, where nothing came after that.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        self.state.lock().failed.as_ref().map(|(_, failure)| failure.clone())
+        self.state.lock().failed.as_ref().map(|failed| failed.failure.clone())
     }
 
     /// What is held, however old.
@@ -104,16 +132,36 @@ impl Slot {
     }
 
     /// The last failure, where it is no older than that and nothing came after it.
-    pub(crate) fn failed_since(&self, now: SystemTime, age_max: Duration) -> Option<Failure> {
+    pub(crate) fn failed_since(&self, now: Instant, age_max: Duration) -> Option<Failure> {
         let state = self.state.lock();
-        let (at, failure) = state.failed.as_ref()?;
-        let age = now.duration_since(*at).unwrap_or(age_max);
-        (age < age_max).then(|| failure.clone())
+        let failed = state.failed.as_ref()?;
+        let is_young = now.saturating_duration_since(failed.at) < age_max;
+        is_young.then(|| failed.failure.clone())
     }
 
-    pub(crate) fn failed(&self, now: SystemTime, failure: &Failure) {
+    /// The last failure, while the secret is left alone for it.
+    pub(crate) fn left_alone(&self, now: Instant) -> Option<Failure> {
+        let state = self.state.lock();
+        let failed = state.failed.as_ref().filter(|failed| now < failed.again_at)?;
+        Some(failed.failure.clone())
+    }
+
+    pub(crate) fn failed(&self, now: Instant, failure: &Failure) {
         let mut state = self.state.lock();
-        state.failed = Some((now, failure.clone()));
+        let count = state.failed.as_ref().map_or(0, |failed| failed.count);
+        let again_at = now + pause_after(count, failure);
+        let count = count.saturating_add(1);
+        state.failed = Some(Failed { failure: failure.clone(), at: now, again_at, count });
+    }
+
+    /// Makes a value without a lease due for fetching.
+    pub(crate) fn make_due(&self, now: Instant) {
+        let mut state = self.state.lock();
+        if state.held.as_ref().is_some_and(|held| held.fetched.lease.is_none()) {
+            state.refresh_at = Some(now);
+            state.failed = None;
+            state.used = true;
+        }
     }
 
     /// Lets go of a value that is gone at its place; says whether there was one.
@@ -128,13 +176,13 @@ impl Slot {
     pub(crate) fn put(
         &self,
         fetched: Fetched,
-        now: SystemTime,
+        (now, at): (Instant, SystemTime),
         patience: &Patience,
     ) -> (Arc<Held>, bool) {
         let mut state = self.state.lock();
         let same =
             state.held.as_ref().is_some_and(|held| held.fetched.material == fetched.material);
-        let held = Arc::new(Held { fetched, at: now });
+        let held = Arc::new(Held { fetched, at, since: now, age: Duration::ZERO });
         state.schedule(&held.fetched, now, patience);
         state.used = false;
         state.held = Some(held.clone());
@@ -142,7 +190,12 @@ impl Slot {
     }
 
     /// Keeps a value whose lease was renewed for so long.
-    pub(crate) fn renewed(&self, duration: Duration, now: SystemTime, patience: &Patience) {
+    pub(crate) fn renewed(
+        &self,
+        duration: Duration,
+        (now, at): (Instant, SystemTime),
+        patience: &Patience,
+    ) {
         let mut state = self.state.lock();
         let Some(held) = state.held.clone() else { return };
         let mut fetched = held.fetched.clone();
@@ -150,31 +203,59 @@ impl Slot {
             lease.duration = duration;
         }
         state.schedule(&fetched, now, patience);
-        state.held = Some(Arc::new(Held { fetched, at: now }));
+        state.held = Some(Arc::new(Held { fetched, at, since: now, age: Duration::ZERO }));
     }
 
-    /// Takes back what an earlier run of the agent kept; it serves as something old until it is fetched.
-    pub(crate) fn restore(&self, fetched: Fetched, at: SystemTime) {
+    /// Takes back what an earlier run kept; it serves as something old until it is fetched.
+    pub(crate) fn restore(&self, fetched: Fetched, at: SystemTime, age: Duration) {
         let mut state = self.state.lock();
         state.used = true;
         if state.held.is_none() {
-            state.refresh_at = Some(at);
-            state.held = Some(Arc::new(Held { fetched, at }));
+            let since = Instant::now();
+            state.refresh_at = Some(since);
+            state.held = Some(Arc::new(Held { fetched, at, since, age }));
         }
     }
 
     /// When it is to be fetched ahead of time: what outputs stand on, and what somebody asked for since it was
     /// fetched last.
-    pub(crate) fn due_at(&self) -> Option<SystemTime> {
+    pub(crate) fn due(&self) -> Due {
         let state = self.state.lock();
         if !state.pinned && !state.used {
-            return None;
+            return Due::Never;
         }
-        match (&state.held, &state.failed) {
-            (_, Some((at, _))) => Some(*at + super::FAILURE_KEPT),
-            (Some(_), None) => state.refresh_at,
-            (None, None) if state.pinned => Some(SystemTime::UNIX_EPOCH),
-            (None, None) => None,
+        match (&state.failed, state.refresh_at) {
+            (Some(failed), _) => Due::At(failed.again_at),
+            (None, Some(at)) => Due::At(at),
+            (None, None) if state.pinned => Due::Now,
+            (None, None) => Due::Never,
+        }
+    }
+}
+
+/// When something is to be fetched ahead of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Never,
+    Now,
+    At(Instant),
+}
+
+impl Due {
+    pub(crate) fn is_over(self, now: Instant) -> bool {
+        match self {
+            Due::Never => false,
+            Due::Now => true,
+            Due::At(at) => at <= now,
+        }
+    }
+
+    /// The time until then.
+    pub(crate) fn wait(self, now: Instant) -> Option<Duration> {
+        match self {
+            Due::Never => None,
+            Due::Now => Some(Duration::ZERO),
+            Due::At(at) => Some(at.saturating_duration_since(now)),
         }
     }
 }

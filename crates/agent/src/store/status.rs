@@ -2,7 +2,8 @@
 
 use super::{Place, Store};
 use serde::Serialize;
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// How the whole store fares.
 #[derive(Clone, Debug, Serialize)]
@@ -48,7 +49,7 @@ pub struct SecretStatus {
 impl Store {
     /// How everything fares now.
     pub fn status(&self) -> Status {
-        let now = self.clock.now();
+        let now = Instant::now();
         let managers =
             self.places.values().map(|place| (place.name.to_string(), of_place(place, now)));
         let slots = self.slots.lock();
@@ -61,7 +62,7 @@ impl Store {
                     manager: key.manager.to_string(),
                     id: key.id().to_owned(),
                     version: held.as_ref().map(|held| held.fetched.version.clone()),
-                    age_seconds: held.as_ref().map(|held| seconds(held.at, now)),
+                    age_seconds: held.as_ref().map(|held| held.age_at(now).as_secs()),
                     stale: held.is_some() && !slot.is_fresh(now),
                     pinned: slot.is_pinned(),
                     failure: slot.failure().map(|failure| failure.to_string()),
@@ -81,7 +82,7 @@ impl Status {
     }
 }
 
-fn of_place(place: &Place, now: SystemTime) -> ManagerStatus {
+fn of_place(place: &Place, now: Instant) -> ManagerStatus {
     let fares = place.fares();
     let since = |at| seconds(at, now);
     let newest = fares.answered_at;
@@ -94,6 +95,6 @@ fn of_place(place: &Place, now: SystemTime) -> ManagerStatus {
     }
 }
 
-fn seconds(from: SystemTime, now: SystemTime) -> u64 {
-    now.duration_since(from).unwrap_or_default().as_secs()
+fn seconds(from: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(from).as_secs()
 }

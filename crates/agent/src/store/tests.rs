@@ -2,7 +2,7 @@ use crate::{
     failure::Cause,
     manager::{Lease, Wanted},
     store::{Freshness, Held, Patience, Place, REFRESH_WAIT_MAX, Store},
-    testing::{FakeManager, TokioClock, store_over},
+    testing::{FakeManager, JumpingClock, TokioClock, store_over},
 };
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::time::{advance, sleep};
@@ -233,4 +233,46 @@ async fn after_a_restart_what_was_kept_serves_while_the_place_is_away() {
     let mut foreign = keepsakes;
     foreign.iter_mut().for_each(|keepsake| keepsake.place = "fake/here/other".to_owned());
     assert_eq!(store_over(manager).restore(foreign), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_refused_is_asked_for_less_and_less_often() {
+    let manager = FakeManager::with(&[("a", "one")]);
+    let store = store_over(manager.clone());
+    store.pin("m", &Wanted::current("a")).unwrap();
+    get(&store, "a").await.unwrap();
+    manager.fail(Some(Cause::Denied));
+    advance(Duration::from_secs(61)).await;
+    manager.calls();
+    for _ in 0..600 {
+        store.refresh_due().await;
+        get(&store, "a").await.unwrap();
+        advance(Duration::from_secs(1)).await;
+    }
+    let calls = manager.calls().len();
+    assert!((10..=20).contains(&calls), "{calls} calls in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_makes_nothing_old_and_nothing_young() {
+    let manager = FakeManager::with(&[("a", "one")]);
+    let clock = JumpingClock::new();
+    let patience =
+        Patience { refresh: Duration::from_secs(60), stale_max: Duration::from_secs(3_600) };
+    let place = Place::new("m", manager.clone(), patience);
+    let store = Store::new([place], NonZeroUsize::new(10).unwrap(), clock.clone());
+    get(&store, "a").await.unwrap();
+    manager.calls();
+    for jump in [86_400 * 30, -86_400 * 60] {
+        clock.jump(jump);
+        assert_eq!(get(&store, "a").await.unwrap(), "one");
+        assert!(manager.calls().is_empty(), "nothing was fetched");
+    }
+    manager.fail(Some(Cause::Unavailable));
+    advance(Duration::from_secs(61)).await;
+    clock.jump(86_400 * 365);
+    assert_eq!(get(&store, "a").await.unwrap(), "one");
+    advance(Duration::from_secs(3_600)).await;
+    clock.jump(-86_400 * 365);
+    assert_eq!(get(&store, "a").await.unwrap_err(), Cause::Unavailable);
 }

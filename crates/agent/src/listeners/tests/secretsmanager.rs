@@ -141,13 +141,20 @@ async fn while_the_place_is_away_the_old_value_is_given_with_a_warning() {
     assert_eq!(running.get("/v1/app").await.header("warning"), None);
     *stage.shelf.away.lock() = Some(Failure::new(Cause::Unavailable, "away"));
     for (seconds, target) in [(3_000, "/v1/app"), (10, "/v1/app?refreshNow=true")] {
-        stage.clock.forward(seconds);
+        forward(seconds).await;
         let answer = running.get(target).await;
         assert_eq!(answer.brief(), (200, DOCUMENT));
         assert_eq!(answer.header("warning"), Some("110 - \"Response is Stale\""));
     }
-    stage.clock.forward(3_600);
+    forward(3_600).await;
     assert_eq!(running.get("/v1/app").await.status, 502);
+}
+
+/// Later, by the clock that ages are counted by.
+async fn forward(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+    tokio::time::resume();
 }
 
 #[tokio::test]

@@ -1,0 +1,350 @@
+//! The encrypted file that carries secrets over a restart.
+//!
+//! It is written only where an operator asks for it and gives a key: one of systemd's credentials, or a file that
+//! only its owner reads. AES-256-GCM over the whole content; the key is derived from the operator's bytes.
+//!
+//! ```text
+//! bailee-agent-cache-1\n   nonce, ciphertext, tag
+//! ```
+
+use crate::{
+    event,
+    manager::{Fetched, Material, Wanted, Which},
+    private_file,
+    store::{Store, keepsake::Keepsake},
+};
+use bailee_crypto::{
+    Sensitive,
+    aead::AeadKey,
+    clock::{from_millis, to_millis},
+    mac,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use zeroize::{Zeroize, Zeroizing};
+
+/// How the file begins.
+const MAGIC: &[u8] = b"bailee-agent-cache-1\n";
+/// The fewest bytes of a key.
+pub const KEY_BYTES_MIN: usize = 32;
+/// The most bytes of a key file.
+const KEY_BYTES_MAX: u64 = 4_096;
+/// The largest cache that is read or written.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Changes within this time are written together.
+const WRITE_AFTER: Duration = Duration::from_secs(1);
+/// The longest time after which ages are written again.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+
+/// An encrypted cache.
+pub struct DiskCache {
+    path: PathBuf,
+    key: AeadKey,
+}
+
+/// What is written of a secret.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    manager: String,
+    place: String,
+    wanted: String,
+    which: RecordedVersion,
+    id: String,
+    name: String,
+    version: String,
+    stages: Vec<String>,
+    created: Option<u64>,
+    at: u64,
+    text: Option<String>,
+    binary: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum RecordedVersion {
+    Current,
+    Stage(String),
+    Id(String),
+    IdAtStage { id: String, stage: String },
+}
+
+impl DiskCache {
+    /// A cache in this file, under the key in that one.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the key file.
+    pub fn new(path: &Path, key_file: &Path) -> Result<DiskCache, String> {
+        let bytes = private_file::read(key_file, KEY_BYTES_MAX)?;
+        DiskCache::under(path, &bytes)
+            .ok_or_else(|| format!("{} holds less than {KEY_BYTES_MIN} bytes", key_file.display()))
+    }
+
+    fn under(path: &Path, key: &Sensitive<Vec<u8>>) -> Option<DiskCache> {
+        let bytes = key.expose();
+        if bytes.len() < KEY_BYTES_MIN {
+            return None;
+        }
+        let key = AeadKey::new(&mac::derive(bytes, &[b"bailee agent cache"]));
+        Some(DiskCache { path: path.to_owned(), key })
+    }
+
+    /// What an earlier run left; nothing where there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or was not written under this key.
+    pub fn load(&self) -> Result<Vec<Keepsake>, String> {
+        let shown = self.path.display();
+        let length = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(format!("{shown} cannot be read: {error}")),
+        };
+        if length > FILE_BYTES_MAX {
+            return Err(format!("{shown} is longer than {FILE_BYTES_MAX} bytes"));
+        }
+        let bytes =
+            fs::read(&self.path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+        let sealed = bytes
+            .strip_prefix(MAGIC)
+            .ok_or_else(|| format!("{shown} is no cache of an agent of this version"))?;
+        let plain = self
+            .key
+            .open(MAGIC, sealed)
+            .map_err(|_| format!("{shown} was not written under this key, or is damaged"))?;
+        let records: Vec<Record> = serde_json::from_slice(&plain)
+            .map_err(|_| format!("{shown} holds something else than a cache"))?;
+        Ok(records.into_iter().filter_map(Record::keepsake).collect())
+    }
+
+    /// Writes what is kept, in place of what was written before.
+    ///
+    /// # Errors
+    /// The file is as it was.
+    pub fn save(&self, keepsakes: &[Keepsake]) -> io::Result<()> {
+        let records: Vec<Record> = keepsakes.iter().map(Record::of).collect();
+        let mut plain = Zeroizing::new(Vec::with_capacity(room(&records)));
+        serde_json::to_writer(&mut *plain, &records)?;
+        let mut sealed = MAGIC.to_vec();
+        self.key.seal(MAGIC, &plain, &mut sealed);
+        private_file::replace(&self.path, &sealed)
+    }
+
+    /// Writes what a store keeps whenever it changes, for ever. A full disk is told and tried again.
+    pub async fn keep(self: Arc<Self>, store: Arc<Store>) {
+        let mut changes = store.changes();
+        changes.mark_unchanged();
+        loop {
+            let changed = async {
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(WRITE_AFTER).await;
+            };
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(WRITE_EVERY) => {}
+            }
+            self.write(&store).await;
+        }
+    }
+
+    /// Writes once, as when the agent ends.
+    pub async fn write(self: &Arc<Self>, store: &Arc<Store>) {
+        let (cache, keepsakes) = (self.clone(), store.keepsakes());
+        let saved = tokio::task::spawn_blocking(move || cache.save(&keepsakes)).await;
+        if let Ok(Err(error)) = saved {
+            event::cache_not_written(&self.path, &error);
+        }
+    }
+}
+
+impl std::fmt::Debug for DiskCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DiskCache({})", self.path.display())
+    }
+}
+
+/// Bytes that the records take at most, so that their buffer does not grow and leave copies behind.
+fn room(records: &[Record]) -> usize {
+    let texts = |record: &Record| {
+        let value = record.text.as_ref().or(record.binary.as_ref()).map_or(0, String::len);
+        // A control character is written as six.
+        value * 6 + record.id.len() * 12 + record.place.len() * 6 + 1_024
+    };
+    records.iter().map(texts).sum::<usize>() + 16
+}
+
+impl Record {
+    fn of(keepsake: &Keepsake) -> Record {
+        let fetched = &keepsake.fetched;
+        let (text, binary) = match &fetched.material {
+            Material::Text(text) => (Some(text.expose().clone()), None),
+            Material::Binary(bytes) => (None, Some(BASE64.encode(bytes.expose()))),
+        };
+        Record {
+            manager: keepsake.manager.clone(),
+            place: keepsake.place.clone(),
+            wanted: keepsake.wanted.id.clone(),
+            which: match keepsake.wanted.version.clone() {
+                Which::Current => RecordedVersion::Current,
+                Which::Stage(stage) => RecordedVersion::Stage(stage),
+                Which::Id(id) => RecordedVersion::Id(id),
+                Which::IdAtStage { id, stage } => RecordedVersion::IdAtStage { id, stage },
+            },
+            id: fetched.id.clone(),
+            name: fetched.name.clone(),
+            version: fetched.version.clone(),
+            stages: fetched.stages.clone(),
+            created: fetched.created.map(to_millis),
+            at: to_millis(keepsake.at),
+            text,
+            binary,
+        }
+    }
+
+    fn keepsake(mut self) -> Option<Keepsake> {
+        let material = match (self.text.take(), self.binary.take()) {
+            (Some(text), None) => Material::text(text),
+            (None, Some(encoded)) => {
+                let encoded = Zeroizing::new(encoded);
+                Material::binary(BASE64.decode(encoded.as_bytes()).ok()?)
+            }
+            _ => return None,
+        };
+        let take = std::mem::take::<String>;
+        let which = std::mem::replace(&mut self.which, RecordedVersion::Current);
+        Some(Keepsake {
+            manager: take(&mut self.manager),
+            place: take(&mut self.place),
+            wanted: Wanted {
+                id: take(&mut self.wanted),
+                version: match which {
+                    RecordedVersion::Current => Which::Current,
+                    RecordedVersion::Stage(stage) => Which::Stage(stage),
+                    RecordedVersion::Id(id) => Which::Id(id),
+                    RecordedVersion::IdAtStage { id, stage } => Which::IdAtStage { id, stage },
+                },
+            },
+            fetched: Fetched {
+                id: take(&mut self.id),
+                name: take(&mut self.name),
+                version: take(&mut self.version),
+                stages: std::mem::take(&mut self.stages),
+                created: self.created.map(from_millis),
+                material,
+                lease: None,
+            },
+            at: from_millis(self.at),
+        })
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.text.zeroize();
+        self.binary.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        store::Freshness,
+        testing::{FakeManager, store_over},
+    };
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn key(folder: &Path, content: &[u8]) -> PathBuf {
+        let path = folder.join("key");
+        private_file::replace(&path, content).unwrap();
+        path
+    }
+
+    async fn filled() -> Arc<Store> {
+        let store = store_over(FakeManager::with(&[("a", "canary-one\u{1}"), ("b", "canary-two")]));
+        for id in ["a", "b"] {
+            store.get("m", &Wanted::current(id), Freshness::Kept).await.unwrap();
+        }
+        store
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_is_read_back_and_shows_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = key(folder.path(), &[7; 32]);
+        let cache = DiskCache::new(&folder.path().join("cache"), &key).unwrap();
+        assert!(cache.load().unwrap().is_empty());
+        let mut kept = filled().await.keepsakes();
+        let mut binary = kept[0].clone();
+        binary.fetched.material = Material::binary([0, 159, 1]);
+        binary.wanted.version = Which::Stage("AWSPREVIOUS".to_owned());
+        kept.push(binary);
+        cache.save(&kept).unwrap();
+        let raw = fs::read(folder.path().join("cache")).unwrap();
+        assert!(!raw.windows(6).any(|part| part == b"canary"));
+        let mode = fs::metadata(folder.path().join("cache")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let back = cache.load().unwrap();
+        for (back, kept) in back.iter().zip(&kept) {
+            assert_eq!(back.fetched.material, kept.fetched.material);
+            assert_eq!((&back.wanted, &back.place, back.at), (&kept.wanted, &kept.place, kept.at));
+            assert_eq!(back.fetched.version, kept.fetched.version);
+        }
+        assert_eq!(back.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_key_and_a_damaged_file_are_told_and_open_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let cache = DiskCache::new(&path, &key(folder.path(), &[7; 32])).unwrap();
+        cache.save(&filled().await.keepsakes()).unwrap();
+        let other = DiskCache::new(&path, &key(folder.path(), &[8; 32])).unwrap();
+        assert!(other.load().unwrap_err().contains("not written under this key"));
+        let good = fs::read(&path).unwrap();
+        for place in (0..good.len()).step_by(7) {
+            let mut bad = good.clone();
+            bad[place] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert!(cache.load().is_err(), "byte {place}");
+        }
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(cache.load().is_err());
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_or_that_is_short_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = key(folder.path(), &[7; 31]);
+        let told = DiskCache::new(&folder.path().join("c"), &path).unwrap_err();
+        assert!(told.ends_with("holds less than 32 bytes"), "{told}");
+        let path = key(folder.path(), &[7; 32]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let told = DiskCache::new(&folder.path().join("c"), &path).unwrap_err();
+        assert!(told.contains("has mode 0640") && told.contains("chmod 600"), "{told}");
+        assert!(DiskCache::new(&folder.path().join("c"), folder.path()).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_written_when_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = key(folder.path(), &[7; 32]);
+        let cache = Arc::new(DiskCache::new(&folder.path().join("cache"), &key).unwrap());
+        let store = filled().await;
+        let keeping = tokio::spawn(cache.clone().keep(store.clone()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        store.get("m", &Wanted::current("a"), Freshness::Now).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        while cache.load().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(cache.load().unwrap().len(), 2);
+        keeping.abort();
+    }
+}
