@@ -1,9 +1,10 @@
 //! Listeners as clients see them.
 
+mod canary;
 mod operations;
 mod protection;
 mod secretsmanager;
-mod wire;
+pub(super) mod wire;
 
 use super::{
     Listeners, Surroundings,

@@ -4,7 +4,7 @@ use super::{
     MISS, Proxy,
     cache::{ANSWER_BYTES_MAX, Kept, State},
     effect::{self, Effect},
-    kind,
+    kind::{self, Kind},
     question::{Key, Question, Token, mark, refusal},
 };
 use crate::{
@@ -64,7 +64,7 @@ impl Proxy {
         if let Some(refused) = protected(question) {
             return refused;
         }
-        let (effect, thrown) = (effect::of(question), self.cache.thrown());
+        let (effect, mut thrown) = (effect::of(question), self.cache.thrown());
         let asking = self.asked(question);
         let asked = match &old {
             None => asking.await,
@@ -86,6 +86,10 @@ impl Proxy {
             }
         };
         self.changed(&effect, Some(received.status));
+        if !question.is_read() {
+            // What it threw away itself is no reason.
+            thrown = self.cache.thrown();
+        }
         if let Some(old) = &old {
             if matches!(received.status, 502..=504) {
                 self.is_gone();
@@ -153,13 +157,18 @@ impl Proxy {
             return;
         }
         let now = self.clock.now();
+        // The token is kept only where a lease is to be renewed with it.
+        let keeper = match (&kind, &question.token) {
+            (Kind::Kv, Token::Own(_)) => Token::None,
+            (Kind::Kv | Kind::Leased { .. }, token) => token.clone(),
+        };
         let kept = Kept {
             body: body.clone(),
             media: headers.get(header::CONTENT_TYPE).cloned(),
             kind,
             path: question.full_path(),
             namespace: question.namespace.clone(),
-            token: question.token.clone(),
+            token: keeper,
             mark: mark(&self.cache.mac, token.expose()),
             fetched_at: now,
             renewed_at: now,
@@ -231,6 +240,8 @@ impl Proxy {
         if is_of_the_agent(question) {
             // Short, and never to be passed on as it is.
             given = self.redacted_whole(question, given).await;
+        } else if let Some(length) = headers.get(header::CONTENT_LENGTH) {
+            given.headers_mut().insert(header::CONTENT_LENGTH, length.clone());
         }
         passed_back(&headers, &mut given);
         given

@@ -34,7 +34,7 @@ pub(crate) struct Kept {
     pub(crate) path: String,
     /// The namespace alone, for the renewal of a lease.
     pub(crate) namespace: String,
-    /// Whose token it was asked for with.
+    /// The token that its lease is renewed with.
     pub(crate) token: Token,
     /// The code of that token; of the agent's, as it was then.
     pub(crate) mark: Key,

@@ -11,6 +11,8 @@ mod effect;
 mod kind;
 mod question;
 mod renew;
+#[cfg(test)]
+pub(in crate::listeners) mod tests;
 
 use super::{
     answer::{self, Answer},
@@ -22,7 +24,7 @@ use bailee_client::Session;
 use bailee_crypto::Clock;
 use bytes::Bytes;
 use cache::{Cache, Kept, State};
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -150,24 +152,33 @@ impl Proxy {
             return refusal(StatusCode::TOO_MANY_REQUESTS, "connection limit exceeded");
         }
         let (head, body) = request.into_parts();
-        if let Err(refused) = self.guard.check(&head.uri, &head.headers) {
+        if let Err(refused) = self.admitted(&head) {
             return refused;
         }
+        match read(body).await {
+            Ok(body) => self.spoken(&head, body).await,
+            Err(refused) => refused,
+        }
+    }
+
+    /// Refuses what must not be answered, before anything of its body is read.
+    fn admitted(&self, head: &Parts) -> Result<(), Answer> {
+        self.guard.check(&head.uri, &head.headers)?;
         let marked = head.headers.get("x-vault-request").is_some_and(|value| value == "true");
         if self.settings.require_request_header && !marked {
             event::refused("request header");
             let told = "missing \"X-Vault-Request\" header";
-            return refusal(StatusCode::PRECONDITION_FAILED, told);
+            return Err(refusal(StatusCode::PRECONDITION_FAILED, told));
         }
-        let body = match read(body).await {
-            Ok(body) => body,
-            Err(refused) => return refused,
-        };
+        Ok(())
+    }
+
+    async fn spoken(&self, head: &Parts, body: Bytes) -> Answer {
         if let Some(path) = head.uri.path().strip_prefix("/agent/v1/") {
             return self.own(&head.method, path, &body);
         }
         let namespace = &self.settings.session.settings().namespace;
-        match Question::read(&head, &body, self.settings.agent_token, namespace) {
+        match Question::read(head, &body, self.settings.agent_token, namespace) {
             Ok(question) => self.answered(&question).await,
             Err(refused) => refused,
         }
