@@ -39,6 +39,19 @@ pub(crate) fn failed(place: &Place, id: &str, failure: &Failure) {
     tracing::warn!(manager = %place.name, secret = id, cause, %failure, "a secret could not be fetched");
 }
 
+pub(crate) fn no_batches(place: &str, failure: &Failure) {
+    tracing::warn!(
+        place,
+        %failure,
+        "BatchGetSecretValue is not permitted: every secret costs a call of its own; permit \
+         secretsmanager:BatchGetSecretValue on \"*\""
+    );
+}
+
+pub(crate) fn tagged_left_out(place: &str, id: &str, failure: &Failure) {
+    tracing::warn!(place, secret = id, %failure, "a secret with the tags is left out");
+}
+
 pub(crate) fn lease_not_given_back(place: &Place, failure: &Failure) {
     tracing::warn!(manager = %place.name, %failure, "a lease could not be given back; it ends by itself");
 }

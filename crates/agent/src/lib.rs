@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** it knows no server code.
 
+pub mod aws;
 pub mod connection;
 pub mod disk;
 mod event;

@@ -34,6 +34,7 @@ use crate::connector::Target;
 use crate::credentials::{AssumedRole, Refreshing};
 use crate::guard::EgressRules;
 use crate::http::{HttpClient, HttpError, HttpOptions};
+use crate::instance::InstanceMetadata;
 use crate::query::Keys;
 use crate::web_identity::FederatedRole;
 
@@ -115,6 +116,7 @@ pub async fn connect(
                 role_arn: role_arn.to_owned(),
                 external_id: given(&connection.external_id).map(str::to_owned),
                 session_name: connection.session_name.clone(),
+                duration: None,
             };
             SharedCredentialsProvider::new(Refreshing::new(role, clock.clone()))
         }
@@ -131,6 +133,8 @@ pub struct RoleSession {
     pub external_id: Option<String>,
     /// The session's name in the account's logs.
     pub session_name: String,
+    /// How long a session holds; an hour where it is not said.
+    pub duration: Option<Duration>,
 }
 
 /// The same configuration with the credentials of a role, which are fetched when the first call is
@@ -146,6 +150,7 @@ pub fn assuming(
         role_arn: role.role_arn.clone(),
         external_id: given(&role.external_id).map(str::to_owned),
         session_name: role.session_name.clone(),
+        duration: role.duration,
     };
     let credentials = SharedCredentialsProvider::new(Refreshing::new(role, clock.clone()));
     let mut builder = config.to_builder();
@@ -251,7 +256,16 @@ pub struct AmbientChain(Arc<ChainInner>);
 struct ChainInner {
     http: HttpClient,
     clock: Arc<dyn Clock>,
+    sources: Sources,
     loaded: Mutex<Option<Loaded>>,
+}
+
+/// Where the credentials of a machine are looked for.
+enum Sources {
+    /// Environment, profile, web identity, container, instance.
+    All,
+    /// Container and instance alone.
+    Instance(InstanceMetadata),
 }
 
 #[derive(Clone)]
@@ -263,9 +277,28 @@ struct Loaded {
 impl AmbientChain {
     /// A chain whose own traffic has the limits, roots and proxy of `options`, but not the rules.
     pub fn new(options: HttpOptions, clock: Arc<dyn Clock>) -> AmbientChain {
+        AmbientChain::over(options, clock, Sources::All)
+    }
+
+    /// The role of the container or instance alone, whatever keys the environment or a profile holds:
+    /// the container's endpoint where the environment names one, else the instance's at
+    /// `endpoint`, or at its usual address.
+    ///
+    /// # Errors
+    /// The endpoint is no URL.
+    pub fn of_instance(
+        options: HttpOptions,
+        clock: Arc<dyn Clock>,
+        endpoint: Option<&str>,
+    ) -> Result<AmbientChain, InvalidConnection> {
+        let metadata = InstanceMetadata::at(endpoint)?;
+        Ok(AmbientChain::over(options, clock, Sources::Instance(metadata)))
+    }
+
+    fn over(options: HttpOptions, clock: Arc<dyn Clock>, sources: Sources) -> AmbientChain {
         let rules = EgressRules { disable_strict_networking: true, ..EgressRules::default() };
         let http = HttpClient::new(HttpOptions { rules, ..options });
-        AmbientChain(Arc::new(ChainInner { http, clock, loaded: Mutex::new(None) }))
+        AmbientChain(Arc::new(ChainInner { http, clock, sources, loaded: Mutex::new(None) }))
     }
 
     /// The keys as they are now, for what is signed elsewhere.
@@ -309,6 +342,17 @@ impl AmbientChain {
 
 impl ChainInner {
     async fn load(&self) -> Loaded {
+        match &self.sources {
+            Sources::All => self.load_all().await,
+            Sources::Instance(metadata) => {
+                let source =
+                    metadata.credentials(GuardedSdkClient(self.http.clone()), self.clock.clone());
+                Loaded { credentials: Refreshing::new(source, self.clock.clone()), region: None }
+            }
+        }
+    }
+
+    async fn load_all(&self) -> Loaded {
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(GuardedSdkClient(self.http.clone()))
             .sleep_impl(TokioSleep::new())
@@ -375,7 +419,7 @@ pub enum InvalidConnection {
 
 /// The guarded client, as the SDK wants one.
 #[derive(Clone, Debug)]
-struct GuardedSdkClient(HttpClient);
+pub(crate) struct GuardedSdkClient(HttpClient);
 
 impl SdkHttpClient for GuardedSdkClient {
     fn http_connector(
@@ -442,7 +486,7 @@ async fn exchange(
 
 /// Our clock, as the SDK wants one.
 #[derive(Debug)]
-struct ClockSource(Arc<dyn Clock>);
+pub(crate) struct ClockSource(pub(crate) Arc<dyn Clock>);
 
 impl TimeSource for ClockSource {
     fn now(&self) -> SystemTime {

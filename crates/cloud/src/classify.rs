@@ -14,6 +14,9 @@ use crate::http::HttpError;
 /// The longest message that is kept, in characters.
 const MESSAGE_CHARACTERS_MAX: usize = 1024;
 
+/// The status that AWS refuses a single item with.
+const STATUS_OF_ITEMS: u16 = 400;
+
 /// The class of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -149,12 +152,18 @@ impl CloudError {
         }
     }
 
-    /// The same failure of a call that certainly did not reach the service.
+    /// What became of one item in an answer of success, as batches tell it.
+    pub fn of_item(code: &str, message: &str) -> CloudError {
+        let (code, message) = (Some(code.to_owned()), Some(message.to_owned()));
+        CloudError::answered(STATUS_OF_ITEMS, code, message, None, None)
+    }
+
     /// Whether the service says of temporary credentials that their time is over.
     pub fn is_expired(&self) -> bool {
         self.sent && matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException")
     }
 
+    /// The same failure of a call that certainly did not reach the service.
     pub(crate) fn unsent(self) -> CloudError {
         CloudError { sent: false, ..self }
     }

@@ -135,6 +135,7 @@ pub(crate) struct AssumedRole {
     pub(crate) role_arn: String,
     pub(crate) external_id: Option<String>,
     pub(crate) session_name: String,
+    pub(crate) duration: Option<Duration>,
 }
 
 impl AssumedRole {
@@ -144,7 +145,10 @@ impl AssumedRole {
             .assume_role()
             .role_arn(&self.role_arn)
             .role_session_name(&self.session_name)
-            .set_external_id(self.external_id.clone());
+            .set_external_id(self.external_id.clone())
+            .set_duration_seconds(
+                self.duration.and_then(|duration| i32::try_from(duration.as_secs()).ok()),
+            );
         let output = request.send().await.map_err(|error| {
             let what = format!("cannot assume the role {}", self.role_arn);
             CredentialsError::provider_error(classify(&error).within(&what))

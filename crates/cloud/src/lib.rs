@@ -9,6 +9,7 @@ mod connector;
 mod credentials;
 mod guard;
 mod http;
+mod instance;
 mod proxy;
 pub mod query;
 mod registry;

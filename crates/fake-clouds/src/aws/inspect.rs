@@ -116,6 +116,29 @@ fn shown(secret: &Secret) -> FakeSecret {
     }
 }
 
+/// A secret without a version.
+fn created(place: &Place, token: &str, order: u64, now: Millis) -> Secret {
+    let Place { account, region, name } = place;
+    let end = random::alphanumeric(6);
+    Secret {
+        arn: format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-{end}"),
+        place: place.clone(),
+        order,
+        description: None,
+        key_arn: None,
+        tags: BTreeMap::new(),
+        versions: Vec::new(),
+        creation_token: token.to_owned(),
+        created: now,
+        changed: now,
+        accessed: None,
+        deletion: None,
+        policy: None,
+        replicas: BTreeMap::new(),
+        primary_region: None,
+    }
+}
+
 /// The region of methods that name none.
 const REGION: &str = "us-east-1";
 
@@ -190,37 +213,25 @@ impl FakeAws {
 
     /// As [`FakeAws::put_secret`], in a region.
     pub fn put_secret_in(&self, region: &str, name: &str, value: &str) -> String {
-        let place = self.place(region, name);
+        self.put_at(self.place(region, name), Payload::Text(value.to_owned()))
+    }
+
+    /// As [`FakeAws::put_secret`], with bytes.
+    pub fn put_binary_secret(&self, name: &str, bytes: &[u8]) -> String {
+        self.put_at(self.place(REGION, name), Payload::Binary(bytes.to_vec()))
+    }
+
+    pub(super) fn put_at(&self, place: Place, payload: Payload) -> String {
         let id = random::uuid();
         self.tamper(&place, |world, now| {
             if world.secrets.at(&place).is_none() {
                 let order = world.secrets.next_order();
-                world.secrets.insert(Secret {
-                    arn: format!(
-                        "arn:aws:secretsmanager:{region}:{}:secret:{name}-{}",
-                        place.account,
-                        random::alphanumeric(6)
-                    ),
-                    place: place.clone(),
-                    order,
-                    description: None,
-                    key_arn: None,
-                    tags: BTreeMap::new(),
-                    versions: Vec::new(),
-                    creation_token: id.clone(),
-                    created: now,
-                    changed: now,
-                    accessed: None,
-                    deletion: None,
-                    policy: None,
-                    replicas: BTreeMap::new(),
-                    primary_region: None,
-                });
+                world.secrets.insert(created(&place, &id, order, now));
             }
             if let Some(secret) = world.secrets.at_mut(&place) {
                 secret.versions.push(Version {
                     id: id.clone(),
-                    payload: Payload::Text(value.to_owned()),
+                    payload,
                     stages: BTreeSet::new(),
                     created: now,
                     accessed: None,

@@ -25,6 +25,7 @@ impl Account {
             role_arn: self.sts_role.clone(),
             external_id: Some(self.external_id.clone()).filter(|word| !word.is_empty()),
             session_name: upstream::SESSION_NAME.to_owned(),
+            duration: None,
         }
     }
 }

@@ -122,6 +122,7 @@ impl Cloud {
             role_arn: through.role_arn.clone(),
             external_id: given(&through.external_id).map(str::to_owned),
             session_name: through.session_name.clone(),
+            duration: None,
         };
         let endpoint = self.sts_endpoint.as_deref();
         let config = aws::assuming(&self.config, &session, endpoint, &engine.settings.clock);
