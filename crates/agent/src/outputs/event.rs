@@ -1,9 +1,12 @@
 //! What happens to outputs, as log lines and metrics. Names are told, values never.
 
-use super::exec::{Exit, Signal};
+use super::{
+    exec::{Exit, Signal},
+    file,
+};
 use crate::failure::Failure;
 use metrics::counter;
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 pub(crate) fn values_missing(output: &str, failure: &Failure) {
     let cause = failure.cause.as_str();
@@ -47,4 +50,27 @@ pub(crate) fn child_told(program: &str, signal: Signal) {
 
 pub(crate) fn child_not_told(program: &str, signal: Signal, error: io::Error) {
     tracing::warn!(program, signal = signal.name(), %error, "the process could not be told");
+}
+
+pub(crate) fn file_written(path: &Path) {
+    counter!("bailee_agent_files_written_total").increment(1);
+    tracing::info!(path = %path.display(), "a file was written");
+}
+
+pub(crate) fn file_not_written(error: &file::Error) {
+    let cause = match error {
+        file::Error::Content { failure, .. } => failure.cause.as_str(),
+        file::Error::Disk { .. } => "disk",
+    };
+    counter!("bailee_agent_file_failures_total", "cause" => cause).increment(1);
+    tracing::warn!(%error, cause, "a file could not be written; it stays as it is");
+}
+
+pub(crate) fn left_over_removed(path: &Path, files: usize) {
+    tracing::info!(path = %path.display(), files, "what a run that crashed left beside a file was removed");
+}
+
+pub(crate) fn command_failed(path: &Path, program: &str, ended: &str) {
+    counter!("bailee_agent_command_failures_total").increment(1);
+    tracing::warn!(path = %path.display(), program, ended, "the command after a change failed");
 }

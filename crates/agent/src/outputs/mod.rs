@@ -2,21 +2,26 @@
 //!
 //! | module | gives |
 //! |---|---|
+//! | [`file`] | a file that a template or a connection fills, replaced as a whole when it changes |
 //! | [`exec`] | a process that is started with variables, and started again or told when they change |
+//! | [`run`] | all of them together |
+//! | [`template`] | texts made of secrets and connections |
 //! | [`value`] | what a variable stands for: a property of a connection, or a secret |
 
+mod changes;
 mod event;
 pub mod exec;
+pub mod file;
+pub mod run;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod value;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-/// How long changes are waited for that come together with another one, so that one act answers them all.
-pub const SETTLE: Duration = Duration::from_millis(100);
-/// The longest time for which changes that keep coming put an act off.
-pub const SETTLE_MAX: Duration = Duration::from_secs(2);
+pub use changes::{SETTLE, SETTLE_FILES, SETTLE_MAX};
+pub use run::Outputs;
 
 /// Why an output's configuration is refused: what is wrong, and what to write instead. It holds no value of a
 /// secret.

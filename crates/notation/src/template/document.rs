@@ -72,6 +72,8 @@ pub struct Document {
     nodes: Vec<Node>,
     variables: usize,
     lookups: Vec<Lookup>,
+    /// The names of those that are called.
+    used: Vec<&'static str>,
 }
 
 #[derive(Clone)]
@@ -129,6 +131,11 @@ impl Document {
     /// The first thing that is wrong, with its line.
     pub fn parse(text: &str, lookups: &[Lookup]) -> Result<Document, Error> {
         parse::document(text, lookups)
+    }
+
+    /// Whether it calls a lookup anywhere.
+    pub fn uses(&self, lookup: &str) -> bool {
+        self.used.contains(&lookup)
     }
 
     /// Renders it. Where an answer was `None`, text and errors mean nothing yet.

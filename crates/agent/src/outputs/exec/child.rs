@@ -12,7 +12,7 @@ use std::{
 };
 
 /// A process that runs, in a process group of its own, so that what it started ends with it.
-pub(super) struct Child {
+pub(in crate::outputs) struct Child {
     process: tokio::process::Child,
     program: String,
 }
@@ -24,12 +24,32 @@ impl Child {
         inherited: &[(OsString, OsString)],
         values: &Values,
     ) -> io::Result<Child> {
-        let mut spawned = tokio::process::Command::new(&command.program);
-        spawned.args(&command.arguments).process_group(0).kill_on_drop(true);
+        let mut prepared = tokio::process::Command::new(&command.program);
         // In a group of its own it would be stopped for reading from a terminal.
         if io::stdin().is_terminal() {
-            spawned.stdin(Stdio::null());
+            prepared.stdin(Stdio::null());
         }
+        Self::start(prepared, command, inherited, values)
+    }
+
+    /// Starts it so that it reads nothing, and nobody reads what it says.
+    pub(in crate::outputs) fn quiet(
+        command: &Command,
+        inherited: &[(OsString, OsString)],
+        values: &Values,
+    ) -> io::Result<Child> {
+        let mut prepared = tokio::process::Command::new(&command.program);
+        prepared.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self::start(prepared, command, inherited, values)
+    }
+
+    fn start(
+        mut spawned: tokio::process::Command,
+        command: &Command,
+        inherited: &[(OsString, OsString)],
+        values: &Values,
+    ) -> io::Result<Child> {
+        spawned.args(&command.arguments).process_group(0).kill_on_drop(true);
         spawned.env_clear().envs(inherited.iter().map(|(name, value)| (name, value)));
         spawned.envs(values.iter().map(|(name, value)| (name.as_str(), value.expose())));
         let process = spawned.spawn()?;
@@ -38,7 +58,7 @@ impl Child {
     }
 
     /// Waits until it ends. May be dropped at any time.
-    pub(super) async fn exit(&mut self) -> Exit {
+    pub(in crate::outputs) async fn exit(&mut self) -> Exit {
         match self.process.wait().await {
             Ok(status) => exit_of(status),
             Err(error) => {
@@ -58,7 +78,7 @@ impl Child {
     }
 
     /// Ends it and what it started: by the signal, and by SIGKILL when the time is over.
-    pub(super) async fn end(&mut self, signal: Signal, timeout: Duration) -> Exit {
+    pub(in crate::outputs) async fn end(&mut self, signal: Signal, timeout: Duration) -> Exit {
         self.signal_group(signal);
         if let Ok(exit) = tokio::time::timeout(timeout, self.exit()).await {
             return exit;

@@ -165,7 +165,7 @@ impl Inherit {
     }
 
     /// What a process sees of the agent's own variables.
-    pub(super) fn filter(
+    pub(in crate::outputs) fn filter(
         &self,
         own: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> impl Iterator<Item = (OsString, OsString)> {

@@ -10,13 +10,14 @@ mod signal;
 pub use environment::{Inherit, VARIABLES_MAX, Variable, environment};
 pub use signal::Signal;
 
-use super::{Invalid, SETTLE, SETTLE_MAX, event, value::Value};
+pub(super) use child::Child;
+
+use super::{Invalid, changes::Changes, event, value::Value};
 use crate::{
     failure::{Cause, Failure},
     store::Store,
 };
 use bailee_crypto::Sensitive;
-use child::Child;
 use std::{collections::BTreeMap, ffi::OsString, fmt, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -134,6 +135,13 @@ impl Command {
     }
 }
 
+impl Command {
+    /// The program, without its arguments.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+}
+
 impl OnChange {
     /// Reads `restart`, `signal` or `nothing`; the signal is for `signal` alone.
     ///
@@ -194,9 +202,7 @@ pub struct Exec {
     store: Arc<Store>,
     /// What the process sees of the agent's own variables.
     inherited: Vec<(OsString, OsString)>,
-    changes: watch::Receiver<u64>,
-    /// Whether something changed that was not looked at.
-    unseen: bool,
+    changes: Changes,
     values: Values,
 }
 
@@ -225,8 +231,19 @@ impl Exec {
             store.pin(&reference.manager, &reference.wanted)?;
         }
         let inherited = settings.inherit.filter(own).collect();
-        let changes = store.changes();
-        Ok(Exec { settings, store, inherited, changes, unseen: false, values: Values::new() })
+        let changes = Changes::of(&store);
+        Ok(Exec { settings, store, inherited, changes, values: Values::new() })
+    }
+
+    /// The same process, for which a file that is written is a change, too.
+    pub(super) fn beside(mut self, files_written: watch::Receiver<u64>) -> Exec {
+        self.changes.and_files(files_written);
+        self
+    }
+
+    /// How long what it needs is waited for.
+    pub(super) fn start_timeout(&self) -> Duration {
+        self.settings.start_timeout
     }
 
     /// Runs the process until it ends for good. `told` brings the signals that the agent gets: those that end a
@@ -346,33 +363,19 @@ impl Exec {
     /// Returns when a variable has become another one, and all of them are at hand. May be dropped at any time.
     async fn changed(&mut self) {
         loop {
-            if !self.unseen {
-                if self.changes.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-                self.unseen = true;
-            }
-            self.settle().await;
+            self.changes.next().await;
             if self.look_again().await {
                 return;
             }
         }
     }
 
-    /// Waits for changes that come together.
-    async fn settle(&mut self) {
-        let latest = Instant::now() + SETTLE_MAX;
-        while Instant::now() < latest
-            && matches!(timeout(SETTLE, self.changes.changed()).await, Ok(Ok(())))
-        {}
-    }
-
-    /// Takes the newest values where all can be had; says whether one became another.
+    /// Takes the newest values where all can be had; says whether one became another, or a file did.
     async fn look_again(&mut self) -> bool {
         let resolved = self.resolve().await;
-        self.unseen = false;
+        let files = self.changes.seen();
         match resolved {
-            Ok(values) if values == self.values => false,
+            Ok(values) if values == self.values => files,
             Ok(values) => {
                 let old = &self.values;
                 let changed = values.iter().filter(|(name, value)| old.get(name) != Some(value));
@@ -414,7 +417,7 @@ impl fmt::Debug for Exec {
 }
 
 /// The next signal that ends a process. There is none to hand the others to.
-async fn ending(told: &mut mpsc::Receiver<Signal>) -> Signal {
+pub(super) async fn ending(told: &mut mpsc::Receiver<Signal>) -> Signal {
     loop {
         match told.recv().await {
             Some(signal) if signal.ends() => return signal,

@@ -107,7 +107,7 @@ impl Signal {
     }
 
     /// How something ends that this signal ends.
-    pub(super) fn exit(self) -> Exit {
+    pub(in crate::outputs) fn exit(self) -> Exit {
         Exit::signalled(self.raw().as_raw())
     }
 }

@@ -18,12 +18,12 @@ use tokio::{
 };
 
 /// Long enough for a process on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const CANARY: &str = "canary-6b1f";
 
 impl Scene {
     /// A shell that is given `SECRET`, and `OUT`, through which it says something.
-    fn shell(&self, script: &str) -> Settings {
+    pub(super) fn shell(&self, script: &str) -> Settings {
         let words = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let mut settings = Settings::new(Command::new(words).unwrap());
         let variable = Variable::new("SECRET").unwrap();
@@ -32,7 +32,7 @@ impl Scene {
     }
 
     /// What the agent's own variables are.
-    fn own(&self) -> Vec<(OsString, OsString)> {
+    pub(super) fn own(&self) -> Vec<(OsString, OsString)> {
         let path = std::env::vars_os().find(|(name, _)| name == "PATH");
         let mut own: Vec<(OsString, OsString)> = path.into_iter().collect();
         own.push(("OUT".into(), self.path("out").into()));
@@ -40,7 +40,7 @@ impl Scene {
     }
 
     /// What processes say, line by line.
-    fn lines(&self) -> Said {
+    pub(super) fn lines(&self) -> Said {
         let path = self.path("out");
         fifo(&path);
         let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(&path).unwrap();
@@ -59,10 +59,10 @@ fn fifo(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
 }
 
-struct Said(Lines<BufReader<pipe::Receiver>>);
+pub(super) struct Said(Lines<BufReader<pipe::Receiver>>);
 
 impl Said {
-    async fn next(&mut self) -> String {
+    pub(super) async fn next(&mut self) -> String {
         self.0.next_line().await.unwrap().unwrap()
     }
 }
@@ -86,7 +86,7 @@ impl Running {
     }
 }
 
-async fn soon<T>(waiting: impl Future<Output = T>) -> T {
+pub(super) async fn soon<T>(waiting: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, waiting).await.expect("something happens in time")
 }
 

@@ -1,16 +1,24 @@
 //! Outputs with real processes and real files.
 
 mod exec;
+mod file;
+mod run;
+mod template;
 mod value;
 
 use crate::{
-    connection::Reference,
+    connection::{Connection, Property, Reference},
     manager::Wanted,
-    outputs::value::Value,
+    outputs::{template::Sources, value::Value},
     store::{Freshness, Store},
     testing::{FakeManager, store_over},
 };
-use std::{path::PathBuf, sync::Arc};
+use parking_lot::Mutex;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 use tempfile::TempDir;
 
 /// A store over secrets, and a folder.
@@ -35,6 +43,57 @@ impl Scene {
     async fn change(&self, id: &str, value: &str) {
         self.manager.set(id, value);
         self.store.get("m", &Wanted::current(id), Freshness::Now).await.unwrap();
+    }
+}
+
+/// What templates of the tests may ask for: the place is a server, and there is a connection `db`.
+fn sources() -> Sources {
+    let password = Reference {
+        manager: "m".to_owned(),
+        wanted: Wanted::current("db"),
+        key: Some("password".to_owned()),
+    };
+    let properties = [
+        ("host".to_owned(), Property::Plain("db.example".to_owned())),
+        ("password".to_owned(), Property::Secret(password)),
+    ];
+    let db = Connection { name: "db".to_owned(), properties: properties.into() };
+    Sources {
+        vault: Some("m".to_owned()),
+        connections: Arc::new([("db".to_owned(), db)].into()),
+        env: Arc::default(),
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    /// Takes down everything that this thread logs until the guard is dropped.
+    fn begin() -> (Logged, tracing::subscriber::DefaultGuard) {
+        let logged = Logged::default();
+        let writer = logged.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        (logged, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

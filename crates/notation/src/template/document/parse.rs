@@ -8,7 +8,7 @@ use crate::template::{
     Error,
     scan::{self, Kind, Piece, Token},
 };
-use std::{iter::Peekable, vec::IntoIter};
+use std::{cell::RefCell, collections::BTreeSet, iter::Peekable, vec::IntoIter};
 
 /// Words that are no functions.
 const WORDS: [&str; 9] =
@@ -26,10 +26,16 @@ pub(super) fn document(text: &str, lookups: &[Lookup]) -> Result<Document, Error
         depth: 0,
         dots: 0,
         loops: 0,
+        used: RefCell::default(),
     };
     let (nodes, end) = reader.block()?;
     match end {
-        End::Text => Ok(Document { nodes, variables: reader.variables, lookups: lookups.to_vec() }),
+        End::Text => Ok(Document {
+            nodes,
+            variables: reader.variables,
+            lookups: lookups.to_vec(),
+            used: reader.used.into_inner().into_iter().collect(),
+        }),
         End::Else(_, line) => Err(Error::new(line, "else without an if, with or range before it")),
         End::Closed(line) => Err(Error::new(line, "end without an if, with or range before it")),
     }
@@ -46,6 +52,7 @@ struct Reader<'a> {
     dots: usize,
     /// How many blocks around are loops.
     loops: usize,
+    used: RefCell<BTreeSet<&'static str>>,
 }
 
 /// How a run of nodes ends.
@@ -335,8 +342,11 @@ impl Reader<'_> {
         let count = arguments.len();
         let arguments = arguments.into_iter().map(|argument| argument.expression).collect();
         if let Some(number) = self.lookups.iter().position(|lookup| lookup.name == name) {
-            if let Some(lookup) = self.lookups.get(number).filter(|l| l.parameters.len() != count) {
-                return Err(Error::new(line, wrong_count(lookup, count)));
+            if let Some(lookup) = self.lookups.get(number) {
+                if lookup.parameters.len() != count {
+                    return Err(Error::new(line, wrong_count(lookup, count)));
+                }
+                self.used.borrow_mut().insert(lookup.name);
             }
             return Ok(Parsed { expression: Expression::Lookup(number, arguments, line), height });
         }
