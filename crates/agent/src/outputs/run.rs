@@ -1,7 +1,7 @@
 //! All outputs of an agent together.
 
 use super::{
-    exec::{Exec, Exit, Signal, ending},
+    exec::{Exec, Exit, Signal, ending, inherits_orphans, reap},
     file::File,
 };
 use crate::failure::{Cause, Failure};
@@ -37,6 +37,10 @@ impl Outputs {
                 begun = timeout(waited, begun) => begun.map(drop).map_err(|_| late(&files, waited.as_secs()))?,
                 signal = ending(&mut told) => return Ok(signal.exit()),
             }
+        }
+        let mut reaping = JoinSet::new();
+        if inherits_orphans() {
+            reaping.spawn(reap());
         }
         let mut kept = JoinSet::new();
         let are_files = !files.is_empty();

@@ -5,9 +5,13 @@
 
 mod child;
 mod environment;
+mod launch;
+mod orphans;
 mod signal;
 
 pub use environment::{Inherit, VARIABLES_MAX, Variable, environment};
+pub use launch::launch;
+pub use orphans::{inherits_orphans, reap};
 pub use signal::Signal;
 
 pub(super) use child::Child;
@@ -199,6 +203,8 @@ type Values = BTreeMap<Variable, Arc<Sensitive<String>>>;
 /// A process, and what it is given.
 pub struct Exec {
     settings: Settings,
+    /// What starts the process: its command, or the agent's own program on its behalf.
+    command: Command,
     store: Arc<Store>,
     /// What the process sees of the agent's own variables.
     inherited: Vec<(OsString, OsString)>,
@@ -232,7 +238,16 @@ impl Exec {
         }
         let inherited = settings.inherit.filter(own).collect();
         let changes = Changes::of(&store);
-        Ok(Exec { settings, store, inherited, changes, values: Values::new() })
+        let command = settings.command.clone();
+        Ok(Exec { settings, command, store, inherited, changes, values: Values::new() })
+    }
+
+    /// The same process, started by a command that calls [`launch`] with the arguments behind its own: the process then
+    /// ends with the agent, however the agent ends.
+    #[must_use]
+    pub fn launched_by(mut self, launcher: &Command) -> Exec {
+        self.command = launch::launched(launcher, &self.settings.command);
+        self
     }
 
     /// The same process, for which a file that is written is a change, too.
@@ -322,7 +337,7 @@ impl Exec {
                 return Left::Told(signal.exit());
             }
         }
-        let spawned = Child::spawn(&self.settings.command, &self.inherited, &self.values);
+        let spawned = Child::spawn(&self.command, &self.inherited, &self.values);
         let mut child = match spawned {
             Ok(child) => child,
             Err(error) => {

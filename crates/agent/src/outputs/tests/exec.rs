@@ -1,13 +1,16 @@
 use super::{Scene, secret};
 use crate::{
     failure::{Cause, Failure},
-    outputs::exec::{Command, Exec, Exit, Inherit, OnChange, Restart, Settings, Signal, Variable},
+    outputs::exec::{
+        Command, Exec, Exit, Inherit, OnChange, Restart, Settings, Signal, Variable,
+        inherits_orphans, launch, reap,
+    },
 };
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -257,6 +260,85 @@ async fn an_outage_and_a_secret_that_is_gone_leave_the_process_alone() {
     assert_eq!(soon(said.next()).await, "two");
     running.tell(Signal::Int).await;
     assert_eq!(soon(running.code()).await, 128 + 2);
+}
+
+/// Runs a test of this file alone, in a process of its own, with a variable set.
+fn alone(test: &str, name: &str, value: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(fs::read_link("/proc/self/exe").unwrap());
+    let test = format!("outputs::tests::exec::{test}");
+    command.args(["--exact", &test, "--nocapture"]).env(name, value);
+    command
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::vars_os().find(|(other, _)| other == name).map(|(_, value)| value.into())
+}
+
+#[tokio::test]
+async fn the_process_ends_when_the_agent_is_killed() {
+    const ROLE: &str = "BAILEE_TEST_OUT";
+    let test = "the_process_ends_when_the_agent_is_killed";
+    let words: Vec<OsString> =
+        std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    if let Some((agent, words)) = words.split_first() {
+        let agent = agent.to_str().unwrap().parse().unwrap();
+        panic!("{}", launch(agent, words.iter().cloned()));
+    }
+    let mut scene = Scene::with(&[("a", "one")]);
+    if let Some(folder) = variable(ROLE) {
+        let own = fs::read_link("/proc/self/exe").unwrap();
+        let name = format!("outputs::tests::exec::{test}");
+        let launcher = [own.to_str().unwrap(), "--exact", &name, "--nocapture", "--"];
+        let launcher = Command::new(launcher.map(str::to_owned).to_vec()).unwrap();
+        scene.folder.disable_cleanup(true);
+        let script = "trap 'echo ended > \"$OUT\"; exit 0' TERM; echo \"$SECRET\" > \"$OUT\"
+                      while :; do sleep 60 & wait $!; done";
+        let own = scene.own().into_iter().filter(|(name, _)| name != "OUT");
+        let own = own.chain([("OUT".into(), folder.join("out").into())]);
+        let exec = Exec::new(scene.shell(script), own, scene.store.clone()).unwrap();
+        let (_told, receiver) = mpsc::channel(8);
+        exec.launched_by(&launcher).run(receiver).await.unwrap();
+        return;
+    }
+    let mut said = scene.lines();
+    let mut agent = alone(test, ROLE, scene.folder.path()).spawn().unwrap();
+    assert_eq!(soon(said.next()).await, "one");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(soon(said.next()).await, "ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_lost_their_parents_are_asked_how_they_ended() {
+    const ROLE: &str = "BAILEE_TEST_REAPER";
+    let test = "processes_that_lost_their_parents_are_asked_how_they_ended";
+    if variable(ROLE).is_none() {
+        let ran = alone(test, ROLE, Path::new("1")).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    assert!(!inherits_orphans());
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    assert!(inherits_orphans());
+    let reaper = tokio::spawn(reap());
+    let scene = Scene::with(&[("a", "one")]);
+    let mut said = scene.lines();
+    // The subshell outlives its parent, and ends when something can be read.
+    let script = "(read x < \"$OUT.go\") & echo $! > \"$OUT\"";
+    fifo(&scene.path("out.go"));
+    assert_eq!(scene.run(scene.shell(script)).code().await, 0);
+    let orphan = format!("/proc/{}", said.next().await);
+    assert!(Path::new(&orphan).exists());
+    let go = pipe::OpenOptions::new().read_write(true).open_sender(scene.path("out.go")).unwrap();
+    go.writable().await.unwrap();
+    go.try_write(b"x\n").unwrap();
+    while Path::new(&orphan).exists() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Its own children are left to whoever waits for them.
+    assert_eq!(scene.run(scene.shell("exit 6")).code().await, 6);
+    reaper.abort();
 }
 
 #[tokio::test(start_paused = true)]

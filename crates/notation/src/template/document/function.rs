@@ -154,6 +154,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("pkiCert", "certificates are not issued by templates"),
     ("timestamp", "a file that holds the time would change without a reason"),
     ("scratch", "take a variable: $name := value"),
+    ("regexMatch", "there are no regular expressions; take contains, trimPrefix or eq"),
+    ("regexReplaceAll", "there are no regular expressions; take replaceAll"),
+    ("toYAML", "take toJSON, which readers of YAML read as well"),
+    ("parseYAML", "take parseJSON, where the text is JSON"),
+    ("toTOML", "write it out, with toJSON for each text"),
+    ("md5sum", "take sha256Hex"),
+    ("println", "take print, and write the line's end into the text"),
 ];
 
 pub(super) fn named(name: &str) -> Option<&'static Known> {
@@ -164,6 +171,9 @@ pub(super) fn named(name: &str) -> Option<&'static Known> {
 pub(super) fn unknown<'n>(name: &str, also: impl Iterator<Item = &'n str>) -> String {
     if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return format!("function {name} is refused: {why}");
+    }
+    if name.starts_with("sprig_") {
+        return format!("function {name} is refused: the functions of sprig are not there");
     }
     let all = FUNCTIONS.iter().map(|known| known.name).chain(also);
     let likeness = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase());

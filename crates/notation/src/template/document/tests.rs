@@ -130,6 +130,11 @@ fn what_is_wrong_is_told_with_its_line_when_it_is_read() {
         ("{{ secrt `a` }}", "the nearest there is secret"),
         ("{{ env `HOME` }}", "function env is refused: the agent's own variables stay with it"),
         ("{{ key `a` }}", "it reads Consul"),
+        (
+            "{{ `a` | regexReplaceAll `b` `c` }}",
+            "there are no regular expressions; take replaceAll",
+        ),
+        ("{{ sprig_trunc 5 `a` }}", "function sprig_trunc is refused"),
         ("{{ secret `a` `role=x` }}", "secret takes 1 argument (path), found 2; it only reads"),
         ("{{ toUpper }}", "toUpper takes 1 argument, found 0"),
         ("{{ .a }}", ".a stands for nothing outside of with and range"),
