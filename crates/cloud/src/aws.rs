@@ -38,6 +38,7 @@ use crate::instance::InstanceMetadata;
 use crate::query::Keys;
 use crate::web_identity::FederatedRole;
 
+pub use crate::found::{FoundCredentials, found_credentials};
 pub use crate::web_identity::{CallerIdentity, TokenFailure, WebIdentity, caller_identity};
 pub use aws_types::SdkConfig;
 

@@ -7,6 +7,7 @@ pub mod aws;
 mod classify;
 mod connector;
 mod credentials;
+mod found;
 mod guard;
 mod http;
 mod instance;

@@ -6,4 +6,4 @@
 
 pub mod aws;
 
-pub use aws::FakeAws;
+pub use aws::{FakeAws, FakeInstance};

@@ -79,6 +79,12 @@ impl Calls {
         Err(Failure::new(Cause::Invalid, message))
     }
 
+    /// The ARN of the KMS key of a secret, where the caller may see it.
+    pub(super) async fn key_of(&self, id: &str) -> Option<String> {
+        let described = self.client.describe_secret().secret_id(id).send().await.ok()?;
+        described.kms_key_id.filter(|key| key.starts_with("arn:"))
+    }
+
     /// `BatchGetSecretValue` of at most [`BATCH_MAX`] ids, to its last page.
     pub(super) async fn batch(&self, ids: &[String]) -> Result<Batch, Failure> {
         let mut batch = Batch::default();

@@ -6,13 +6,17 @@ use super::{
 };
 use aws_sdk_secretsmanager::{Client, config::Region};
 use bailee_cloud::{
-    HttpClient, HttpOptions,
+    HttpClient, HttpLimits, HttpOptions,
     aws::{
         Ambient, AmbientChain, AwsConnection, RoleSession, SdkConfig, assuming, connect, for_sts,
     },
 };
 use bailee_crypto::Clock;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How long an unused connection is kept: between two refreshes AWS closes it anyway, and a call over one that is
+/// being closed fails.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// What a secret manager needs beside its settings.
 #[derive(Clone)]
@@ -29,8 +33,9 @@ pub(super) struct Identity {
     /// Signs calls of Secrets Manager in the region of the settings.
     pub(super) secrets: SdkConfig,
     /// Signs calls of STS as whoever takes on the role, or as the identity itself where there is none.
-    #[expect(dead_code, reason = "the check of a secret manager asks who that is")]
     pub(super) base: SdkConfig,
+    /// Signs calls of STS as whoever reads the secrets.
+    pub(super) sts: SdkConfig,
     /// The machine's credentials, where they are used.
     pub(super) machine: Option<AmbientChain>,
 }
@@ -41,33 +46,31 @@ impl Identity {
         surroundings: &Surroundings,
     ) -> Result<Identity, InvalidField> {
         let Surroundings { http: options, clock } = surroundings;
-        let guarded = HttpOptions { rules: settings.egress_rules(), ..options.clone() };
+        let idle_timeout = options.limits.idle_timeout.min(IDLE_MAX);
+        let limits = HttpLimits { idle_timeout, ..options.limits.clone() };
+        let rules = settings.egress_rules();
+        let guarded = HttpOptions { rules, limits, ..options.clone() };
         let http = HttpClient::new(guarded);
         let machine = machine(settings, surroundings)?;
-        let (key, sts_region) = match &settings.authentication {
-            Authentication::Role(role) => (role.base.as_ref(), role.sts.region.as_str()),
-            Authentication::InstanceProfile => (None, settings.region.as_str()),
-            Authentication::AccessKey(key) => (Some(key), settings.region.as_str()),
+        let key = match &settings.authentication {
+            Authentication::Role(role) => role.base.as_ref(),
+            Authentication::InstanceProfile => None,
+            Authentication::AccessKey(key) => Some(key),
         };
-        let connection = connection(key, sts_region, machine.clone());
+        let connection = connection(key, &settings.sts.region, machine.clone());
         let connected = connect(&connection, &http, clock).await.map_err(|error| InvalidField {
             field: "authentication",
             message: error.to_string(),
         })?;
-        let (secrets, base) = match &settings.authentication {
-            Authentication::Role(role) => {
-                let endpoint = Some(role.sts.endpoint.as_str());
-                (
-                    assuming(&connected, &session(role), endpoint, clock),
-                    for_sts(&connected, endpoint),
-                )
-            }
-            Authentication::InstanceProfile | Authentication::AccessKey(_) => {
-                (connected.clone(), connected)
-            }
+        let endpoint = Some(settings.sts.endpoint.as_str());
+        let base = for_sts(&connected, endpoint);
+        let secrets = match &settings.authentication {
+            Authentication::Role(role) => assuming(&connected, &session(role), endpoint, clock),
+            Authentication::InstanceProfile | Authentication::AccessKey(_) => connected,
         };
+        let sts = for_sts(&secrets, endpoint);
         let secrets = in_region(&secrets, &settings.region, settings.endpoint.as_deref());
-        Ok(Identity { secrets, base, machine })
+        Ok(Identity { secrets, base, sts, machine })
     }
 
     /// A client in the region of the settings.

@@ -5,6 +5,7 @@
 //! which calls wishes are served, `tagged` those by tag, `failover` what happens when the region is away.
 
 mod calls;
+pub mod check;
 mod connect;
 mod failover;
 mod failures;

@@ -45,6 +45,26 @@ const REGIONS: &[(&str, &str)] = &[
     ("us-west-1", "US West (N. California)"),
     ("us-west-2", "US West (Oregon)"),
 ];
+/// Regions that an account has to be opened for: sessions of the global STS endpoint do not hold there.
+const OPT_IN: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-south-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-west-1",
+    "eu-central-2",
+    "eu-south-1",
+    "eu-south-2",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+];
 /// The region of the global STS endpoint.
 pub(super) const GLOBAL_STS_REGION: &str = "us-east-1";
 /// Where the global STS endpoint is.
@@ -55,6 +75,11 @@ const SLIPS_MAX: usize = 3;
 /// Whether there is a region of that code, as far as this version knows.
 pub(super) fn is_known(region: &str) -> bool {
     REGIONS.iter().any(|(code, _)| *code == region)
+}
+
+/// Whether sessions of the global STS endpoint do not hold in that region.
+pub(super) fn is_opt_in(region: &str) -> bool {
+    OPT_IN.contains(&region)
 }
 
 /// The region that somebody means who wrote something else: its name in the console, a city, a zone, or its
@@ -162,6 +187,7 @@ mod tests {
             assert!(meant(code).is_some_and(|meant| *code == meant || code.starts_with("us-iso")));
             assert!(is_known(code));
         }
+        assert!(OPT_IN.iter().all(|code| is_known(code)));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Fields {
 pub struct Settings {
     pub(super) region: String,
     pub(super) authentication: Authentication,
+    /// Takes on the role, and says whose credentials are.
+    pub(super) sts: Sts,
     pub(super) endpoint: Option<String>,
     pub(super) failover: Option<Failover>,
     pub(super) metadata_endpoint: Option<String>,
@@ -84,7 +86,6 @@ pub(super) struct Role {
     pub(super) external_id: Option<String>,
     pub(super) session_name: String,
     pub(super) session_duration: Option<Duration>,
-    pub(super) sts: Sts,
     /// The key it is taken on with; the machine's own credentials where there is none.
     pub(super) base: Option<AccessKey>,
 }
@@ -157,10 +158,11 @@ impl Settings {
                 "it is missing: give the region of the secrets, such as us-east-2",
             );
         };
-        let authentication = authentication(fields, &region)?;
+        let authentication = authentication(fields)?;
+        let sts = sts(fields, &region)?;
         let failover = failover(fields, &region)?;
         let metadata_endpoint = endpoint_url("metadata_endpoint", &fields.metadata_endpoint)?;
-        Ok(Settings { region, authentication, endpoint, failover, metadata_endpoint })
+        Ok(Settings { region, authentication, sts, endpoint, failover, metadata_endpoint })
     }
 
     /// The region of the secrets.
@@ -185,12 +187,9 @@ impl Settings {
         let mut allowed_ipv6 =
             vec![Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7)];
         let mut allowed_ports = vec![443, 80];
-        let sts = match &self.authentication {
-            Authentication::Role(role) => Some(&role.sts.endpoint),
-            Authentication::InstanceProfile | Authentication::AccessKey(_) => None,
-        };
         let failover = self.failover.as_ref().and_then(|failover| failover.endpoint.as_ref());
-        let configured: Vec<&String> = self.endpoint.iter().chain(sts).chain(failover).collect();
+        let configured: Vec<&String> =
+            self.endpoint.iter().chain([&self.sts.endpoint]).chain(failover).collect();
         if configured.iter().any(|url| regions::service_of(url).is_none()) {
             allowed_ipv4.push(net4(127, 0, 8));
             allowed_ipv6.push(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128));
@@ -277,13 +276,13 @@ fn service_name(label: &str) -> &str {
     label.strip_suffix("-fips").unwrap_or(label)
 }
 
-fn authentication(fields: &Fields, region: &str) -> Checked<Authentication> {
+fn authentication(fields: &Fields) -> Checked<Authentication> {
     let kinds = "want role, instance-profile or access-key";
     let Some(kind) = given(&fields.authentication) else {
         return wrong("authentication", format!("it is missing: {kinds}"));
     };
     match kind {
-        "role" => role(fields, region).map(Authentication::Role),
+        "role" => role(fields).map(Authentication::Role),
         "instance-profile" => {
             refuse_role(fields, kind)?;
             let key = access_key(fields)?;
@@ -315,8 +314,6 @@ fn refuse_role(fields: &Fields, kind: &str) -> Checked<()> {
     let of_roles = [
         ("role_arn", given(&fields.role_arn).is_some()),
         ("external_id", given(&fields.external_id).is_some()),
-        ("sts_endpoint", given(&fields.sts_endpoint).is_some()),
-        ("sts_region", given(&fields.sts_region).is_some()),
         ("session_name", given(&fields.session_name).is_some()),
         ("session_duration", fields.session_duration.is_some()),
     ];
@@ -379,7 +376,7 @@ fn access_key(fields: &Fields) -> Checked<Option<AccessKey>> {
     Ok(Some(AccessKey { id: id.to_owned(), secret, token }))
 }
 
-fn role(fields: &Fields, region: &str) -> Checked<Role> {
+fn role(fields: &Fields) -> Checked<Role> {
     let Some(arn) = given(&fields.role_arn) else {
         return wrong(
             "role_arn",
@@ -410,7 +407,6 @@ fn role(fields: &Fields, region: &str) -> Checked<Role> {
         external_id: external_id.map(str::to_owned),
         session_name: session_name.to_owned(),
         session_duration: fields.session_duration,
-        sts: sts(fields, region)?,
         base: access_key(fields)?,
     })
 }

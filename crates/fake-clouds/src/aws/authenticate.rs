@@ -1,5 +1,7 @@
 //! From headers to a caller: the key, its signature, its session token.
 
+use http::HeaderMap;
+
 use super::clock::Millis;
 use super::iam::evaluate::{Principal, PrincipalKind};
 use super::iam::store::{LastUse, Owner, SessionKind};
@@ -25,6 +27,26 @@ pub(crate) fn authorization(
         return Err(missing(service));
     };
     Authorization::parse(header).map_err(|error| signature_failure(service, error))
+}
+
+/// Refuses a signature for another region than that of the host, where the host is one of AWS's own names: global
+/// endpoints want `us-east-1`.
+pub(crate) fn check_scope(
+    service: Service,
+    headers: &HeaderMap,
+    region: &str,
+) -> Result<(), Failure> {
+    let host = text(headers, "host").unwrap_or_default();
+    let name = host.split(':').next().unwrap_or_default();
+    let Some(labels) = name.strip_suffix(".amazonaws.com") else { return Ok(()) };
+    let wanted = labels.split_once('.').map_or("us-east-1", |(_, region)| region);
+    if wanted == region {
+        return Ok(());
+    }
+    let message = format!(
+        "Credential should be scoped to a valid region, not '{region}'. Credential should be scoped to '{wanted}'."
+    );
+    Err(signature_failure(service, SignatureError::Invalid(message)))
 }
 
 /// Looks the key up; `Err` when it is unknown, inactive, expired, or its session token is wrong.

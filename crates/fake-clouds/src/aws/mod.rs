@@ -18,7 +18,9 @@ mod faults;
 mod iam;
 mod input;
 mod inspect;
+mod inspect_accounts;
 mod inspect_users;
+mod instance;
 mod kms;
 mod knobs;
 mod oidc;
@@ -45,6 +47,7 @@ use tokio::task::JoinHandle;
 pub use calls::RecordedCall;
 pub use faults::Fault;
 pub use inspect::{FakeSecret, FakeVersion, Key};
+pub use instance::FakeInstance;
 pub use sns::FakeMessage;
 
 use iam::store::{AccessKey, Owner};

@@ -240,6 +240,7 @@ fn identify(
     let authorization = authenticate::authorization(service, signed)?;
     record.region.clone_from(&authorization.region);
     record.access_key_id.clone_from(&authorization.access_key_id);
+    authenticate::check_scope(service, &parts.headers, &authorization.region)?;
     let token = text(&parts.headers, "x-amz-security-token");
     let (claim, verify) = {
         let world = shared.world.lock();

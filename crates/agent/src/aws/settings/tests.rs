@@ -31,10 +31,8 @@ fn refused(fields: &Fields) -> String {
 }
 
 fn sts_of(fields: &Fields) -> (String, String) {
-    match Settings::new(fields).unwrap().authentication {
-        Authentication::Role(role) => (role.sts.endpoint, role.sts.region),
-        other => panic!("{other:?}"),
-    }
+    let sts = Settings::new(fields).unwrap().sts;
+    (sts.endpoint, sts.region)
 }
 
 #[test]

@@ -66,9 +66,9 @@ async fn a_refresh_of_500_secrets_costs_25_calls() {
         store.refresh_due().await;
         let counts: Vec<(String, u64)> = bed.aws.call_counts().into_iter().collect();
         assert_eq!(counts, [(BATCH.to_owned(), 25)]);
-        bed.pass(Duration::from_secs(301));
+        bed.pass(Duration::from_secs(301)).await;
     }
-    bed.pass(Duration::from_secs(1));
+    bed.pass(Duration::from_secs(1)).await;
     bed.aws.clear_calls();
     store.refresh_due().await;
     for number in [0, 77, 499] {
@@ -127,7 +127,7 @@ async fn where_batches_are_not_permitted_single_calls_serve_and_batches_are_not_
         assert_eq!(texts, ["a", "b", "c"]);
     }
     assert_eq!((bed.aws.call_count(BATCH), bed.aws.call_count(GET)), (1, 6));
-    bed.pass(Duration::from_secs(601));
+    bed.pass(Duration::from_secs(601)).await;
     bed.aws.set_user_policies("app", &[&reader()]);
     manager.fetch_many(&wanted).await;
     assert_eq!((bed.aws.call_count(BATCH), bed.aws.call_count(GET)), (2, 6));
@@ -175,7 +175,7 @@ async fn without_batches_tagged_secrets_are_listed_and_without_listing_that_is_t
     let found = manager.fetch_tagged(&wanted).await.unwrap();
     assert_eq!(found.iter().map(text).collect::<Vec<_>>(), ["1"]);
     bed.aws.set_user_policies("app", &[&allow(&[GET, BATCH], "*")]);
-    bed.pass(Duration::from_secs(601));
+    bed.pass(Duration::from_secs(601)).await;
     let failure = manager.fetch_tagged(&wanted).await.unwrap_err();
     assert_eq!(failure.cause, Cause::Denied);
     let user = format!("arn:aws:iam::{}:user/app", bed.aws.account_id());
@@ -269,6 +269,6 @@ async fn a_replica_answers_while_the_region_is_away_and_only_then() {
         "{failure}"
     );
     assert!(bed.aws.calls().iter().all(|call| call.region == "us-west-2"));
-    bed.pass(Duration::from_secs(31));
+    bed.pass(Duration::from_secs(31)).await;
     assert_eq!(get(&manager, "a").await.unwrap(), "home");
 }

@@ -1,6 +1,8 @@
 //! Against the fake of AWS, which verifies signatures and evaluates policies.
 
+mod checking;
 mod fetching;
+mod identities;
 
 use super::{AwsManager, Fields, Settings, Surroundings};
 use crate::{
@@ -37,8 +39,15 @@ impl Bed {
         Bed { aws: FakeAws::start().await, clock: Arc::default() }
     }
 
-    /// Lets time pass for both.
-    pub(super) fn pass(&self, time: Duration) {
+    /// Lets time pass for both, and for what counts by tokio's clock.
+    pub(super) async fn pass(&self, time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+        // Connections that grew too old meanwhile are noticed.
+        for _ in 0..2_000 {
+            tokio::task::yield_now().await;
+        }
         let total = {
             let mut passed = self.clock.0.lock();
             *passed += time;
@@ -77,6 +86,11 @@ impl Bed {
             ..Fields::default()
         }
     }
+}
+
+/// What a manager needs that knows no fake.
+pub(super) fn surroundings() -> Surroundings {
+    Surroundings { http: HttpOptions::default(), clock: Arc::new(SystemClock) }
 }
 
 /// A policy that allows actions on resources.
