@@ -179,10 +179,7 @@ impl Open {
                 let surroundings = surroundings.clone();
                 Service::SecretsManager(SecretsManager::new(surroundings, settings, guard, time))
             }
-            Interface::Vault(settings) => {
-                let clock = surroundings.clock.clone();
-                Service::Vault(Box::new(Proxy::new(*settings, guard, clock)))
-            }
+            Interface::Vault(settings) => Service::Vault(Box::new(Proxy::new(*settings, guard))),
         };
         let socket = match endpoint {
             Endpoint::Tcp(tcp) => tcp_socket(tcp.address)

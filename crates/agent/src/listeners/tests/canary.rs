@@ -1,6 +1,6 @@
 //! Values and tokens are in answers and nowhere else.
 
-use super::{Stage, TOKEN};
+use super::{Stage, TOKEN, forward};
 use crate::{
     failure::{Cause, Failure},
     listeners::{
@@ -51,7 +51,7 @@ async fn no_value_and_no_token_is_in_the_log_or_in_an_error() {
     for headers in [[("X-Vault-Token", wrong.as_str())], [("X-Forwarded-For", TOKEN)]] {
         assert!(!running.ask("GET", "/v1/app", &headers).await.body.contains("canary"));
     }
-    stage.clock.forward(100);
+    forward(100).await;
     *stage.shelf.away.lock() = Some(Failure::new(Cause::Unavailable, "away"));
     running.get("/v1/app").await;
     let fake = FakeVault::start().await;

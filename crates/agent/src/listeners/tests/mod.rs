@@ -34,7 +34,14 @@ use tokio::{sync::watch, task::JoinHandle};
 pub(super) const TOKEN: &str = "canary-token-of-the-agent";
 pub(super) const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf";
 
-/// A clock that tests move.
+/// Later, by the clock that ages are counted by.
+pub(super) async fn forward(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+/// A wall clock that stands still.
 #[derive(Debug)]
 pub(super) struct Hands(Mutex<SystemTime>);
 
@@ -42,10 +49,6 @@ impl Hands {
     pub(super) fn new() -> Arc<Hands> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         Arc::new(Hands(Mutex::new(now)))
-    }
-
-    pub(super) fn forward(&self, seconds: u64) {
-        *self.0.lock() += Duration::from_secs(seconds);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The documented requests of AWS's agent.
 
-use super::{ARN, Stage, TOKEN, app};
+use super::{ARN, Stage, TOKEN, app, forward};
 use crate::{
     failure::{Cause, Failure},
     manager::{Material, Wanted, Which},
@@ -61,7 +61,6 @@ async fn refresh_now_asks_the_place_and_what_is_kept_serves_otherwise() {
         ("/secretsmanager/get?secretId=app&refreshNow=1", 1),
         ("/v1/app?refreshNow=0", 0),
     ] {
-        stage.clock.forward(1);
         assert_eq!(running.get(target).await.status, 200);
         assert_eq!(stage.shelf.asked().len(), asked, "{target}");
     }
@@ -148,13 +147,6 @@ async fn while_the_place_is_away_the_old_value_is_given_with_a_warning() {
     }
     forward(3_600).await;
     assert_eq!(running.get("/v1/app").await.status, 502);
-}
-
-/// Later, by the clock that ages are counted by.
-async fn forward(seconds: u64) {
-    tokio::time::pause();
-    tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
-    tokio::time::resume();
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// How long the server is left alone, after it did not answer, by those who can be served something old.
@@ -156,7 +157,7 @@ impl Proxy {
         if !self.cache.keeps(&kind) {
             return;
         }
-        let now = self.clock.now();
+        let now = Instant::now();
         // The token is kept only where a lease is to be renewed with it.
         let keeper = match (&kind, &question.token) {
             (Kind::Kv, Token::Own(_)) => Token::None,
@@ -258,11 +259,11 @@ impl Proxy {
 
     pub(super) fn is_away(&self) -> bool {
         let until = *self.away_until.lock();
-        until.is_some_and(|until| self.clock.now() < until)
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     fn is_gone(&self) {
-        *self.away_until.lock() = Some(self.clock.now() + AWAY_TIME);
+        *self.away_until.lock() = Some(Instant::now() + AWAY_TIME);
         event::server_away(&self.settings.session.settings().address.to_string());
     }
 }

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
     num::NonZeroUsize,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// Tokens whose maker is remembered.
 const CHILDREN_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("10,000 is not zero");
@@ -39,9 +39,9 @@ pub(crate) struct Kept {
     /// The code of that token; of the agent's, as it was then.
     pub(crate) mark: Key,
     /// When it was fetched.
-    pub(crate) fetched_at: SystemTime,
+    pub(crate) fetched_at: Instant,
     /// When its lease was last renewed, or made.
-    pub(crate) renewed_at: SystemTime,
+    pub(crate) renewed_at: Instant,
     /// Whether it must be asked for again although its time is not over.
     pub(crate) doubted: bool,
 }
@@ -84,8 +84,8 @@ pub(crate) struct Flight<'a> {
 }
 
 impl Kept {
-    fn state(&self, now: SystemTime, ttl: Duration, stale_max: Duration) -> State {
-        let age = |since| now.duration_since(since).unwrap_or_default();
+    fn state(&self, now: Instant, ttl: Duration, stale_max: Duration) -> State {
+        let age = |since| now.saturating_duration_since(since);
         match &self.kind {
             Kind::Leased { duration, .. } => {
                 if age(self.renewed_at) >= duration.mul_f64(LEASE_SHARE) {
@@ -94,7 +94,6 @@ impl Kept {
                     State::Fresh
                 }
             }
-            Kind::Kv if self.fetched_at > now => State::Stale,
             Kind::Kv if age(self.fetched_at) < ttl && !self.doubted => State::Fresh,
             Kind::Kv if age(self.fetched_at) < ttl.saturating_add(stale_max) => State::Stale,
             Kind::Kv => State::Over,
@@ -127,7 +126,7 @@ impl Cache {
     }
 
     /// What is kept, and how good it is.
-    pub(crate) fn get(&self, key: &Key, now: SystemTime) -> Option<(Kept, State)> {
+    pub(crate) fn get(&self, key: &Key, now: Instant) -> Option<(Kept, State)> {
         let mut inner = self.inner.lock();
         let kept = inner.kept.get(key)?;
         let state = kept.state(now, self.ttl, self.stale_max);
@@ -192,13 +191,13 @@ impl Cache {
     }
 
     /// The leases that are due for a renewal.
-    pub(crate) fn due(&self, now: SystemTime) -> Vec<(Key, Kept)> {
+    pub(crate) fn due(&self, now: Instant) -> Vec<(Key, Kept)> {
         let mut inner = self.inner.lock();
         let (ttl, stale_max) = (self.ttl, self.stale_max);
         inner.throw_quietly(|kept| kept.state(now, ttl, stale_max) == State::Over);
         let due = |kept: &Kept| match kept.kind {
             Kind::Leased { duration, renewable, .. } => {
-                let age = now.duration_since(kept.renewed_at).unwrap_or_default();
+                let age = now.saturating_duration_since(kept.renewed_at);
                 renewable && age >= duration.mul_f64(2.0 / 3.0)
             }
             Kind::Kv => false,
@@ -208,7 +207,7 @@ impl Cache {
     }
 
     /// Notes that a lease holds for so long from now on. A lease that is not renewable any more ends.
-    pub(crate) fn renewed(&self, key: &Key, now: SystemTime, holds: Duration, renews: bool) {
+    pub(crate) fn renewed(&self, key: &Key, now: Instant, holds: Duration, renews: bool) {
         let mut inner = self.inner.lock();
         if let Some(kept) = inner.kept.peek_mut(key)
             && let Kind::Leased { duration, renewable, .. } = &mut kept.kind

@@ -21,7 +21,6 @@ use super::{
 };
 use crate::event;
 use bailee_client::Session;
-use bailee_crypto::Clock;
 use bytes::Bytes;
 use cache::{Cache, Kept, State};
 use http::{HeaderValue, Request, StatusCode, header, request::Parts};
@@ -29,11 +28,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use question::{Question, refusal};
-use std::{
-    num::NonZeroUsize,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// How long a secret of a KV engine serves unless somebody says otherwise.
 pub const CACHE_TTL_DEFAULT: Duration = Duration::from_secs(300);
@@ -133,17 +129,16 @@ impl Vault {
 pub(crate) struct Proxy {
     settings: Vault,
     guard: Guard,
-    clock: Arc<dyn Clock>,
     cache: Cache,
     /// Until when the server is left alone by those who can be served something old.
-    away_until: Mutex<Option<SystemTime>>,
+    away_until: Mutex<Option<Instant>>,
 }
 
 impl Proxy {
-    pub(crate) fn new(settings: Vault, guard: Guard, clock: Arc<dyn Clock>) -> Proxy {
+    pub(crate) fn new(settings: Vault, guard: Guard) -> Proxy {
         let Vault { cache_ttl, stale_max, entries_max, .. } = settings;
         let cache = Cache::new(entries_max, BYTES_MAX, cache_ttl, stale_max);
-        Proxy { settings, guard, clock, cache, away_until: Mutex::default() }
+        Proxy { settings, guard, cache, away_until: Mutex::default() }
     }
 
     /// Answers a request. `crowded` says that there are more connections than there may be.
@@ -189,7 +184,7 @@ impl Proxy {
             return self.passed(question).await;
         };
         loop {
-            let kept = self.cache.get(&key, self.clock.now()).filter(|_| !question.anew);
+            let kept = self.cache.get(&key, Instant::now()).filter(|_| !question.anew);
             let old = match kept {
                 Some((kept, State::Fresh)) => return self.given(&kept, State::Fresh),
                 Some((kept, _)) => Some(kept),
@@ -205,7 +200,7 @@ impl Proxy {
                 // Somebody else asks for it just now. What is not kept is asked for by each on his own.
                 Err(mut flight) => {
                     flight.changed().await.ok();
-                    if self.cache.get(&key, self.clock.now()).is_none() {
+                    if self.cache.get(&key, Instant::now()).is_none() {
                         return Box::pin(self.fetched(question, key, None)).await;
                     }
                 }
@@ -215,7 +210,7 @@ impl Proxy {
 
     /// What is kept, as an answer.
     fn given(&self, kept: &Kept, state: State) -> Answer {
-        let age = self.clock.now().duration_since(kept.fetched_at).unwrap_or_default();
+        let age = kept.fetched_at.elapsed();
         let mut given = answer::bare(StatusCode::OK, kept.body.clone());
         let headers = given.headers_mut();
         if let Some(media) = &kept.media {

@@ -10,6 +10,7 @@ use bailee_client::{Error, Method, Outgoing, Response};
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The time between two looks at what is due.
 const LOOK_TIME: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ impl Proxy {
 
     /// Renews what is due, once. What the server does not know any more is thrown away.
     pub(super) async fn renew_due(&self) {
-        for (key, kept) in self.cache.due(self.clock.now()) {
+        for (key, kept) in self.cache.due(Instant::now()) {
             let Kind::Leased { id, duration, .. } = &kept.kind else { continue };
             match self.renewed(&kept, id, *duration).await {
                 Ok(response) => self.holds(&key, *duration, &response),
@@ -70,6 +71,6 @@ impl Proxy {
             renewed.unwrap_or(Renewed { lease_duration: 0, renewable: false });
         let holds = Duration::from_secs(lease_duration);
         let lasts = holds.as_secs_f64() >= duration.as_secs_f64() * RENEWED_SHARE_MIN;
-        self.cache.renewed(key, self.clock.now(), holds, renewable && lasts);
+        self.cache.renewed(key, Instant::now(), holds, renewable && lasts);
     }
 }

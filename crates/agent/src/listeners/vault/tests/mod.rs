@@ -7,7 +7,7 @@ use crate::listeners::{
     Listeners,
     guard::Guard,
     settings::{Guard as GuardSettings, Interface, Limits, Settings},
-    tests::{Hands, Stage, wire},
+    tests::{Hands, Stage, forward, wire},
 };
 use bailee_client::{Client, Session, login::Login};
 use bailee_crypto::Sensitive;
@@ -20,7 +20,6 @@ use std::{sync::Arc, time::Duration};
 /// A proxy in front of a fake, without a socket of its own.
 struct Front {
     fake: Arc<FakeVault>,
-    clock: Arc<Hands>,
     proxy: Proxy,
 }
 
@@ -52,11 +51,11 @@ impl Front {
 
     async fn with(change: impl FnOnce(Vault) -> Vault) -> Front {
         let (fake, clock) = (FakeVault::start().await, Hands::new());
-        let vault = Vault::new(session(&fake, clock.clone()));
+        let vault = Vault::new(session(&fake, clock));
         let vault = change(vault.cache_ttl(Duration::from_secs(60)).unwrap());
         let guard = Guard::new(GuardSettings::default(), None).unwrap();
-        let proxy = Proxy::new(vault, guard, clock.clone());
-        Front { fake, clock, proxy }
+        let proxy = Proxy::new(vault, guard);
+        Front { fake, proxy }
     }
 
     async fn ask(&self, verb: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Got {
@@ -97,12 +96,12 @@ async fn a_secret_is_read_once_and_again_when_its_time_is_over() {
     assert_eq!(first.brief(), (200, "MISS"));
     assert_eq!(first.age, None);
     front.fake.set("app", "new");
-    front.clock.forward(59);
+    forward(59).await;
     let kept = front.get("secret/data/app").await;
     assert_eq!((kept.brief(), kept.age.as_deref()), ((200, "HIT"), Some("59")));
     assert_eq!(kept.body, first.body);
     assert_eq!(front.fake.asked(), ["GET secret/data/app canary-own"]);
-    front.clock.forward(1);
+    forward(1).await;
     let again = front.get("secret/data/app").await;
     assert_eq!(again.brief(), (200, "MISS"));
     assert!(again.body.contains("\"new\""));
@@ -210,7 +209,7 @@ async fn while_the_server_is_away_what_is_kept_serves_to_its_limit() {
         front.fake.fares(fares);
         front.fake.asked();
         for _ in 0..36 {
-            front.clock.forward(100);
+            forward(100).await;
             let got = front.get("secret/data/app").await;
             assert_eq!(got.brief(), (200, "HIT"), "{fares:?}");
             assert!(got.warning.is_some() && got.age.is_some());
@@ -218,7 +217,7 @@ async fn while_the_server_is_away_what_is_kept_serves_to_its_limit() {
             front.get("secret/data/app").await;
         }
         assert_eq!(front.fake.asked().len(), 36);
-        front.clock.forward(100);
+        forward(100).await;
         let got = front.get("secret/data/app").await;
         let status = if let Fares::Says(status) = fares { status } else { 502 };
         assert_eq!(got.status, status);
@@ -239,7 +238,7 @@ async fn a_write_that_may_have_been_made_has_what_is_kept_asked_for_again() {
     assert_eq!(got.brief(), (200, "HIT"));
     assert!(got.warning.is_some());
     front.fake.fares(Fares::Well);
-    front.clock.forward(6);
+    forward(6).await;
     assert_eq!(front.get("secret/data/app").await.brief(), (200, "MISS"));
 }
 
@@ -248,7 +247,7 @@ async fn what_the_server_says_is_gone_or_denied_does_not_serve() {
     for (fares, status) in [(Fares::Says(404), 404), (Fares::Says(403), 403)] {
         let front = Front::new().await;
         front.get("secret/data/app").await;
-        front.clock.forward(61);
+        forward(61).await;
         front.fake.fares(fares);
         assert_eq!(front.get("secret/data/app").await.status, status);
         front.fake.fares(Fares::Gone);
@@ -264,7 +263,7 @@ async fn a_leased_secret_is_made_once_renewed_and_made_anew_at_its_end() {
     assert_eq!(first.brief(), (200, "MISS"));
     front.fake.asked();
     for _ in 0..5 {
-        front.clock.forward(70);
+        forward(70).await;
         front.proxy.renew_due().await;
         assert_eq!(front.fake.asked(), ["PUT sys/leases/renew canary-own"]);
         let kept = front.get("aws/creds/app").await;
@@ -272,10 +271,10 @@ async fn a_leased_secret_is_made_once_renewed_and_made_anew_at_its_end() {
     }
     // The lease comes to its end: it is renewed for less and less.
     front.fake.state.lock().renewals = Some(40);
-    front.clock.forward(70);
+    forward(70).await;
     front.proxy.renew_due().await;
     assert_eq!(front.get("aws/creds/app").await.brief(), (200, "HIT"));
-    front.clock.forward(36);
+    forward(36).await;
     front.fake.asked();
     front.proxy.renew_due().await;
     assert!(front.fake.asked().is_empty());
@@ -288,7 +287,7 @@ async fn a_leased_secret_is_made_once_renewed_and_made_anew_at_its_end() {
 async fn a_lease_that_the_server_does_not_know_any_more_is_let_go() {
     let front = Front::new().await;
     front.get("aws/creds/app").await;
-    front.clock.forward(70);
+    forward(70).await;
     // While the server is away it serves as long as it holds.
     front.fake.fares(Fares::Gone);
     front.proxy.renew_due().await;
