@@ -1,7 +1,7 @@
 //! Speed and memory. Machines differ and are shared, so what counts are ratios to anchors measured
 //! in the same run: a health request, and a raw flushed append on the same disk.
 
-use crate::tools;
+use crate::{bench_agent, tools};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, process::Command};
@@ -16,12 +16,16 @@ const WORSE: f64 = 1.25;
 const DELIVERY_TARGET_MS: f64 = 20.0;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut quick = false;
+    let (mut quick, mut agent) = (false, false);
     for argument in arguments {
         match argument.as_str() {
             "--quick" => quick = true,
-            other => bail!("unknown option {other}; known is --quick"),
+            "agent" => agent = true,
+            other => bail!("unknown option {other}; known are agent and --quick"),
         }
+    }
+    if agent {
+        return bench_agent::run(quick);
     }
     let build = ["build", "--release", "--locked", "--workspace", "--bins"];
     tools::step("release build", &mut tools::cargo(&build))?;
@@ -50,7 +54,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// The figures at a path such as `read_16`, `cpu_us`; 0 where there are none.
-fn figure(figures: &Value, group: &str, name: &str) -> f64 {
+pub(crate) fn figure(figures: &Value, group: &str, name: &str) -> f64 {
     figures.get(group).and_then(|group| group.get(name)).and_then(Value::as_f64).unwrap_or(0.0)
 }
 
@@ -148,14 +152,7 @@ fn figures_of(page: &str) -> Option<Value> {
 }
 
 fn write_page(page: &PathBuf, table: &str, figures: &Value) -> Result<()> {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.unwrap_or("unknown processor").trim_start_matches([' ', '\t', ':']);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or_default();
-    let date = said("date", &["-u", "+%Y-%m-%d"]);
-    let commit = said("git", &["describe", "--always", "--dirty"]);
+    let circumstances = tools::circumstances();
     let text = format!(
         "# Speed\n\n`cargo xtask bench` measures this: a release build on embedded storage, plain HTTP \
          on loopback, client and\nserver on the same machine, an ordinary token (policies `default` \
@@ -165,16 +162,10 @@ fn write_page(page: &PathBuf, table: &str, figures: &Value) -> Result<()> {
          10,000 secrets\nmakes at most 101 calls\n\
          (`an_unchanged_pass_over_ten_thousand_objects_costs_its_list_and_reads_no_secret`). External \
          Secrets makes\n30,000, three for each secret, by its code.\n\n\
-         {date}, commit {commit}, {cores} cores of {model}, load average {load} at the end.\n\n\
+         {circumstances}\n\n\
          {table}\n{FIGURES_START}{}{FIGURES_END}\n",
         json!(figures)
     );
     fs::create_dir_all(page.parent().unwrap_or(page))?;
     fs::write(page, text).with_context(|| page.display().to_string())
-}
-
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).current_dir(tools::root()).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -1,6 +1,7 @@
 //! Development tasks: `cargo xtask <task>`.
 
 mod bench;
+mod bench_agent;
 mod ci;
 mod clients;
 mod demo;
@@ -18,6 +19,7 @@ cargo xtask <task>
   test [--all]           all tests; what they need is installed. --all adds the slow ones
   ci                     fmt, clippy, docs, deny, tidy, then test
   bench [--quick]        speed and memory, as ratios in one run
+  bench agent [--quick]  the agent beside AWS's own: answers, speed, memory
   tidy                   the dependency table, file sizes and other rules a machine can hold
 ";
 

@@ -12,6 +12,8 @@ use std::{
 const PYTHON_PACKAGES: &[&str] =
     &["moto[server]==5.2.5", "roto-aws==0.10.1", "microburst==0.10.0", "boto3", "hvac==2.4.0"];
 const DENY_VERSION: &str = "0.20.2";
+/// AWS's agent, which ours is measured by.
+pub(crate) const AWS_AGENT_VERSION: &str = "2.1.0";
 
 /// Prints for the person at the terminal.
 #[expect(clippy::print_stdout, reason = "this is a program for the terminal")]
@@ -101,6 +103,20 @@ pub(crate) fn deny() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// AWS's agent of the pinned version, as AWS builds it: a release build; built when absent.
+pub(crate) fn aws_agent() -> Result<PathBuf> {
+    let folder = kept().join(format!("aws-agent-{AWS_AGENT_VERSION}"));
+    let program = folder.join("bin/aws_secretsmanager_agent");
+    if !program.exists() {
+        let name = "aws_secretsmanager_agent";
+        let mut install = cargo(&["install", name, "--locked", "--version", AWS_AGENT_VERSION]);
+        install.arg("--root").arg(&folder).env("CARGO_TARGET_DIR", folder.join("build"));
+        step("AWS's agent (once; it takes long)", &mut install)?;
+        fs::remove_dir_all(folder.join("build")).ok();
+    }
+    Ok(program)
+}
+
 /// The offline copy of the advisory database, unpacked; `None` where there is none.
 pub(crate) fn advisories() -> Result<Option<PathBuf>> {
     let packed = root().join("../shared/advisory-db/advisory-db.tar.xz");
@@ -130,4 +146,23 @@ pub(crate) fn fingerprint(text: &str) -> String {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("{hash:016x}")
+}
+
+/// When, of what, and on which machine something was measured.
+pub(crate) fn circumstances() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.unwrap_or("unknown processor").trim_start_matches([' ', '\t', ':']);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    let date = said("date", &["-u", "+%Y-%m-%d"]);
+    let commit = said("git", &["describe", "--always", "--dirty"]);
+    format!("{date}, commit {commit}, {cores} cores of {model}, load average {load} at the end.")
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(root()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -36,6 +36,27 @@ impl Connection {
     }
 }
 
+/// An answer, as far as two agents have it in common: the time of day is left out.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
+}
+
+impl Connection {
+    /// Sends a whole request and reads the whole answer.
+    pub(crate) async fn whole(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let status = self.ask(request).await?;
+        let text = String::from_utf8_lossy(&self.buffer);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let lines = head.lines().skip(1).map(str::to_ascii_lowercase);
+        let mut headers: Vec<String> = lines.filter(|line| !line.starts_with("date:")).collect();
+        headers.sort();
+        Ok(Answer { status, headers, body: body.to_owned() })
+    }
+}
+
 /// Status and length of the whole answer, once its head is there.
 fn head(bytes: &[u8]) -> Option<(u16, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;

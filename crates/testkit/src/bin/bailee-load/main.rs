@@ -3,6 +3,7 @@
 //! Machines differ and are shared; so every run also measures anchors (a health request, a raw
 //! flushed append), and the figures that count are ratios to them.
 
+mod agent;
 mod connection;
 mod delivery;
 mod disk;
@@ -13,6 +14,7 @@ use bailee_testkit::{Options, TestServer};
 use serde_json::{Map, Value, json};
 use std::{
     io::Write as _,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -51,9 +53,21 @@ fn main() -> ExitCode {
     let effort = if quick { QUICK } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the runtime starts");
-    let figures = runtime.block_on(measure(effort));
+    let figures = match path_behind("--agent") {
+        // The agent alone, beside AWS's where that is given.
+        Some(ours) => {
+            let theirs = path_behind("--beside");
+            runtime.block_on(agent::measure(&ours, theirs.as_deref(), effort))
+        }
+        None => runtime.block_on(measure(effort)),
+    };
     let printed = writeln!(std::io::stdout(), "{figures}");
     if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The path behind an option.
+fn path_behind(option: &str) -> Option<PathBuf> {
+    std::env::args_os().skip_while(|argument| argument != option).nth(1).map(PathBuf::from)
 }
 
 /// Says on standard error what is being measured.
