@@ -161,6 +161,19 @@ impl Session {
         Ok(held.insert(fresh).token.clone())
     }
 
+    /// Gives back a token that was got by a login, as far as the server can be told; one that was given
+    /// stays. A later request logs in anew.
+    pub async fn leave(&self) {
+        let held = self.held.lock().await.take();
+        if let Some(held) = held
+            && self.login.kept_token().is_none()
+        {
+            let outgoing = Outgoing::new(Method::Post, "auth/token/revoke-self").json(&json!({}));
+            // Once, and whatever comes of it: the token ends by itself.
+            drop(self.with(&held.token).send_once(&outgoing).await);
+        }
+    }
+
     fn with(&self, token: &Sensitive<String>) -> Client {
         self.client.clone().with_token(Some(token.clone()))
     }

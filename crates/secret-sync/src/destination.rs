@@ -287,6 +287,7 @@ impl Remote {
         match tags.get(MARK_TAG).map(|text| OwnerMark::parse(text)) {
             Some(Some(found)) if mark.covers(&found) => Owner::Us,
             Some(Some(found)) if found.code == mark.code => Owner::Twin,
+            Some(Some(found)) if mark.is_sibling_of(&found) => Owner::Sibling,
             Some(_) => Owner::Other,
             None if tags.contains_key(OWNERSHIP_TAG) => Owner::Vault,
             None => Owner::Nobody,
@@ -301,6 +302,8 @@ pub enum Owner {
     Us,
     /// Of a server with our keys and another epoch: the one we were restored from, or a copy of us.
     Twin,
+    /// Of this very server, which keeps it for a source, or for what a source must not touch.
+    Sibling,
     /// Of another server of our kind.
     Other,
     /// Synced by a server that marks what it owns with Vault's tag alone; our own deliveries before

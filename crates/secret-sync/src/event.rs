@@ -1,6 +1,6 @@
 //! Each event: one log line and its metrics. Secrets are named by codes only.
 
-use crate::{board::Key, budget::InForce, failure::Error};
+use crate::{board::Key, budget::InForce, failure::Error, pulling::stored::LastRun};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
@@ -70,6 +70,49 @@ pub(crate) fn storage_failed(what: &str, error: &bailee_storage::Error) {
 
 pub(crate) fn source_failed(what: &str, error: &Error) {
     tracing::error!(failure = error.failure.name(), what, "sync cannot read from this server");
+}
+
+/// A run of a source has ended. Names and messages of secrets are in its status, not in the log.
+pub(crate) fn pulled(kind: &str, namespace: &str, source: &str, last: &LastRun, took: Duration) {
+    let (outcome, took_ms) = (last.outcome(), took.as_secs_f64() * 1000.0);
+    if last.is_ok() {
+        let summary = last.summary.as_str();
+        tracing::info!(kind, namespace, source, summary, took_ms, "source pulled");
+    } else {
+        let stage = last.not_begun.as_ref().map(|failure| failure.stage.name());
+        let failure = last.not_begun.as_ref().map(|failure| failure.failure.name());
+        let failed = last.counts.get("failed").copied().unwrap_or_default();
+        tracing::warn!(
+            kind,
+            namespace,
+            source,
+            outcome,
+            stage,
+            failure,
+            failed,
+            took_ms,
+            "source not pulled whole; its status says why"
+        );
+    }
+    let labels = [("type", kind.to_owned()), ("outcome", outcome.to_owned())];
+    metrics::counter!("vault_secrets_sync_source_runs", &labels).increment(1);
+    metrics::histogram!("vault_secrets_sync_source_run_seconds", "type" => kind.to_owned())
+        .record(took.as_secs_f64());
+    for (what, count) in &last.counts {
+        let labels = [("type", kind.to_owned()), ("outcome", what.clone())];
+        metrics::counter!("vault_secrets_sync_source_secrets", &labels).increment(*count);
+    }
+}
+
+/// Sources by type.
+pub(crate) fn sources(found: &BTreeMap<String, usize>) {
+    for (kind, count) in found {
+        gauge_by_type("vault_secrets_sync_sources_count", kind, *count);
+    }
+}
+
+pub(crate) fn source_audit_failed(namespace: &str, source: &str) {
+    tracing::error!(namespace, source, "no audit device could record a finished call");
 }
 
 pub(crate) fn audit_failed(key: &Key) {

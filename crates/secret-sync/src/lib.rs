@@ -28,6 +28,7 @@ mod pass;
 mod paths;
 mod plan;
 pub mod pull;
+mod pulling;
 mod purge;
 mod reconcile;
 pub mod registry;
@@ -52,6 +53,7 @@ use board::{Board, LaneKey};
 use parking_lot::RwLock;
 use pass::Pass;
 use paths::Paths;
+use pulling::Pulling;
 use registry::{DestinationKind, Registry, Surroundings};
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -95,6 +97,8 @@ pub struct SecretSync {
     registry: Arc<Registry>,
     /// Present while the work runs.
     board: RwLock<Option<Arc<Board>>>,
+    /// Likewise, for the sources.
+    pulling: RwLock<Option<Arc<Pulling>>>,
 }
 
 impl SecretSync {
@@ -111,7 +115,8 @@ impl SecretSync {
     ) -> Arc<SecretSync> {
         let surroundings = Surroundings::new(settings.clone(), clock.clone());
         let registry = Arc::new(Registry::new(kinds, surroundings));
-        Arc::new(SecretSync { settings, clock, registry, board: RwLock::default() })
+        let (board, pulling) = (RwLock::default(), RwLock::default());
+        Arc::new(SecretSync { settings, clock, registry, board, pulling })
     }
 
     /// Its paths below `sys/`.
@@ -130,14 +135,13 @@ impl SecretSync {
             board.clone(),
             self.settings.reconcile_interval,
         );
+        let pulling = Pulling::new(&session, self.registry.clone(), self.clock.clone());
         *self.board.write() = Some(board.clone());
+        *self.pulling.write() = Some(pulling.clone());
         let sync = self.clone();
-        pass.start(session.changed, move || {
-            let mut current = sync.board.write();
-            // A later session may have begun meanwhile.
-            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &board)) {
-                *current = None;
-            }
+        pass.start(session.changed, pulling.clone(), move || {
+            forget(&mut sync.board.write(), &board);
+            forget(&mut sync.pulling.write(), &pulling);
         })
     }
 
@@ -165,6 +169,17 @@ impl SecretSync {
 
     fn board(&self) -> Option<Arc<Board>> {
         self.board.read().clone()
+    }
+
+    fn pulling(&self) -> Option<Arc<Pulling>> {
+        self.pulling.read().clone()
+    }
+}
+
+/// Forgets what has ended; a later session may have begun meanwhile.
+fn forget<T>(current: &mut Option<Arc<T>>, ended: &Arc<T>) {
+    if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, ended)) {
+        *current = None;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     epoch::Epoch,
     event,
     failure::Error,
+    pulling::Pulling,
     purge, reconcile,
     registry::Registry,
     source::LocalSource,
@@ -41,10 +42,10 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest wait before a comparison for the sake of what was due and did not fit.
 const FORGOTTEN_WAIT: Duration = Duration::from_secs(60);
 /// How long after a failure of storage the loop tries again.
-const STORAGE_RETRY: Duration = Duration::from_secs(1);
+pub(crate) const STORAGE_RETRY: Duration = Duration::from_secs(1);
 /// How long calls that run may take to end when sync stops; what is cut off is dirty and is
 /// delivered again after the next start.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What sync works with while the server is unsealed and active.
 pub struct SyncSession {
@@ -128,15 +129,17 @@ impl Pass {
         }
     }
 
-    /// Starts the loop; `ended` runs when it has stopped.
+    /// Starts the loop, and that of the sources beside it; `ended` runs when it has stopped.
     pub(crate) fn start(
         self,
         changed: watch::Receiver<()>,
+        pulling: Arc<Pulling>,
         ended: impl FnOnce() + Send + 'static,
     ) -> Running {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            Arc::new(self).run(changed, stopped).await;
+            let pulls = pulling.run(stopped.clone());
+            tokio::join!(Arc::new(self).run(changed, stopped), pulls);
             ended();
         });
         Running { stop, task }

@@ -213,7 +213,8 @@ fn is_refused(owner: Owner, ownership: Ownership, why: Reason, known: bool) -> b
     match (owner, ownership) {
         (Owner::Us, _)
         | (Owner::Vault | Owner::Nobody, Ownership::Overwrite | Ownership::Adopt) => false,
-        (Owner::Twin, _) | (Owner::Other, Ownership::Adopt | Ownership::Refuse) => true,
+        (Owner::Twin | Owner::Sibling, _)
+        | (Owner::Other, Ownership::Adopt | Ownership::Refuse) => true,
         (Owner::Other, Ownership::Overwrite) => matches!(why, Reason::Drift(_)),
         // An object of ours from which somebody took the mark is ours by the ledger.
         (Owner::Vault | Owner::Nobody, Ownership::Refuse) => !known,
@@ -230,7 +231,7 @@ pub(crate) fn drift(
     if remote.deleting {
         return Some(DriftKind::Deleting);
     }
-    if matches!(remote.owner(mark), Owner::Other | Owner::Twin) {
+    if matches!(remote.owner(mark), Owner::Other | Owner::Twin | Owner::Sibling) {
         return Some(DriftKind::Taken);
     }
     if remote.version_id.as_deref().is_some_and(|current| current != delivered.version_id) {

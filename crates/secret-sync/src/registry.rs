@@ -90,6 +90,9 @@ pub struct Surroundings {
     pub ambient: Option<AmbientChain>,
     /// This server while it is unsealed: it signs identity tokens for destinations.
     pub local: RwLock<Option<Arc<dyn LocalSource>>>,
+    /// What stands in for all sources, in tests that have no network.
+    #[cfg(test)]
+    pub(crate) stand_in: RwLock<Option<Arc<dyn crate::pull::source::Source>>>,
 }
 
 impl Surroundings {
@@ -102,7 +105,14 @@ impl Surroundings {
             };
             AmbientChain::new(options, clock.clone())
         });
-        Surroundings { settings, clock, ambient, local: RwLock::default() }
+        Surroundings {
+            settings,
+            clock,
+            ambient,
+            local: RwLock::default(),
+            #[cfg(test)]
+            stand_in: RwLock::default(),
+        }
     }
 }
 

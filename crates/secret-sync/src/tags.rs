@@ -10,6 +10,9 @@ pub const OWNERSHIP_TAG: &str = "hashicorp:vault";
 /// The tag that says which server owns an object; see [`OwnerMark`].
 pub const MARK_TAG: &str = "bailee:owner";
 
+/// How the epoch begins in marks of what a server's sources deliver.
+const PULLED: &str = "pull-";
+
 /// The keyed mark of an object: `<epoch>.<code>`. Nobody without our keys can make the code, which
 /// depends on the destination and the name; the epoch tells servers with the same keys apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,24 @@ impl OwnerMark {
             code: code.to_owned(),
             former: Vec::new(),
         })
+    }
+
+    /// The mark of what a source inside this server delivers, out of one of that server.
+    #[must_use]
+    pub fn pulled(self) -> OwnerMark {
+        let of_source = |epoch: String| format!("{PULLED}{epoch}");
+        let former = self.former.into_iter().map(of_source).collect();
+        OwnerMark { epoch: of_source(self.epoch), code: self.code, former }
+    }
+
+    /// Whether this very server keeps an object with the mark `found` for another purpose: a source, or
+    /// beside one. Between those nobody takes anything over.
+    pub(crate) fn is_sibling_of(&self, found: &OwnerMark) -> bool {
+        let server = |epoch: &str| epoch.strip_prefix(PULLED).unwrap_or(epoch).to_owned();
+        let pulled = [self, found].iter().any(|mark| mark.epoch.starts_with(PULLED));
+        let theirs = server(&found.epoch);
+        let mut ours = std::iter::once(&self.epoch).chain(&self.former);
+        pulled && self.code != found.code && ours.any(|epoch| server(epoch) == theirs)
     }
 
     /// Whether an object with the mark `found` is ours.

@@ -5,12 +5,13 @@ use crate::config::reader::{Block, Faults};
 use bailee_notation::{hcl, schedule::Schedule, yaml};
 use bailee_sdk::Sensitive;
 use bailee_secret_sync::{
-    destination::{Ownership, RECOVERY_DAYS, RECOVERY_DAYS_DEFAULT},
+    destination::{Ownership, RECOVERY_DAYS_DEFAULT},
     notice::Runs,
     pull::{
         Spec,
         sources::vault::Part,
-        spec::{Compare, Removals},
+        spec::Removals,
+        words::{compare, days, drift, ownership, removals, share},
     },
     registry::{Details, Drift, Network},
 };
@@ -117,57 +118,6 @@ fn spec(file: &mut Block, faults: &mut Faults) -> Option<Spec> {
     }
     spec.custom_tags = file.map("custom_tags", faults);
     Some(spec)
-}
-
-pub(crate) fn compare(text: &str) -> Result<Compare, String> {
-    Ok(match text {
-        "version" => Compare::Version,
-        "updated" => Compare::Updated,
-        "hash" => Compare::Hash,
-        _ => return Err(format!("want version, updated or hash, not {text:?}")),
-    })
-}
-
-fn ownership(text: &str) -> Result<Ownership, String> {
-    Ok(match text {
-        "refuse" => Ownership::Refuse,
-        "adopt" => Ownership::Adopt,
-        "overwrite" => Ownership::Overwrite,
-        _ => return Err(format!("want refuse, adopt or overwrite, not {text:?}")),
-    })
-}
-
-fn drift(text: &str) -> Result<Drift, String> {
-    Ok(match text {
-        "repair" => Drift::Repair,
-        "report" => Drift::Report,
-        _ => return Err(format!("want repair or report, not {text:?}")),
-    })
-}
-
-pub(crate) fn removals(text: &str, days: u32) -> Result<Removals, String> {
-    Ok(match text {
-        "keep" => Removals::Keep,
-        "orphan" => Removals::Orphan,
-        "schedule" => Removals::Schedule { days },
-        "delete" => Removals::Delete,
-        _ => return Err(format!("want keep, orphan, schedule or delete, not {text:?}")),
-    })
-}
-
-fn days(text: &str) -> Result<u32, String> {
-    let days = text.parse().ok().filter(|days| RECOVERY_DAYS.contains(days));
-    days.ok_or_else(|| format!("want 7 to 30 days, not {text:?}"))
-}
-
-/// `0.2` and `20%` are the same.
-fn share(text: &str) -> Result<f64, String> {
-    let number = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse().map(|percent: f64| percent / 100.0),
-        None => text.parse(),
-    };
-    let number = number.ok().filter(|share| (0.0..=1.0).contains(share));
-    number.ok_or_else(|| format!("want a share such as 0.2 or 20%, not {text:?}"))
 }
 
 fn source(file: &mut Block, faults: &mut Faults) -> Option<Source> {
@@ -394,6 +344,7 @@ fn aws(block: &mut Block, faults: &mut Faults) -> (Details, Network) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bailee_secret_sync::pull::spec::Compare;
 
     const WHOLE: &str = r#"
 name = "main"

@@ -11,7 +11,6 @@ mod sample;
 pub(crate) use build::place;
 pub use build::replication;
 pub use file::parse;
-pub(crate) use file::{compare, removals};
 pub use lock::Lock;
 pub(crate) use policy::connection_name;
 pub use policy::{Consumer, consumer_policies, role_policy};

@@ -19,6 +19,12 @@ pub(super) fn may_write(delivery: &Delivery, owner: Owner) -> Result<(), Error> 
                  secret_name_template"
             ));
         }
+        Owner::Sibling => {
+            return refused(format!(
+                "this server itself keeps {name:?} for another purpose, a source or an association: \
+                 remove it there, or choose other names"
+            ));
+        }
         Owner::Other => {
             "a secret that another server delivers, or this one for another destination, has that \
              name"

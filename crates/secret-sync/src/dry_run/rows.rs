@@ -363,7 +363,9 @@ fn action(desired: &Desired, delivered: Option<&Delivered>, seen: Seen<'_>) -> A
         (Some(_), _) => Action::Update,
         (None, Seen::There(remote)) => match remote.owner(&desired.mark) {
             Owner::Us => Action::Update,
-            Owner::Twin | Owner::Other | Owner::Vault | Owner::Nobody => Action::Adopt,
+            Owner::Twin | Owner::Sibling | Owner::Other | Owner::Vault | Owner::Nobody => {
+                Action::Adopt
+            }
         },
     }
 }

@@ -9,6 +9,7 @@ mod orphans;
 mod plan;
 mod plan_subjects;
 mod preview;
+mod sources;
 pub(crate) mod status;
 mod takeover;
 
@@ -160,6 +161,41 @@ impl Engine for Paths {
                     "Forget what the forced deletion of a destination left behind",
                     Paths::forget_orphans,
                 ),
+            on("sync/sources").on(List, &self, "List all sources", Paths::list_sources).on(
+                Read,
+                &self,
+                "List all sources",
+                Paths::list_sources,
+            ),
+            on("sync/sources/{name}")
+                .exists(&self, Paths::source_exists)
+                .on(Read, &self, "Read a source", Paths::read_source)
+                .on(Update, &self, "Create or replace a source", Paths::write_source)
+                .on(Patch, &self, "Change a source in part", Paths::patch_source)
+                .on(
+                    Delete,
+                    &self,
+                    "Delete a source; what it delivered stays",
+                    Paths::delete_source,
+                ),
+            on("sync/sources/{name}/status").on(
+                Read,
+                &self,
+                "Show how the last run of a source went, and when it runs next",
+                Paths::read_source_status,
+            ),
+            on("sync/sources/{name}/run").on(
+                Update,
+                &self,
+                "Run a source now; its status shows how that goes",
+                Paths::run_source,
+            ),
+            on("sync/sources/{name}/plan").on(
+                Update,
+                &self,
+                "Show what a run of a source would do",
+                Paths::plan_source,
+            ),
             on("sync/destinations/{type}/{name}/associations")
                 .on(Read, &self, "Show the secrets of a destination", Paths::read_associations)
                 .on(List, &self, "Show the secrets of a destination", Paths::read_associations),

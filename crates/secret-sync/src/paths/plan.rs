@@ -271,7 +271,7 @@ pub(super) fn may<I>(request: &Request<I>, operation: Operation, mount: &str, pa
     request.caller.as_ref().is_some_and(|caller| (caller.may)(operation, &path))
 }
 
-fn not_running() -> Error {
+pub(super) fn not_running() -> Error {
     Error::invalid("secrets sync is not running on this server: it is sealed, or just starting")
 }
 

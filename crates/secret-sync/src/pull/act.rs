@@ -92,16 +92,18 @@ impl<'a> Acting<'a> {
         let (comparison, mut results) = (&known.comparison, Results::default());
         let at_once = self.target.destination().limits().concurrency.max(1);
         let mut left = comparison.names();
-        let puts = comparison.puts.iter().map(|put| async move {
-            (put.entry.desired.name.as_str(), self.put(known, put).await)
+        // By their places: with borrowed items the whole run could not move between threads.
+        let puts = futures_util::stream::iter(0..comparison.puts.len()).map(|at| async move {
+            let put = comparison.puts.get(at)?;
+            Some((put.entry.desired.name.as_str(), self.put(known, put).await))
         });
-        let puts = futures_util::stream::iter(puts).buffer_unordered(at_once);
-        self.follow(puts, &mut left, &mut results).await;
-        let removals = comparison.removals.iter();
+        self.follow(puts.buffer_unordered(at_once), &mut left, &mut results).await;
         let removals =
-            removals.map(|object| async move { (object.name.as_str(), self.remove(object).await) });
-        let removals = futures_util::stream::iter(removals).buffer_unordered(at_once);
-        self.follow(removals, &mut left, &mut results).await;
+            futures_util::stream::iter(0..comparison.removals.len()).map(|at| async move {
+                let object = comparison.removals.get(at)?;
+                Some((object.name.as_str(), self.remove(object).await))
+            });
+        self.follow(removals.buffer_unordered(at_once), &mut left, &mut results).await;
         // What was under way when the time was over may have arrived: the next run sees it.
         results.not_done.extend(left.into_iter().map(str::to_owned));
         results.notes.extend(std::mem::take(&mut *self.notes.lock()));
@@ -111,7 +113,7 @@ impl<'a> Acting<'a> {
     /// Takes down what becomes of each, for as long as there is time.
     async fn follow<'n>(
         &self,
-        outcomes: impl Stream<Item = (&'n str, Result<Effect, Unfinished>)>,
+        outcomes: impl Stream<Item = Option<(&'n str, Result<Effect, Unfinished>)>>,
         left: &mut BTreeSet<&'n str>,
         results: &mut Results,
     ) {
@@ -124,7 +126,8 @@ impl<'a> Acting<'a> {
                     next.unwrap_or_default()
                 }
             };
-            let Some((name, outcome)) = next else { return };
+            let Some(next) = next else { return };
+            let Some((name, outcome)) = next else { continue };
             match outcome {
                 Ok(effect) => results.add(name, Ok(effect)),
                 Err(Unfinished::Failed(error)) => results.add(name, Err(error)),

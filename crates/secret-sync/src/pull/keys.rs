@@ -20,6 +20,8 @@ pub struct Keys {
     open: Derived,
     /// What is a part of every mark: the replication, and where it delivers to.
     scope: String,
+    /// The epochs of the server that pulls, where one does.
+    server: Option<OwnerMark>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +48,19 @@ impl Keys {
             secret: key.map(|key| Derived::of(key.expose().as_bytes())),
             open: Derived::of(b""),
             scope: format!("{replication}\0{place}"),
+            server: None,
         }
+    }
+
+    /// Keys of a source inside a server. Marks carry the epoch of its storage, so that of two servers
+    /// with the same keys only one goes on; `server` is a mark of that one.
+    pub(crate) fn of_server(
+        key: &Sensitive<String>,
+        server: OwnerMark,
+        replication: &str,
+        place: &str,
+    ) -> Keys {
+        Keys { server: Some(server.pulled()), ..Keys::new(Some(key), replication, place) }
     }
 
     /// Whether there is a secret key.
@@ -64,12 +78,17 @@ impl Keys {
 
     /// The mark that it had before there was a key; `None` where there is none now.
     pub(super) fn open_mark(&self, name: &str) -> Option<OwnerMark> {
-        self.secret.as_ref().map(|_| self.marked(&self.open, OPEN, name))
+        let keyed = self.secret.as_ref().filter(|_| self.server.is_none());
+        keyed.map(|_| self.marked(&self.open, OPEN, name))
     }
 
     fn marked(&self, keys: &Derived, epoch: &str, name: &str) -> OwnerMark {
         let code = keys.mark.sign(&[self.scope.as_bytes(), b"\0", name.as_bytes()]);
-        OwnerMark { epoch: epoch.to_owned(), code: hex::encode(code), former: Vec::new() }
+        let code = hex::encode(code);
+        match &self.server {
+            Some(server) => OwnerMark { code, ..server.clone() },
+            None => OwnerMark { epoch: epoch.to_owned(), code, former: Vec::new() },
+        }
     }
 
     /// A keyed digest of a value under a name.

@@ -19,7 +19,7 @@ use crate::{
     association::Object,
     destination::{Delivered, Remote},
     plan::Desired,
-    tags::{MARK_TAG, OWNERSHIP_TAG, marked},
+    tags::{MARK_TAG, OWNERSHIP_TAG, OwnerMark, marked},
 };
 use bailee_crypto::hash;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ pub(super) fn standing(spec: &Spec, keys: &Keys, name: &str, remote: &Remote) ->
         let sample = spec.adopts_sample && version && !tags.contains_key(OWNERSHIP_TAG);
         return if sample { Standing::Former } else { Standing::Foreign };
     };
-    if *found == keys.mark(name).to_string() {
+    if OwnerMark::parse(found).is_some_and(|found| keys.mark(name).covers(&found)) {
         return Standing::Ours;
     }
     let open = keys.open_mark(name).is_some_and(|mark| *found == mark.to_string());

@@ -9,6 +9,7 @@ mod act;
 mod compare;
 pub mod connection;
 mod forecast;
+pub(crate) mod guarded;
 mod keys;
 mod ledger;
 mod patience;
@@ -18,7 +19,8 @@ pub mod sources;
 pub mod spec;
 pub mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+pub mod words;
 
 pub use forecast::Forecast;
 pub use keys::Keys;
@@ -31,7 +33,7 @@ use crate::{
 };
 use act::Acting;
 use bailee_crypto::{Clock, random};
-use compare::{Comparison, compare};
+use compare::{Comparison, Put, compare};
 use futures_util::StreamExt;
 use patience::{Failing, patiently};
 use report::{FailedSecret, Outcome, Results, RunReport, SetupFailure, Stage};
@@ -210,8 +212,11 @@ impl Replication {
     /// changed are there already.
     async fn equal<'k>(&self, known: &'k Known) -> Result<BTreeSet<&'k str>, SetupFailure> {
         let hashed = self.spec.compare == spec::Compare::Hash;
-        let unsure = known.comparison.puts.iter().filter(|put| hashed && put.may_be_equal());
-        let reads = futures_util::stream::iter(unsure).map(|put| async move {
+        let puts = &known.comparison.puts;
+        let is_unsure = |at: &usize| hashed && puts.get(*at).is_some_and(Put::may_be_equal);
+        let unsure: Vec<usize> = (0..puts.len()).filter(is_unsure).collect();
+        let reads = futures_util::stream::iter(unsure).map(|at| async move {
+            let Some(put) = puts.get(at) else { return Ok(None) };
             let name = put.entry.desired.name.as_str();
             let Some(secret) = known.listing.secrets.get(put.at) else { return Ok(None) };
             match self.source.read(secret).await {

@@ -3,7 +3,7 @@
 
 use crate::failure::{Error, Failure};
 use bailee_crypto::clock::to_millis;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{fmt, time::SystemTime};
 
@@ -66,7 +66,7 @@ pub struct Results {
 }
 
 /// A secret that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedSecret {
     /// Its name at the destination; where it has none, its path at the source.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct FailedSecret {
 }
 
 /// Why a run ended before it changed anything.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetupFailure {
     /// Where.
     pub stage: Stage,
@@ -88,7 +88,7 @@ pub struct SetupFailure {
 }
 
 /// The parts of a run before its first effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Reading the configuration, and the connection secret.

@@ -14,6 +14,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// The value of a secret at the version that was listed; `None` when that is gone.
     async fn read(&self, secret: &Listed) -> Result<Option<Payload>, Error>;
+
+    /// Nothing more is read: what was got for that alone is given back.
+    async fn leave(&self) {}
 }
 
 /// What a source has.

@@ -9,7 +9,7 @@ use crate::{
     registry::Drift,
 };
 use bailee_sdk::{Mount, Namespace};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Placeholders that only this server's own mounts have.
@@ -45,7 +45,7 @@ pub struct Spec {
 }
 
 /// How it is seen that a secret changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compare {
     /// By its version and when it was made.
@@ -59,7 +59,7 @@ pub enum Compare {
 }
 
 /// What becomes of secrets that the source no longer has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Removals {
     /// They stay.

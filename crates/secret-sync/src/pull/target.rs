@@ -99,6 +99,8 @@ impl Place {
 /// A destination that is ready for use.
 pub struct Target {
     configured: Arc<Configured>,
+    /// The same, or what stands before it.
+    destination: Arc<dyn Destination>,
     kind: DestinationKind,
     /// The account, where it is known without a call.
     pub(super) account: String,
@@ -127,16 +129,27 @@ impl Target {
         let registry = Registry::new(vec![kind.clone()], place.surroundings());
         let stored = place.stored(kind.name);
         let configured = Arc::new(registry.tried(stored, &Namespace::root()).await?);
+        let destination = configured.destination.clone();
+        Ok(Target::within(configured, kind, destination))
+    }
+
+    /// A configured destination of a server; its calls are made by `destination`.
+    pub(crate) fn within(
+        configured: Arc<Configured>,
+        kind: DestinationKind,
+        destination: Arc<dyn Destination>,
+    ) -> Target {
         let where_to = configured.destination.budget_key().unwrap_or_default();
         let (region, account) = where_to.split_once('/').unwrap_or(("", ""));
         let is_account =
             account.len() == ACCOUNT_DIGITS && account.bytes().all(|byte| byte.is_ascii_digit());
-        Ok(Target {
+        Target {
             account: if is_account { account.to_owned() } else { String::new() },
             region: region.to_owned(),
             configured,
+            destination,
             kind,
-        })
+        }
     }
 
     /// What stands for the place in marks: where it is, not as whom.
@@ -150,7 +163,7 @@ impl Target {
     }
 
     pub(super) fn destination(&self) -> &dyn Destination {
-        &*self.configured.destination
+        &*self.destination
     }
 
     pub(super) fn configured(&self) -> &Configured {
@@ -171,12 +184,12 @@ impl Target {
 
     /// Permissions that are missing and not necessary.
     pub(super) fn notes(&self) -> Vec<String> {
-        self.configured.destination.notes().iter().map(note).collect()
+        self.destination.notes().iter().map(note).collect()
     }
 
     /// The account as the destination itself tells it; empty where it does not.
     pub(super) async fn ask_account(&self) -> String {
-        let checked = self.configured.destination.check();
+        let checked = self.destination.check();
         let checked = tokio::time::timeout(ASKING_MAX, checked).await.ok().and_then(Result::ok);
         checked.and_then(|mut checked| checked.identity.remove("account")).unwrap_or_default()
     }

@@ -151,7 +151,7 @@ pub async fn remove(wire: &dyn Wire, removal: &Removal) -> Result<(), Error> {
             Owner::Us => {}
             owner if removal.is_released(owner) => return Ok(()),
             // It is somebody's: nothing of ours is there.
-            Owner::Other | Owner::Twin => return Ok(()),
+            Owner::Other | Owner::Twin | Owner::Sibling => return Ok(()),
             Owner::Vault | Owner::Nobody => {
                 return Err(Error::new(Failure::NotOurs, format!("{name:?} lacks our mark")));
             }

@@ -21,5 +21,6 @@ mod plan;
 mod preview;
 mod scale;
 mod simulation;
+mod sources;
 mod surveys;
 mod world;

@@ -313,6 +313,10 @@ pub(crate) fn not_ours(name: &str, owner: Owner) -> Error {
             "is owned by another server with this server's keys: a copy of it, or one restored from \
              its snapshot"
         }
+        Owner::Sibling => {
+            "is kept by this server itself: for a source, or for an association that a source must \
+             not touch"
+        }
         Owner::Other => "is owned by another server: it carries that one's mark",
         Owner::Vault => "is synced by another server: it carries the tag hashicorp:vault",
         Owner::Us | Owner::Nobody => "was made by somebody else: it carries no mark",

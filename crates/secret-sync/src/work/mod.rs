@@ -296,9 +296,10 @@ impl Worker {
                     let object = task.association.holder_of(name);
                     let remote = found.and_then(|found| found.get(name));
                     if let (Some(object), Some(remote)) = (object, remote)
-                        && remote.owner(&task.mark(&self.barrier, name)) == Owner::Twin
+                        && let Owner::Twin | Owner::Sibling =
+                            remote.owner(&task.mark(&self.barrier, name))
                     {
-                        // It goes on as the other server's: nothing of ours is there any more.
+                        // It goes on as the other's: nothing of ours is there any more.
                         let (sub_key, name) = (object.sub_key.clone(), name.clone());
                         outcome.reports.push(Report { sub_key, name, result: Ok(Landed::Gone) });
                         continue;

@@ -15,7 +15,7 @@ use crate::{
 use bailee_crypto::Sensitive;
 use bailee_secret_sync::{
     destination::RECOVERY_DAYS_DEFAULT,
-    pull::{Spec, sources::vault::Part},
+    pull::{Spec, sources::vault::Part, words},
     registry::{Details, Network},
 };
 use clap::{Args, Subcommand};
@@ -58,7 +58,7 @@ pub(crate) struct What {
     #[arg(long, value_name = "NAME")]
     connection_secret: Option<String>,
     /// How a change is seen: version, updated or hash.
-    #[arg(long, value_name = "HOW", value_parser = replicate::compare)]
+    #[arg(long, value_name = "HOW", value_parser = words::compare)]
     compare: Option<bailee_secret_sync::pull::spec::Compare>,
     /// What becomes of what the source has no more: keep, orphan, schedule or delete.
     #[arg(long, value_name = "HOW", value_parser = removals)]
@@ -66,7 +66,7 @@ pub(crate) struct What {
 }
 
 fn removals(text: &str) -> Result<bailee_secret_sync::pull::spec::Removals, String> {
-    replicate::removals(text, RECOVERY_DAYS_DEFAULT)
+    words::removals(text, RECOVERY_DAYS_DEFAULT)
 }
 
 impl Replicate {

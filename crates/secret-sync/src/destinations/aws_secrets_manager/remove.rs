@@ -13,7 +13,7 @@ impl AwsSecretsManager {
             Some(_) => None,
             None => self.found(removal).await?,
         };
-        if let Some(Owner::Other | Owner::Twin) = found {
+        if let Some(Owner::Other | Owner::Twin | Owner::Sibling) = found {
             // It carries the mark of another server: nothing of ours is there.
             return Ok(());
         }

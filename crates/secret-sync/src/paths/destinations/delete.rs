@@ -24,6 +24,7 @@ impl Paths {
         let Some((mut destination, _)) = store.destination(kind.name, name).await? else {
             return Ok(Reply::empty());
         };
+        self.free_of_sources(&store, &destination).await?;
         if !store.has_associations(&id).await? {
             store.delete_destination(kind.name, name).await?;
             // Should the deletion not be committed, it is built again.
@@ -65,6 +66,24 @@ impl Paths {
             Ok(Reply::empty())
         })));
         Ok(orphans.into_iter().fold(reply, Reply::warn))
+    }
+
+    /// What a source delivers to does not go away under it.
+    async fn free_of_sources(
+        &self,
+        store: &Store,
+        destination: &StoredDestination,
+    ) -> Result<(), Error> {
+        let StoredDestination { kind, name, .. } = destination;
+        let sources = store.sources_of(kind, name).await?;
+        if sources.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "destination {kind}/{name} is what these sources deliver to: {}; delete them, or give \
+             them another destination, first",
+            sources.join(", ")
+        )))
     }
 
     /// Nothing is removed while nothing goes out.

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What stands for a secret in answers, and for "unchanged" in writes.
-pub(super) const MASK: &str = "*****";
+pub(in crate::paths) const MASK: &str = "*****";
 /// The longest text of one detail.
 const DETAIL_BYTES_MAX: usize = 4096;
 /// Most entries of a map.
@@ -210,7 +210,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-fn is_mask(text: &str) -> bool {
+pub(in crate::paths) fn is_mask(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'*')
 }
 

@@ -57,7 +57,10 @@ pub(crate) struct Entries(pub(super) BTreeMap<String, Option<String>>);
 
 impl Entries {
     /// What is there afterwards.
-    pub(super) fn onto(self, mut before: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub(in crate::paths) fn onto(
+        self,
+        mut before: BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
         for (name, value) in self.0 {
             match value {
                 Some(value) => before.insert(name, value),

@@ -8,11 +8,13 @@ mod check;
 mod delete;
 mod details;
 pub(super) mod given;
+pub(super) mod network;
 pub(super) mod policy;
 mod rest;
 mod show;
 mod write;
 
+pub(super) use details::{MASK, is_mask};
 pub(super) use show::last_drift_check;
 
 use super::{Paths, unsupported_path};

@@ -4,6 +4,7 @@ use super::{
     details::{self, GivenDetails, Written},
     given::{Entries, Given},
     look_again,
+    network::GivenNetwork,
     policy::GivenPolicies,
     purging,
 };
@@ -23,8 +24,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Most ranges or ports of one list.
-const NETWORK_ENTRIES_MAX: usize = 128;
 /// Most tags that are taken away at once.
 const TAGS_TO_REMOVE_MAX: usize = 256;
 /// The longest text of a name template.
@@ -246,31 +245,13 @@ fn written(
     for tag in gone {
         destination.custom_tags.remove(&kind.tag_key(&tag));
     }
-    let network = &mut destination.network;
-    let strict = Flag(network.disable_strict_networking);
-    network.disable_strict_networking = input.disable_strict_networking.or(strict, Flag::default).0;
-    for (name, list, given) in [
-        (
-            "allowed_ipv4_addresses",
-            &mut network.allowed_ipv4_addresses,
-            input.allowed_ipv4_addresses,
-        ),
-        (
-            "allowed_ipv6_addresses",
-            &mut network.allowed_ipv6_addresses,
-            input.allowed_ipv6_addresses,
-        ),
-        ("allowed_ports", &mut network.allowed_ports, input.allowed_ports),
-    ] {
-        *list = given.or(CommaList(std::mem::take(list)), CommaList::default).0;
-        if list.len() > NETWORK_ENTRIES_MAX {
-            return Err(Error::invalid(format!(
-                "{name} has {} entries: give at most {NETWORK_ENTRIES_MAX}",
-                list.len()
-            )));
-        }
-    }
-    network.rules().map_err(|error| Error::invalid(error.to_string()))?;
+    let network = GivenNetwork {
+        disable_strict_networking: input.disable_strict_networking,
+        allowed_ipv4_addresses: input.allowed_ipv4_addresses,
+        allowed_ipv6_addresses: input.allowed_ipv6_addresses,
+        allowed_ports: input.allowed_ports,
+    };
+    destination.network = network.onto(std::mem::take(&mut destination.network))?;
     let kept = std::mem::take(&mut destination.details);
     let Written { details, fresh } = details::written(kind, input.details, before, kept, partly)?;
     destination.details = details;

@@ -16,7 +16,7 @@ use aws_sdk_secretsmanager::{
     operation::get_secret_value::GetSecretValueOutput,
     types::{Filter, FilterNameStringType, SecretListEntry},
 };
-use bailee_cloud::{CloudError, Kind, classify};
+use bailee_cloud::{CloudError, Kind, aws::SdkConfig, classify};
 use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
@@ -40,8 +40,13 @@ impl AwsSource {
     /// # Errors
     /// What is wrong with the configuration.
     pub async fn connect(place: &Place, start: &str) -> Result<AwsSource, Error> {
-        let (client, start) = (Client::new(&place.aws().await?), start.to_owned());
-        Ok(AwsSource { client, start, reserved: BTreeSet::new() })
+        Ok(AwsSource::with(&place.aws().await?, start))
+    }
+
+    /// The same with the configuration of a client.
+    pub(crate) fn with(config: &SdkConfig, start: &str) -> AwsSource {
+        let (client, start) = (Client::new(config), start.to_owned());
+        AwsSource { client, start, reserved: BTreeSet::new() }
     }
 
     /// The same without secrets of these names, such as a connection secret.

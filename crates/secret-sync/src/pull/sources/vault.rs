@@ -122,6 +122,10 @@ impl Source for VaultSource {
         })?;
         Ok(Some(Payload { bytes, version: number, expires_at: None }))
     }
+
+    async fn leave(&self) {
+        self.session.leave().await;
+    }
 }
 
 /// The secret as compact JSON.

@@ -8,3 +8,5 @@ mod runs;
 mod sample;
 mod time;
 mod world;
+
+pub(crate) use world::FakeSource;

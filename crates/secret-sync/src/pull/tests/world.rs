@@ -46,11 +46,11 @@ struct Inside {
 
 /// A source in memory; it counts what it is asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FakeSource(Arc<Mutex<Inside>>);
+pub(crate) struct FakeSource(Arc<Mutex<Inside>>);
 
 impl FakeSource {
     /// Writes a new version.
-    pub(super) fn write(&self, path: &str, value: &str) {
+    pub(crate) fn write(&self, path: &str, value: &str) {
         let mut inside = self.0.lock();
         inside.moment += 1;
         let moment = inside.moment;
@@ -65,51 +65,51 @@ impl FakeSource {
     }
 
     /// Removes it with all versions.
-    pub(super) fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.0.lock().secrets.remove(path);
     }
 
     /// Its versions are deleted.
-    pub(super) fn delete(&self, path: &str) {
+    pub(crate) fn delete(&self, path: &str) {
         if let Some(held) = self.0.lock().secrets.get_mut(path) {
             held.gone = true;
         }
     }
 
     /// A folder cannot be looked into.
-    pub(super) fn deny(&self, path: &str) {
+    pub(crate) fn deny(&self, path: &str) {
         let error = Error::new(Failure::Forbidden, "permission denied");
         self.0.lock().failed.push((path.to_owned(), error));
     }
 
     /// It cannot be listed at all.
-    pub(super) fn fail_listing(&self, error: Option<Error>) {
+    pub(crate) fn fail_listing(&self, error: Option<Error>) {
         self.0.lock().listing = error;
     }
 
     /// Reads fail after so many.
-    pub(super) fn fail_reading_after(&self, reads: usize, error: Error) {
+    pub(crate) fn fail_reading_after(&self, reads: usize, error: Error) {
         self.0.lock().reading = Some((reads, error));
     }
 
     /// The source fails at this one.
-    pub(super) fn break_at(&self, path: &str) {
+    pub(crate) fn break_at(&self, path: &str) {
         self.0.lock().broken.insert(path.to_owned());
     }
 
-    pub(super) fn heal(&self) {
+    pub(crate) fn heal(&self) {
         let mut inside = self.0.lock();
         inside.broken.clear();
         (inside.reading, inside.listing) = (None, None);
         inside.failed.clear();
     }
 
-    pub(super) fn forget_versions(&self) {
+    pub(crate) fn forget_versions(&self) {
         self.0.lock().versionless = true;
     }
 
     /// How often material was read since the last time.
-    pub(super) fn take_reads(&self) -> usize {
+    pub(crate) fn take_reads(&self) -> usize {
         std::mem::take(&mut self.0.lock().reads)
     }
 

@@ -1,0 +1,509 @@
+//! Sources inside a server: what is stored, when runs begin, and whose a secret is.
+
+use super::{
+    epochs::restored,
+    world::{World, barrier},
+};
+use crate::{
+    Settings, Tenure,
+    pull::tests::FakeSource,
+    testing::{FakeCloud, Look},
+};
+use bailee_sdk::{Clock, Code, Operation, testing::TestClock};
+use bailee_storage::memory::Memory;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+const PATH: &str = "sync/sources/x";
+
+/// A server with the destination `in-mem/d1`, and a source in memory that stands in for all.
+async fn world() -> (World, FakeSource) {
+    let world = World::new().await;
+    let source = stand_in(&world);
+    (world, source)
+}
+
+fn stand_in(world: &World) -> FakeSource {
+    let source = FakeSource::default();
+    let surroundings = &world.sync.registry.surroundings;
+    *surroundings.stand_in.write() = Some(Arc::new(source.clone()));
+    source
+}
+
+fn fields(more: Value) -> Value {
+    let mut fields = json!({
+        "type": "vault",
+        "address": "https://vault.example",
+        "token": "canary-token",
+        "mounts": "kv",
+        "destination": "in-mem/d1",
+        "prefix": "p",
+    });
+    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+}
+
+async fn status(world: &World) -> Value {
+    world.get(&format!("{PATH}/status")).await.unwrap()
+}
+
+/// How the run that somebody asks for goes.
+async fn ran(world: &World) -> Value {
+    world.post(&format!("{PATH}/run"), json!({})).await.unwrap();
+    for _ in 0..60 {
+        world.settle().await;
+        let status = status(world).await;
+        if status["running"] == false {
+            return status["last_run"].clone();
+        }
+    }
+    panic!("the run does not end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_runs_at_once_and_again_by_its_schedule() {
+    let (world, source) = world().await;
+    source.write("a", "1");
+    world.post(PATH, fields(json!({ "schedule": "rate(30 minutes)" }))).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cloud.text("p/a").as_deref(), Some("1"));
+    assert_eq!(world.cloud.tags("p/a").await["version"], "1");
+    let first = status(&world).await;
+    assert_eq!(first["last_run"]["outcome"], "succeeded", "{first}");
+    assert_eq!(first["last_run"]["created"], 1, "{first}");
+    assert_eq!(first["last_success"], first["last_run"]["ended_at"], "{first}");
+    let at = |text: &Value| text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let wait = at(&first["next_run"]) - at(&first["last_run"]["started_at"]);
+    assert_eq!(wait.get_seconds(), 1800, "{first}");
+
+    source.write("a", "2");
+    tokio::time::sleep(Duration::from_secs(1700)).await;
+    assert_eq!(world.cloud.text("p/a").as_deref(), Some("1"), "it waits");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(world.cloud.text("p/a").as_deref(), Some("2"));
+    assert_eq!(world.cloud.tags("p/a").await["version"], "2");
+    assert_eq!(status(&world).await["last_run"]["updated"], 1);
+
+    // A server that was down for long runs once, not once for each time that it missed.
+    world.stop().await;
+    source.write("a", "3");
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    world.start();
+    world.settle().await;
+    assert_eq!(world.cloud.text("p/a").as_deref(), Some("3"));
+    let lines = world.local.lines.lock().clone();
+    let of_source = |what: &str| {
+        let line = (what.to_owned(), "sync/sources/x".to_owned(), "sys/sync/sources/x".to_owned());
+        lines.iter().filter(|found| **found == line).count()
+    };
+    assert_eq!((of_source("deliver"), of_source("delivered")), (3, 3), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_schedule_a_source_runs_when_somebody_asks_and_one_run_at_a_time() {
+    let (world, source) = world().await;
+    source.write("a", "1");
+    world.post(PATH, fields(json!({}))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(world.cloud.names().is_empty());
+    assert_eq!(status(&world).await["next_run"], Value::Null);
+    assert_eq!(ran(&world).await["created"], 1);
+
+    // Asked for while one is under way, another one follows.
+    world.cloud.set_latency(Duration::from_secs(5));
+    source.write("b", "1");
+    world.post(&format!("{PATH}/run"), json!({})).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let running = status(&world).await;
+    assert_eq!(running["running"], true, "{running}");
+    assert!(running["running_since"].is_string(), "{running}");
+    source.write("b", "2");
+    world.post(&format!("{PATH}/run"), json!({})).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.cloud.text("p/b").as_deref(), Some("2"));
+    assert_eq!(world.cloud.most_running(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_what_a_run_would_do_and_changes_nothing() {
+    let (world, source) = world().await;
+    source.write("a", "1");
+    world.post(PATH, fields(json!({ "paused": true }))).await.unwrap();
+    let planned = world.post(&format!("{PATH}/plan"), json!({})).await.unwrap();
+    let row = json!({ "action": "create", "reason": "new", "name": "p/a", "path": "kv/a" });
+    assert_eq!(planned["changes"], json!([row]), "{planned}");
+    assert_eq!((&planned["total_changes"], &planned["unchanged"]), (&json!(1), &json!(0)));
+    assert!(world.cloud.names().is_empty());
+    assert_eq!(source.take_reads(), 0);
+    source.fail_listing(Some(crate::failure::Error::new(
+        crate::failure::Failure::Unavailable,
+        "the server is sealed",
+    )));
+    let told = world.post(&format!("{PATH}/plan"), json!({})).await.unwrap_err();
+    assert!(told.to_string().contains("source: the server is sealed"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_runs_while_anything_on_the_way_rests() {
+    let (world, source) = world().await;
+    source.write("a", "1");
+    world.post(PATH, fields(json!({ "paused": true, "schedule": "5m" }))).await.unwrap();
+    let refused = world.post(&format!("{PATH}/run"), json!({})).await.unwrap_err();
+    assert!(refused.to_string().contains("paused"), "{refused}");
+    let pause = |what: &'static str| world.post(what, json!({}));
+    let rests = async |what: &str| {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(world.cloud.names().is_empty(), "{what}");
+        let status = status(&world).await;
+        assert!(status["rests"].to_string().contains(what), "{status}");
+    };
+    rests("the source is paused").await;
+    pause("sync/destinations/in-mem/d1/pause").await.unwrap();
+    world.call(Operation::Patch, PATH, json!({ "paused": false })).await.unwrap();
+    rests("is paused").await;
+    world.post("sync/config", json!({ "disabled": true })).await.unwrap();
+    pause("sync/destinations/in-mem/d1/resume").await.unwrap();
+    rests("disabled").await;
+    world.post("sync/config", json!({ "disabled": false })).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.cloud.text("p/a").as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_a_run_that_is_under_way() {
+    let (world, source) = world().await;
+    world.cloud.set_latency(Duration::from_secs(60));
+    for at in 0..200 {
+        source.write(&format!("s{at}"), "1");
+    }
+    world.post(PATH, fields(json!({ "schedule": "1h" }))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(status(&world).await["running"], true);
+    world.call(Operation::Patch, PATH, json!({ "paused": true })).await.unwrap();
+    world.settle().await;
+    assert_eq!(status(&world).await["running"], false);
+    let before = world.cloud.names().len();
+    assert!(before < 200, "{before}");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(world.cloud.names().len() <= before + 16, "what was under way may have landed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_audit_device_writes_nothing_is_delivered() {
+    let (world, source) = world().await;
+    source.write("a", "1");
+    *world.local.audit_fails.lock() = true;
+    world.post(PATH, fields(json!({}))).await.unwrap();
+    world.post(&format!("{PATH}/run"), json!({})).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(world.cloud.names().is_empty());
+    let last = status(&world).await["last_run"].clone();
+    assert_eq!((&last["outcome"], &last["failed"]), (&json!("failed"), &json!(1)), "{last}");
+    assert!(last["failures"].to_string().contains("no audit device"), "{last}");
+    *world.local.audit_fails.lock() = false;
+    assert_eq!(ran(&world).await["created"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_kept_to_a_bound_and_the_next_run_mends_them() {
+    let (world, source) = world().await;
+    for at in 0..150 {
+        source.write(&format!("s{at}"), "1");
+    }
+    world.cloud.forbid("Create");
+    world.post(PATH, fields(json!({}))).await.unwrap();
+    let last = ran(&world).await;
+    assert_eq!((&last["outcome"], &last["failed"]), (&json!("failed"), &json!(150)), "{last}");
+    assert_eq!(last["failures"].as_array().unwrap().len(), 100, "{last}");
+    world.cloud.heal();
+    let mended = ran(&world).await;
+    assert_eq!((&mended["outcome"], &mended["created"]), (&json!("succeeded"), &json!(150)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_a_source_nor_an_association_takes_what_the_other_keeps() {
+    let (world, source) = world().await;
+    // The association delivers kv/app as p/app, the source its own.
+    world
+        .post(
+            "sync/destinations/in-mem/d1",
+            json!({
+                "secret_name_template": "p/{{ .SecretPath }}", "ownership": "overwrite",
+            }),
+        )
+        .await
+        .unwrap();
+    world.write("app", json!({ "whose": "association" })).await.unwrap();
+    world.set("app").await.unwrap();
+    source.write("app", "the source's");
+    source.write("own", "the source's");
+    world
+        .post(PATH, fields(json!({ "ownership": "overwrite", "deletion": "delete" })))
+        .await
+        .unwrap();
+    let last = ran(&world).await;
+    assert_eq!((&last["created"], &last["failed"]), (&json!(1), &json!(1)), "{last}");
+    assert!(last["failures"].to_string().contains("p/app"), "{last}");
+    assert!(world.cloud.text("p/app").unwrap().contains("association"));
+
+    // And the other way round, though the destination overwrites what others made.
+    world.write("own", json!({ "whose": "association" })).await.unwrap();
+    let set = world.set("own").await.unwrap();
+    assert_eq!(set["error"]["class"], "not_ours", "{set}");
+    assert_eq!(world.cloud.text("p/own").as_deref(), Some("the source's"));
+    world.remove("own").await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cloud.text("p/own").as_deref(), Some("the source's"));
+
+    // Two sources are apart, too.
+    let other = "sync/sources/y";
+    world.post(other, fields(json!({ "ownership": "overwrite" }))).await.unwrap();
+    world.post(&format!("{other}/run"), json!({})).await.unwrap();
+    world.settle().await;
+    let last = world.get(&format!("{other}/status")).await.unwrap()["last_run"].clone();
+    assert_eq!(last["failed"], 2, "{last}");
+
+    // What a run removes is what it delivered.
+    source.remove("own");
+    source.remove("app");
+    source.write("new", "1");
+    assert_eq!(ran(&world).await["deleted"], 1);
+    assert_eq!(world.cloud.names(), ["p/app", "p/new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_servers_with_the_same_keys_the_one_that_took_over_goes_on() {
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
+    let (cloud, memory) = (Arc::new(FakeCloud::default()), Arc::new(Memory::default()));
+    let on = async |memory: Arc<Memory>| {
+        let barrier = barrier(memory).await.unwrap();
+        World::with(barrier, cloud.clone(), Settings::default(), clock.clone())
+    };
+    let original = on(memory.clone()).await;
+    original.ready().await;
+    let source = stand_in(&original);
+    source.write("a", "1");
+    original.post(PATH, fields(json!({ "ownership": "overwrite" }))).await.unwrap();
+    assert_eq!(ran(&original).await["created"], 1);
+    let copy = on(restored(&memory).await).await;
+    stand_in(&copy).write("a", "the copy's");
+    copy.post(&format!("{PATH}/run"), json!({})).await.unwrap();
+    copy.settle().await;
+    assert_eq!(cloud.text("p/a").as_deref(), Some("1"), "the copy is held");
+    copy.post("sync/takeover", json!({})).await.unwrap();
+    assert_eq!(ran(&copy).await["outcome"], "succeeded");
+    assert_eq!(cloud.text("p/a").as_deref(), Some("the copy's"));
+    source.write("a", "2");
+    let last = ran(&original).await;
+    assert_eq!(last["failed"], 1, "{last}");
+    assert_eq!(cloud.text("p/a").as_deref(), Some("the copy's"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_deposed_makes_no_more_calls() {
+    let end = watch::Sender::new(Instant::now() + Duration::from_secs(3600));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
+    let cloud = Arc::new(FakeCloud::default());
+    let barrier = barrier(Arc::new(Memory::default())).await.unwrap();
+    let (kind, tenure) = (cloud.kind(), Tenure::until(end.subscribe()));
+    let world = World::of_kind(barrier, cloud, kind, Settings::default(), clock, tenure);
+    world.ready().await;
+    let source = stand_in(&world);
+    source.write("a", "1");
+    world.post(PATH, fields(json!({}))).await.unwrap();
+    end.send_replace(Instant::now());
+    world.post(&format!("{PATH}/run"), json!({})).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(world.cloud.names().is_empty());
+    assert_eq!(status(&world).await["last_run"]["failed"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_shown_masked_changed_in_part_and_deleted() {
+    let (world, _) = world().await;
+    let made =
+        world.post(PATH, fields(json!({ "schedule": "1h", "paused": "true" }))).await.unwrap();
+    let shown = json!({
+        "name": "x",
+        "type": "vault",
+        "address": "https://vault.example",
+        "token": "*****",
+        "mounts": ["kv"],
+        "destination": "in-mem/d1",
+        "prefix": "p",
+        "compare": "version",
+        "ownership": "refuse",
+        "drift": "repair",
+        "deletion": "keep",
+        "deletion_share_max": 0.25,
+        "schedule": "1h",
+        "paused": true,
+    });
+    assert_eq!(made, shown);
+    assert_eq!(world.get(PATH).await.unwrap(), shown);
+    for operation in [Operation::List, Operation::Read] {
+        let listed = world.call(operation, "sync/sources", json!({})).await.unwrap();
+        assert_eq!((&listed["keys"], &listed["total_sources"]), (&json!(["x"]), &json!(1)));
+        assert_eq!(listed["key_info"]["x"]["destination"], "in-mem/d1");
+    }
+    let patch = |input| world.call(Operation::Patch, PATH, input);
+    let changed = patch(json!({
+        "folders": "shared:web,shared:/db/", "mounts": [], "names": "q/{{ .MountPath }}/{{ .SecretPath }}",
+        "deletion": "schedule", "recovery_window_days": 7, "deletion_share_max": "10%",
+        "mount_versions": { "shared": 1 }, "schedule": null, "allowed_ports": "8200",
+        "custom_tags": { "team": "blue" },
+    }));
+    let changed = changed.await.unwrap();
+    for (field, value) in [
+        ("folders", json!(["shared:web/", "shared:db/"])),
+        ("names", json!("q/{{ .MountPath }}/{{ .SecretPath }}")),
+        ("deletion", json!("schedule")),
+        ("recovery_window_days", json!(7)),
+        ("deletion_share_max", json!(0.1)),
+        ("mount_versions", json!({ "shared": "1" })),
+        ("allowed_ports", json!(["8200"])),
+        ("custom_tags", json!({ "team": "blue" })),
+        ("token", json!("*****")),
+        ("prefix", Value::Null),
+        ("schedule", Value::Null),
+        ("mounts", Value::Null),
+        ("paused", json!(true)),
+    ] {
+        assert_eq!(changed[field], value, "{field}: {changed}");
+    }
+    // Written anew with masks, the secret stays and the rest goes.
+    let again = world.post(PATH, fields(json!({ "token": "*****" }))).await.unwrap();
+    assert_eq!((&again["custom_tags"], &again["paused"]), (&Value::Null, &json!(true)));
+    let store = crate::store::Store::open(&world.barrier, &world.namespace);
+    let stored = store.source("x").await.unwrap().unwrap();
+    assert_eq!(stored.details.text("token").as_deref(), Some("canary-token"));
+    assert!(!format!("{stored:?}").contains("canary"));
+
+    let refused = world.call(Operation::Delete, "sync/destinations/in-mem/d1", json!({})).await;
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("these sources deliver to: x;"), "{told}");
+    world.call(Operation::Delete, PATH, json!({})).await.unwrap();
+    world.call(Operation::Delete, PATH, json!({})).await.unwrap();
+    assert_eq!(world.get(PATH).await.unwrap_err().code, Code::NotFound);
+    let listed = world.call(Operation::List, "sync/sources", json!({})).await;
+    assert_eq!(listed.unwrap_err().code, Code::NotFound);
+    world.call(Operation::Delete, "sync/destinations/in-mem/d1", json!({})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_sources_are_refused_by_field_and_change_nothing() {
+    let world = World::new().await;
+    let pem = "no certificate";
+    for (input, reason) in [
+        (json!({ "type": "paper" }), "type is not valid"),
+        (json!({ "type": null }), "type is missing"),
+        (json!({ "address": "" }), "address is missing"),
+        (json!({ "address": "vault.example" }), "address is not valid"),
+        (json!({ "address": "https://u:canary@vault.example" }), "user or password"),
+        (json!({ "ca_cert": pem }), "ca_cert: no certificate found"),
+        (json!({ "ca_cert": "/etc/ssl/certs/ca-certificates.crt" }), "ca_cert: no certificate"),
+        (json!({ "tls_server_name": "127.0.0.1" }), "tls_server_name: want a DNS name"),
+        (json!({ "tls_server_name": "a b" }), "tls_server_name: want a DNS name"),
+        (json!({ "token": "" }), "auth is missing"),
+        (json!({ "token": "a\nb" }), "token contains a line break"),
+        (json!({ "token": "x".repeat(20_000) }), "token is longer than"),
+        (json!({ "token": "*****" }), "token is masked"),
+        (json!({ "role_id": "r" }), "auth: give one of"),
+        (json!({ "auth": "approle" }), "auth: what is given is for another auth"),
+        (json!({ "auth": "magic" }), "auth: want token, approle"),
+        (json!({ "token": "", "secret_id": "s" }), "role_id is missing"),
+        (json!({ "token": "", "auth": "aws" }), "ambient_credentials"),
+        (json!({ "region": "eu-west-1" }), "region is not a field of type vault"),
+        (json!({ "mounts": "" }), "mounts is missing"),
+        (json!({ "mounts": "/" }), "mounts: want paths"),
+        (json!({ "folders": "shared" }), "folders: want a mount, a colon"),
+        (json!({ "folders": "kv:a" }), "folders: kv is in mounts"),
+        (json!({ "mount_versions": { "kv": "3" } }), "mount_versions: want 1 or 2"),
+        (json!({ "mount_versions": { "other": "1" } }), "mount_versions: want 1 or 2"),
+        (json!({ "destination": "" }), "destination is missing"),
+        (json!({ "destination": "in-mem" }), "destination is missing"),
+        (json!({ "destination": "ftp/d1" }), "destination: there is no type \"ftp\""),
+        (json!({ "destination": "in-mem/d9" }), "destination: in-mem/d9 does not exist"),
+        (json!({ "prefix": "" }), "prefix is missing"),
+        (json!({ "prefix": "{{ x" }), "prefix: want how all names begin"),
+        (json!({ "names": "n" }), "prefix and names exclude each other"),
+        (json!({ "prefix": null, "names": "{{ .Nope }}" }), "template"),
+        (json!({ "prefix": null, "names": "{{ .MountAccessor }}" }), "names: MountAccessor"),
+        (json!({ "compare": "size" }), "compare: want version"),
+        (json!({ "ownership": "steal" }), "ownership: want refuse"),
+        (json!({ "drift": "off" }), "drift: want repair"),
+        (json!({ "deletion": "shred" }), "deletion: want keep"),
+        (json!({ "recovery_window_days": 7 }), "recovery_window_days: goes with"),
+        (
+            json!({ "deletion": "schedule", "recovery_window_days": 31 }),
+            "recovery_window_days: want",
+        ),
+        (json!({ "deletion_share_max": 1.5 }), "deletion_share_max: want a share"),
+        (json!({ "deletion_share_max": [1] }), "deletion_share_max: want a share"),
+        (json!({ "custom_tags": { "bailee:owner": "me" } }), "custom_tags"),
+        (json!({ "schedule": "rate(30 fortnights)" }), "schedule: "),
+        (json!({ "schedule": "30s" }), "schedule: want a minute or more"),
+        (json!({ "allowed_ports": "0" }), "invalid port"),
+        (json!({ "allowed_ipv4_addresses": "10.0.0.0/33" }), "invalid CIDR address"),
+    ] {
+        let error = world.post(PATH, fields(input)).await.unwrap_err();
+        let told = error.to_string();
+        assert_eq!(error.code, Code::InvalidRequest, "{told}");
+        assert!(told.contains(reason), "{told} does not name {reason}");
+        assert!(!told.contains("canary"), "{told}");
+    }
+    for name in ["a b", ".x", &"n".repeat(129)] {
+        let told =
+            world.post(&format!("sync/sources/{name}"), fields(json!({}))).await.unwrap_err();
+        assert!(told.to_string().contains("name of the source"), "{told}");
+    }
+    let aws = json!({
+        "type": "aws-sm", "region": "eu-west-1", "access_key_id": "A", "secret_access_key": "S",
+        "destination": "in-mem/d1", "prefix": "p",
+    });
+    for (field, value, reason) in [
+        ("region", json!("evil.example/?"), "region"),
+        ("secret_access_key", json!(""), "set together"),
+        ("mounts", json!("kv"), "mounts, folders and mount_versions are not fields"),
+        ("address", json!("https://x.example"), "address is not a field of type aws-sm"),
+    ] {
+        let mut input = aws.clone();
+        input[field] = value;
+        let told = world.post(PATH, input).await.unwrap_err().to_string();
+        assert!(told.contains(reason), "{told} does not name {reason}");
+    }
+    let listed = world.call(Operation::List, "sync/sources", json!({})).await;
+    assert_eq!(listed.unwrap_err().code, Code::NotFound);
+    world.post(PATH, aws).await.unwrap();
+    let partly = world.call(Operation::Patch, "sync/sources/none", json!({})).await;
+    assert_eq!(partly.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_do_not_travel_to_another_server() {
+    let world = World::new().await;
+    world.post(PATH, fields(json!({}))).await.unwrap();
+    let patch = |input| world.call(Operation::Patch, PATH, input);
+    for (field, value) in [("address", "https://evil.example"), ("tls_server_name", "evil.example")]
+    {
+        let told = patch(json!({ field: value })).await.unwrap_err().to_string();
+        assert!(told.contains(&format!("{field} changed: give token again")), "{told}");
+        let masked = fields(json!({ field: value, "token": "*****" }));
+        let told = world.post(PATH, masked).await.unwrap_err().to_string();
+        assert!(told.contains("give token again"), "{told}");
+        patch(json!({ field: value, "token": "another" })).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_has_so_many_sources_and_no_more() {
+    let world = World::new().await;
+    for at in 0..crate::pulling::stored::SOURCES_MAX {
+        let paused = fields(json!({ "paused": true }));
+        world.post(&format!("sync/sources/s{at}"), paused).await.unwrap();
+    }
+    let told = world.post(PATH, fields(json!({}))).await.unwrap_err().to_string();
+    assert!(told.contains("64 sources"), "{told}");
+    world.post("sync/sources/s1", fields(json!({ "paused": true }))).await.unwrap();
+}
