@@ -58,11 +58,28 @@ fn quote(text: &str, out: &mut Buffer) -> Result<(), String> {
             control if control.is_ascii_control() => {
                 out.push(&format!("\\x{:02x}", u32::from(control)))
             }
-            letter => out.push_char(letter),
+            letter if is_printed(letter) => out.push_char(letter),
+            letter if u32::from(letter) <= 0xffff => {
+                out.push(&format!("\\u{:04x}", u32::from(letter)))
+            }
+            letter => out.push(&format!("\\U{:08x}", u32::from(letter))),
         }
         .map_err(too_long)?;
     }
     out.push("\"").map_err(too_long)
+}
+
+/// Whether a letter shows itself: no space but the common one, no sign that only tells how to show others, none that is
+/// for private use.
+fn is_printed(letter: char) -> bool {
+    let shows_others = matches!(
+        letter,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    let is_private = matches!(letter, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}');
+    let is_space = letter.is_whitespace() && letter != ' ';
+    !letter.is_control() && !is_space && !shows_others && !is_private
 }
 
 /// What Go's `url.QueryEscape` gives.

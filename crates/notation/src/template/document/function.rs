@@ -440,12 +440,19 @@ fn mapped(text: &str, map: impl Fn(char) -> char) -> Value {
     Value::text(mapped_text)
 }
 
+/// The first letter of each word in upper case. A word goes on over a sign as in `o'neil` and `a.b`.
 fn title(text: &str) -> Value {
-    let mut after_space = true;
     let mut titled = String::with_capacity(2 * text.len());
-    for letter in text.chars() {
-        titled.push(if after_space { upper(letter) } else { letter });
-        after_space = letter.is_whitespace();
+    let mut letters = text.chars().peekable();
+    let (mut in_word, mut last_is_letter) = (false, false);
+    while let Some(letter) = letters.next() {
+        let joins = matches!(letter, '\'' | '’' | '.' | ':')
+            && last_is_letter
+            && letters.peek().is_some_and(|next| next.is_alphabetic());
+        let is_letter = letter.is_alphabetic();
+        titled.push(if is_letter && !in_word { upper(letter) } else { letter });
+        in_word = joins || is_letter || (in_word && (letter.is_alphanumeric() || letter == '_'));
+        last_is_letter = is_letter;
     }
     Value::text(titled)
 }

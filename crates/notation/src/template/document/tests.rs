@@ -256,3 +256,26 @@ proptest! {
         }
     }
 }
+
+/// What the reference makes of the same templates and secrets.
+#[test]
+fn consul_template_itself_gives_the_same_texts() {
+    let recorded: serde_json::Value = serde_json::from_str(include_str!("recorded.json")).unwrap();
+    let mut answers = |_: &Lookup, texts: &[&str]| {
+        let data = recorded["secrets"][texts[0]].clone();
+        Ok(Some(Value::map([("Data".to_owned(), Value::from(data))])))
+    };
+    let mut different = Vec::new();
+    let templates = recorded["templates"].as_array().unwrap();
+    for template in templates {
+        let (text, expected) = (template[0].as_str().unwrap(), template[1].as_str().unwrap());
+        let got =
+            Document::parse(text, &LOOKUPS).and_then(|document| document.render(&mut answers));
+        match got {
+            Ok(got) if got.as_str() == expected => {}
+            got => different.push((text, expected, got.map(|text| text.to_string()))),
+        }
+    }
+    assert!(templates.len() > 40);
+    assert!(different.is_empty(), "{different:#?}");
+}
