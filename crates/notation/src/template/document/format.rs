@@ -1,43 +1,116 @@
 //! Texts in Go's formats.
 
-use super::{OUTPUT_BYTES_MAX, Value, buffer::Buffer, function::too_long};
+use super::{
+    OUTPUT_BYTES_MAX, Value,
+    buffer::{Buffer, TooLong},
+    function::too_long,
+};
+use zeroize::Zeroizing;
 
-/// What Go's `printf` gives, for `%s`, `%d`, `%q`, `%v` and `%%`.
+/// The widest place of a format, in letters.
+const WIDTH_MAX: usize = 1_000;
+
+/// What Go's `printf` gives, for `%s`, `%d`, `%q`, `%t`, `%v` and `%%`, with a width, and with `-` or `0` before it.
 pub(super) fn printf(format: &str, values: &[Value]) -> Result<Value, String> {
     let mut out = Buffer::new(OUTPUT_BYTES_MAX);
     let mut values = values.iter();
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('%') {
         out.push(before).map_err(too_long)?;
-        let Some(verb) = after.chars().next() else {
-            return Err("printf: the format ends in a %; write %% for one".to_owned());
-        };
-        rest = after.get(verb.len_utf8()..).unwrap_or_default();
-        if verb == '%' {
+        let (place, after) = Place::read(after)?;
+        rest = after;
+        if place.verb == '%' {
             out.push("%").map_err(too_long)?;
             continue;
         }
-        if !matches!(verb, 's' | 'd' | 'q' | 'v') {
-            return Err(format!("printf: %{verb} is not there; known are %s, %d, %q, %v and %%"));
-        }
+        let verb = place.verb;
         let Some(value) = values.next() else {
             return Err(format!("printf: there is no value for %{verb}"));
         };
         let text = match (verb, value) {
-            ('d', Value::Integer(_)) | ('s' | 'v', _) => value.plain(),
-            ('q', Value::Text(text)) => {
-                quote(text, &mut out)?;
-                continue;
-            }
+            ('d', Value::Integer(_)) | ('t', Value::Flag(_)) | ('s' | 'v', _) => value.plain(),
+            ('q', Value::Text(text)) => Some(quoted(text)?),
             _ => None,
         };
         let text = text.ok_or_else(|| format!("printf: %{verb} is given {}", value.kind()))?;
-        out.push(&text).map_err(too_long)?;
+        place.fill(&text, &mut out).map_err(too_long)?;
     }
     if values.next().is_some() {
         return Err("printf: there are more values than the format has places for".to_owned());
     }
     out.push(rest).map_err(too_long)?;
+    Ok(out.into())
+}
+
+/// What follows a `%`.
+struct Place {
+    to_the_left: bool,
+    zeros: bool,
+    width: usize,
+    verb: char,
+}
+
+impl Place {
+    /// Reads what follows a `%`, and gives what is behind it.
+    fn read(text: &str) -> Result<(Place, &str), String> {
+        let digits = text.trim_start_matches(['-', '0']);
+        let flags = text.get(..text.len() - digits.len()).unwrap_or_default();
+        let rest = digits.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let width = digits.get(..digits.len() - rest.len()).unwrap_or_default();
+        let width = if width.is_empty() { Some(0) } else { width.parse().ok() };
+        let width = width.filter(|width| *width <= WIDTH_MAX);
+        let width = width.ok_or_else(|| format!("printf: a width is above {WIDTH_MAX}"))?;
+        let Some(verb) = rest.chars().next() else {
+            return Err("printf: the format ends in a %; write %% for one".to_owned());
+        };
+        if !matches!(verb, 's' | 'd' | 'q' | 't' | 'v' | '%') {
+            let known = "known are %s, %d, %q, %t, %v and %%, with a width as in %-8s and %05d";
+            return Err(format!("printf: %{verb} is not there; {known}"));
+        }
+        let to_the_left = flags.contains('-');
+        let zeros = flags.contains('0') && !to_the_left && verb == 'd';
+        let after = rest.get(verb.len_utf8()..).unwrap_or_default();
+        Ok((Place { to_the_left, zeros, width, verb }, after))
+    }
+
+    fn fill(&self, text: &str, out: &mut Buffer) -> Result<(), TooLong> {
+        let missing = self.width.saturating_sub(text.chars().count());
+        if self.to_the_left {
+            out.push(text)?;
+            return out.push(&" ".repeat(missing));
+        }
+        // Zeros stand behind the sign.
+        let (sign, digits) = match text.strip_prefix('-').filter(|_| self.zeros) {
+            Some(digits) => ("-", digits),
+            None => ("", text),
+        };
+        out.push(sign)?;
+        out.push(&if self.zeros { "0" } else { " " }.repeat(missing))?;
+        out.push(digits)
+    }
+}
+
+fn quoted(text: &str) -> Result<Zeroizing<String>, String> {
+    let mut out = Buffer::new(OUTPUT_BYTES_MAX);
+    quote(text, &mut out)?;
+    Ok(out.into_text())
+}
+
+/// A text as HTML and XML show it.
+pub(super) fn html(text: &str) -> Result<Value, String> {
+    let mut out = Buffer::new(OUTPUT_BYTES_MAX);
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push("&amp;"),
+            '<' => out.push("&lt;"),
+            '>' => out.push("&gt;"),
+            '"' => out.push("&#34;"),
+            '\'' => out.push("&#39;"),
+            '\0' => out.push_char('\u{fffd}'),
+            letter => out.push_char(letter),
+        }
+        .map_err(too_long)?;
+    }
     Ok(out.into())
 }
 

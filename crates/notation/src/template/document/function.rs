@@ -33,7 +33,9 @@ pub(super) enum Function {
     Index,
     Print,
     Printf,
+    Println,
     UrlQuery,
+    Html,
     Upper,
     Lower,
     Title,
@@ -94,6 +96,8 @@ const FUNCTIONS: &[Known] = &[
     known("index", Function::Index, 2, MANY),
     known("print", Function::Print, 1, MANY),
     known("printf", Function::Printf, 1, MANY),
+    known("println", Function::Println, 0, MANY),
+    known("html", Function::Html, 1, 1),
     known("urlquery", Function::UrlQuery, 1, 1),
     known("toUpper", Function::Upper, 1, 1),
     known("uppercase", Function::Upper, 1, 1),
@@ -160,7 +164,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("parseYAML", "take parseJSON, where the text is JSON"),
     ("toTOML", "write it out, with toJSON for each text"),
     ("md5sum", "take sha256Hex"),
-    ("println", "take print, and write the line's end into the text"),
 ];
 
 pub(super) fn named(name: &str) -> Option<&'static Known> {
@@ -227,7 +230,9 @@ impl Function {
                     .ok_or_else(|| self.wrong("a text, list or map", argument(0)))
             }
             Function::Index => index(argument(0), arguments.get(1..).unwrap_or_default()),
-            Function::Print => print(arguments),
+            Function::Print => print(arguments, Spaces::BetweenOthers),
+            Function::Println => print(arguments, Spaces::BetweenAll),
+            Function::Html => format::html(&text(0)?),
             Function::Printf => format::printf(&text(0)?, arguments.get(1..).unwrap_or_default()),
             Function::UrlQuery => format::url_query(&text(0)?),
             Function::Upper => Ok(mapped(&text(0)?, upper)),
@@ -417,17 +422,30 @@ fn index(of: &Value, keys: &[Value]) -> Called {
     Ok(value)
 }
 
-fn print(values: &[Value]) -> Called {
+/// Where Go's functions that print put spaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spaces {
+    /// Between values that are no texts.
+    BetweenOthers,
+    /// Between all of them; the line ends.
+    BetweenAll,
+}
+
+fn print(values: &[Value], spaces: Spaces) -> Called {
     let mut out = Buffer::new(OUTPUT_BYTES_MAX);
-    let mut last_was_text = true;
+    let mut last_was_text = None;
     for value in values {
         let is_text = matches!(value, Value::Text(_));
-        if !is_text && !last_was_text {
+        let apart = spaces == Spaces::BetweenAll || (!is_text && last_was_text == Some(false));
+        if apart && last_was_text.is_some() {
             out.push(" ").map_err(too_long)?;
         }
-        last_was_text = is_text;
+        last_was_text = Some(is_text);
         let text = value.plain().ok_or_else(|| Function::Print.wrong("texts", value))?;
         out.push(&text).map_err(too_long)?;
+    }
+    if spaces == Spaces::BetweenAll {
+        out.push("\n").map_err(too_long)?;
     }
     Ok(out.into())
 }

@@ -140,9 +140,18 @@ impl<'d> Renderer<'d, '_, '_> {
                     }
                 }
             }
+            Value::Integer(count) => {
+                for number in (0..*count).map(Value::Integer) {
+                    if self.turn(range, number.clone(), &number)? == Flow::Break {
+                        break;
+                    }
+                }
+            }
             _ => {
-                let message =
-                    format!("range goes over lists and maps, and this is {}", value.kind());
+                let message = format!(
+                    "range goes over lists, maps and numbers, and this is {}",
+                    value.kind()
+                );
                 return Err(Error::new(range.line, message));
             }
         }

@@ -180,10 +180,13 @@ fn what_has_no_value_is_an_error_and_shows_none() {
         ("{{ .pass | parseJSON }}", "parseJSON: "),
         ("{{ .pass | parseInt }}", "no whole number"),
         ("{{ printf `%x` .pass }}", "%x is not there"),
+        ("{{ printf `%2000s` .pass }}", "a width is above 1000"),
+        ("{{ printf `%99999999999999999999d` 1 }}", "a width is above 1000"),
+        ("{{ printf `%5` 1 }}", "the format ends in a %"),
         ("{{ printf `%d` .pass }}", "%d is given a text"),
         ("{{ printf `%s` }}", "no value for %s"),
         ("{{ divide 0 1 }}", "divide: the result is no number"),
-        ("{{ range .user }}{{ end }}", "range goes over lists and maps"),
+        ("{{ range .user }}{{ end }}", "range goes over lists, maps and numbers"),
         ("{{ secret `elsewhere` }}", "there is no such thing"),
         ("{{ secret 1 }}", "path of secret must be a text"),
     ] {
@@ -216,6 +219,7 @@ fn work_and_output_are_bounded() {
     refuses(&nested, "longer than 4194304 bytes");
     let idle = "{{ range loop 9999 }}".repeat(3) + &"{{ end }}".repeat(3);
     refuses(&idle, "too much work");
+    refuses("{{ range 1000000000 }}{{ end }}", "too much work");
     refuses("{{ range loop 1000000000 }}{{ end }}", "loop gives at most 10000 numbers");
 }
 
