@@ -5,7 +5,7 @@ use crate::{
     listeners::TokenFileError,
     store::Place,
 };
-use metrics::counter;
+use metrics::{Counter, counter};
 use std::{io, path::Path};
 
 /// How a wish was served.
@@ -21,12 +21,17 @@ pub(crate) enum Served {
 
 pub(crate) fn served(place: &Place, how: Served) {
     let outcome = match how {
-        Served::Kept => "kept",
+        // The one that applications wait for: looking the counter up costs more than the rest.
+        Served::Kept => return place.kept.get_or_init(|| served_total(place, "kept")).increment(1),
         Served::Stale => "stale",
         Served::Failed(cause) => cause.as_str(),
     };
+    served_total(place, outcome).increment(1);
+}
+
+fn served_total(place: &Place, outcome: &'static str) -> Counter {
     let manager = place.name.to_string();
-    counter!("bailee_agent_served_total", "manager" => manager, "outcome" => outcome).increment(1);
+    counter!("bailee_agent_served_total", "manager" => manager, "outcome" => outcome)
 }
 
 pub(crate) fn fetched(place: &Place) {
@@ -97,4 +102,9 @@ pub(crate) fn server_away(address: &str) {
 pub(crate) fn cache_not_written(path: &std::path::Path, error: &std::io::Error) {
     counter!("bailee_agent_cache_writes_failed_total").increment(1);
     tracing::warn!(path = %path.display(), %error, "the encrypted cache could not be written");
+}
+
+/// How a request to a server was served: `hit`, `stale`, or `asked`.
+pub(crate) fn proxied(how: &'static str) {
+    counter!("bailee_agent_proxied_total", "outcome" => how).increment(1);
 }

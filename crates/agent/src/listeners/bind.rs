@@ -148,7 +148,10 @@ impl Listeners {
 
 impl Open {
     fn new(settings: Settings, surroundings: &Surroundings) -> Result<Open, BindError> {
-        let Settings { endpoint, interface, guard, limits } = settings;
+        let Settings { endpoint, interface, mut guard, limits } = settings;
+        if let Interface::Vault(_) = &interface {
+            guard.token_headers.leave_to_server();
+        }
         let place = endpoint.to_string();
         let open_to_all = matches!(endpoint, Endpoint::Tcp(_)) && guard.token_file.is_none();
         match &interface {

@@ -218,6 +218,16 @@ impl TokenHeaders {
     }
 }
 
+impl TokenHeaders {
+    /// Without the header that belongs to the server behind: what it holds is passed on.
+    pub(crate) fn leave_to_server(&mut self) {
+        self.0.retain(|name| name != "x-vault-token" && name != "authorization");
+        if self.0.is_empty() {
+            self.0.extend(TOKEN_HEADERS_DEFAULT.first().and_then(|name| name.parse().ok()));
+        }
+    }
+}
+
 impl Default for TokenHeaders {
     fn default() -> TokenHeaders {
         TokenHeaders::new(TOKEN_HEADERS_DEFAULT).expect("the defaults are names of headers")

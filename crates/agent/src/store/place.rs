@@ -5,8 +5,14 @@ use crate::{
     manager::SecretManager,
 };
 use bailee_crypto::random;
+use metrics::Counter;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The first pause after a failure.
@@ -36,6 +42,8 @@ pub struct Place {
     /// When the tagged ones were last fetched.
     pub(crate) tagged_at: Mutex<Option<Instant>>,
     fares: Mutex<Fares>,
+    /// Counts what was served out of what is kept.
+    pub(crate) kept: OnceLock<Counter>,
 }
 
 /// How a place fares.
@@ -68,6 +76,7 @@ impl Place {
             tagged: Vec::new(),
             tagged_at: Mutex::default(),
             fares: Mutex::default(),
+            kept: OnceLock::new(),
         }
     }
 

@@ -206,6 +206,7 @@ impl Proxy {
             let reason = "unsupported operation".to_owned();
             return Err(Error::Setting { setting: question.verb.to_string(), reason });
         };
+        event::proxied("asked");
         match &question.token {
             Token::Agent => {
                 let (token, received) = session.exchange(&outgoing).await?;

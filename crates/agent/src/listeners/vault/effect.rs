@@ -43,7 +43,7 @@ pub(crate) fn of(question: &Question) -> Effect {
         return Effect::Nothing;
     }
     let full = question.full_path();
-    let parts: Vec<&str> = full.trim_matches('/').split('/').collect();
+    let parts: Vec<&str> = full.split('/').collect();
     let kv = parts.iter().position(|part| SHOWN_AT.contains(part));
     let of_server = parts.iter().position(|part| *part == "sys" || *part == "auth");
     match of_server {

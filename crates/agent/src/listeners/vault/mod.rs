@@ -25,11 +25,11 @@ use bytes::Bytes;
 use cache::{Cache, Kept, State};
 use http::{HeaderValue, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use question::{Question, refusal};
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 /// How long a secret of a KV engine serves unless somebody says otherwise.
 pub const CACHE_TTL_DEFAULT: Duration = Duration::from_secs(300);
@@ -45,7 +45,11 @@ pub const ENTRIES_MAX: usize = 100_000;
 pub const BYTES_MAX: usize = 256 << 20;
 /// Bytes of a request's body, as Vault takes them.
 const BODY_BYTES_MAX: usize = 32 << 20;
-/// Time for a client to send a body.
+/// Bytes of a body that is read without further ado.
+const SMALL_BODY_BYTES_MAX: u64 = 64 << 10;
+/// Larger bodies that are read or worked on at one time; more wait.
+const LARGE_BODIES_MAX: usize = 8;
+/// Time for a client to send a body, the wait for others included.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Says that an answer is old, as the server is away.
 const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
@@ -132,13 +136,20 @@ pub(crate) struct Proxy {
     cache: Cache,
     /// Until when the server is left alone by those who can be served something old.
     away_until: Mutex<Option<Instant>>,
+    large_bodies: Semaphore,
 }
 
 impl Proxy {
     pub(crate) fn new(settings: Vault, guard: Guard) -> Proxy {
         let Vault { cache_ttl, stale_max, entries_max, .. } = settings;
         let cache = Cache::new(entries_max, BYTES_MAX, cache_ttl, stale_max);
-        Proxy { settings, guard, cache, away_until: Mutex::default() }
+        Proxy {
+            settings,
+            guard,
+            cache,
+            away_until: Mutex::default(),
+            large_bodies: Semaphore::new(LARGE_BODIES_MAX),
+        }
     }
 
     /// Answers a request. `crowded` says that there are more connections than there may be.
@@ -150,10 +161,21 @@ impl Proxy {
         if let Err(refused) = self.admitted(&head) {
             return refused;
         }
-        match read(body).await {
-            Ok(body) => self.spoken(&head, body).await,
-            Err(refused) => refused,
-        }
+        let whole = tokio::time::timeout(BODY_TIME_MAX, async {
+            let small = body.size_hint().upper().is_some_and(|most| most <= SMALL_BODY_BYTES_MAX);
+            // The semaphore is never closed.
+            let room = if small { None } else { self.large_bodies.acquire().await.ok() };
+            (room, Limited::new(body, BODY_BYTES_MAX).collect().await)
+        });
+        let (_room, body) = match whole.await {
+            Ok((room, Ok(whole))) => (room, whole.to_bytes()),
+            Ok((_, Err(error))) if error.is::<LengthLimitError>() => {
+                return refusal(StatusCode::PAYLOAD_TOO_LARGE, "http: request body too large");
+            }
+            Ok((_, Err(_))) => return refusal(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        };
+        self.spoken(&head, body).await
     }
 
     /// Refuses what must not be answered, before anything of its body is read.
@@ -211,6 +233,7 @@ impl Proxy {
     /// What is kept, as an answer.
     fn given(&self, kept: &Kept, state: State) -> Answer {
         let age = kept.fetched_at.elapsed();
+        event::proxied(if state == State::Stale { "stale" } else { "hit" });
         let mut given = answer::bare(StatusCode::OK, kept.body.clone());
         let headers = given.headers_mut();
         if let Some(media) = &kept.media {
@@ -222,17 +245,5 @@ impl Proxy {
             headers.insert(header::WARNING, STALE);
         }
         given
-    }
-}
-
-async fn read(body: Incoming) -> Result<Bytes, Answer> {
-    let whole = Limited::new(body, BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_TIME_MAX, whole).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "http: request body too large"))
-        }
-        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the body broke off")),
-        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
 }

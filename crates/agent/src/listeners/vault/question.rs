@@ -78,7 +78,7 @@ impl Question {
             return Err(bad(&format!("the path is longer than {PATH_BYTES_MAX} bytes")));
         }
         let path = decoded(path).ok_or_else(|| bad("the path is not UTF-8 when decoded"))?;
-        if path.split('/').any(|part| part == "..") {
+        if path.split('/').any(|part| part == ".." || part == ".") {
             return Err(bad("path cannot contain parent references"));
         }
         let mut query = Vec::new();
@@ -109,10 +109,8 @@ impl Question {
 
     /// Namespace and path in one, which is how a thing is named whichever way it was asked for.
     pub(crate) fn full_path(&self) -> String {
-        match self.namespace.as_str() {
-            "" => self.path.clone(),
-            namespace => format!("{namespace}/{}", self.path),
-        }
+        let parts = self.namespace.split('/').chain(self.path.split('/'));
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
     }
 
     /// Whether it only looks.

@@ -170,6 +170,8 @@ async fn what_is_written_through_the_agent_is_new_at_once_for_everybody() {
         ("POST", "secret/destroy/app"),
         ("DELETE", "secret/data/app"),
         ("DELETE", "secret/metadata/app"),
+        ("PUT", "secret//data/app"),
+        ("PUT", "secret%2Fdata%2Fapp"),
     ] {
         front.fake.set("app", "before");
         front.fake.set("other", "before");
@@ -423,6 +425,7 @@ async fn paths_that_cannot_be_passed_on_are_refused() {
     for (target, status) in [
         ("/v1/secret/../sys/seal", 400),
         ("/v1/secret/%2e%2e/sys/seal", 400),
+        ("/v1/secret/./data/app", 400),
         ("/v1/a%ff", 400),
         ("/ui/", 404),
         (&long, 400),
@@ -465,6 +468,14 @@ async fn over_a_socket_it_is_bounded_and_guarded_as_every_listener() {
     assert_eq!(got.status, 200);
     let forwarded = [token, ("X-Forwarded-For", "10.0.0.1")];
     assert_eq!(connection.ask("GET", "/v1/secret/data/app", &forwarded).await.status, 400);
+    // The listener's own token is not the server's.
+    let mut guarded = settings(Vault::new(session(&fake, stage.clock.clone())));
+    guarded.guard = stage.settings().guard;
+    let guarded = stage.run(guarded);
+    let as_server = [("X-Vault-Token", super::super::tests::TOKEN)];
+    assert_eq!(guarded.ask("GET", "/v1/secret/data/app", &as_server).await.status, 403);
+    let both = [("X-Aws-Parameters-Secrets-Token", super::super::tests::TOKEN), token];
+    assert_eq!(guarded.ask("GET", "/v1/secret/data/app", &both).await.status, 200);
     let elsewhere = [token, ("Host", "evil.example")];
     assert_eq!(connection.ask("GET", "/v1/secret/data/app", &elsewhere).await.status, 403);
 }
