@@ -31,7 +31,14 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "bailee-testkit",
         &["bailee", "bailee-client", "bailee-fake-clouds"],
-        &["bailee-kernel", "bailee-engines", "bailee-cloud", "bailee-sdk", "bailee-storage"],
+        &[
+            "bailee-kernel",
+            "bailee-engines",
+            "bailee-cloud",
+            "bailee-sdk",
+            "bailee-storage",
+            "bailee-agent",
+        ],
     ),
     ("xtask", &[], &[]),
 ];

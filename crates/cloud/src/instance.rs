@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 use crate::aws::{ClockSource, GuardedSdkClient, InvalidConnection, endpoint};
 
+/// How often the metadata are asked before that has failed: whoever needs credentials asks again by itself.
+const METADATA_ATTEMPTS_MAX: u32 = 2;
+
 /// Where the instance's metadata are.
 pub(crate) struct InstanceMetadata {
     /// Instead of the usual address.
@@ -38,7 +41,8 @@ impl InstanceMetadata {
             .with_sleep_impl(TokioSleep::new())
             .with_time_source(ClockSource(clock))
             .with_behavior_version(Some(BehaviorVersion::v2026_01_12()));
-        let mut metadata = imds::Client::builder().configure(&config);
+        let mut metadata =
+            imds::Client::builder().configure(&config).max_attempts(METADATA_ATTEMPTS_MAX);
         if let Some(endpoint) = &self.endpoint {
             metadata = metadata.endpoint(endpoint).expect("it was read as a URL before");
         }

@@ -158,6 +158,7 @@ impl Settings {
                 "it is missing: give the region of the secrets, such as us-east-2",
             );
         };
+        check_endpoint_region("endpoint", endpoint.as_deref(), "region", &region)?;
         let authentication = authentication(fields)?;
         let sts = sts(fields, &region)?;
         let failover = failover(fields, &region)?;
@@ -268,6 +269,24 @@ fn endpoint(
             )
         }
         _ => Ok(Some(url)),
+    }
+}
+
+/// Signatures for another region than that of the host are refused by AWS in words that say little.
+fn check_endpoint_region(
+    field: &'static str,
+    url: Option<&str>,
+    region_field: &str,
+    region: &str,
+) -> Checked<()> {
+    match url.and_then(regions::service_of) {
+        Some((_, Some(of_host))) if of_host != region => wrong(
+            field,
+            format!(
+                "it is that of {of_host}, and {region_field} is {region:?}: change one of them"
+            ),
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -535,6 +554,7 @@ fn failover(fields: &Fields, region_of_secrets: &str) -> Checked<Option<Failover
             format!("{region:?} is `region` itself: give another region"),
         );
     }
+    check_endpoint_region("failover_endpoint", url.as_deref(), "failover_region", &region)?;
     Ok(Some(Failover { region, endpoint: url }))
 }
 

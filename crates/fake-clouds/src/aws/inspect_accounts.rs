@@ -27,6 +27,17 @@ impl FakeAws {
         secret.policy = document;
     }
 
+    /// Sets a tag of a secret, or removes it.
+    pub fn set_tag_of(&self, arn: &str, key: &str, value: Option<&str>) {
+        let place = self.place_of(arn);
+        let mut world = self.shared.world.lock();
+        let secret = world.secrets.at_mut(&place).expect("the secret exists");
+        match value {
+            Some(value) => secret.tags.insert(key.to_owned(), value.to_owned()),
+            None => secret.tags.remove(key),
+        };
+    }
+
     /// Encrypts a secret under a key of KMS, or under the account's default one.
     pub fn set_secret_key(&self, arn: &str, key_arn: Option<&str>) {
         let place = self.place_of(arn);

@@ -15,6 +15,8 @@ use serde_json::Value;
 #[derive(Clone)]
 pub(crate) struct Client {
     endpoint: String,
+    /// What the server is called, where not by its address.
+    host: Option<String>,
     key: Key,
     region: String,
     http: HttpClient<HttpConnector, Full<Bytes>>,
@@ -84,11 +86,16 @@ impl Client {
     pub(crate) fn with_key(aws: &FakeAws, key: Key) -> Self {
         let http =
             HttpClient::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http();
-        Self { endpoint: aws.endpoint(), key, region: "us-east-1".into(), http }
+        Self { endpoint: aws.endpoint(), host: None, key, region: "us-east-1".into(), http }
     }
 
     pub(crate) fn key(mut self, change: impl FnOnce(&mut Key)) -> Self {
         change(&mut self.key);
+        self
+    }
+
+    pub(crate) fn at_host(mut self, host: &str) -> Self {
+        self.host = Some(host.into());
         self
     }
 
@@ -163,7 +170,8 @@ impl Client {
 
     pub(crate) fn sign_at(&self, unsigned: Unsigned, date: &str) -> Request<Full<Bytes>> {
         let Unsigned { service, mut headers, body } = unsigned;
-        headers.push(("host", self.endpoint.trim_start_matches("http://").into()));
+        let address = self.endpoint.trim_start_matches("http://");
+        headers.push(("host", self.host.clone().unwrap_or_else(|| address.into())));
         headers.push(("x-amz-date", date.into()));
         if let Some(token) = &self.key.session_token {
             headers.push(("x-amz-security-token", token.clone()));

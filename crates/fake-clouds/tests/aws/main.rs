@@ -9,6 +9,8 @@ mod faults;
 #[cfg(test)]
 mod identities;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod listing;

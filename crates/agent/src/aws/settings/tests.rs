@@ -205,6 +205,15 @@ fn a_failover_region_is_another_region() {
 }
 
 #[test]
+fn an_endpoint_of_another_region_is_told() {
+    let other = text("https://secretsmanager.us-west-2.amazonaws.com");
+    assert_eq!(
+        refused(&Fields { endpoint: other, ..keys() }),
+        "endpoint: it is that of us-west-2, and region is \"us-east-2\": change one of them"
+    );
+}
+
+#[test]
 fn no_part_of_a_key_is_printed() {
     let settings = Settings::new(&keys()).unwrap();
     assert!(!format!("{settings:?}").contains("wJalr"));

@@ -408,3 +408,15 @@ async fn names_and_regions_that_are_wrong_are_told_without_a_call() {
     let asked = bed.aws.call_count(GET);
     assert_eq!(asked, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn metadata_that_are_too_many_hops_away_are_told_with_the_hop_limit() {
+    let bed = Bed::new().await;
+    bed.aws.create_role("app", &of_instances(), &[&reader()]);
+    let instance = FakeInstance::start(&bed.aws, "app").await;
+    instance.set_hops(1, 2);
+    let report = examine(&bed, &bed.instance(&instance), &wishes(&["a"])).await;
+    assert_eq!(report.steps.len(), 1, "{report}");
+    let printed = wrong(&report);
+    assert!(printed.contains("raise the instance's metadata hop limit to 2"), "{printed}");
+}

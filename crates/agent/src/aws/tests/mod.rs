@@ -1,8 +1,10 @@
 //! Against the fake of AWS, which verifies signatures and evaluates policies.
 
 mod checking;
+mod documented;
 mod fetching;
 mod identities;
+mod regional;
 
 use super::{AwsManager, Fields, Settings, Surroundings};
 use crate::{
@@ -11,7 +13,10 @@ use crate::{
 };
 use bailee_cloud::HttpOptions;
 use bailee_crypto::{Clock, Sensitive, SystemClock};
-use bailee_fake_clouds::{FakeAws, aws::Key};
+use bailee_fake_clouds::{
+    FakeAws,
+    aws::{Key, Options},
+};
 use parking_lot::Mutex;
 use std::{
     sync::Arc,
@@ -37,6 +42,12 @@ pub(super) struct Bed {
 impl Bed {
     pub(super) async fn new() -> Bed {
         Bed { aws: FakeAws::start().await, clock: Arc::default() }
+    }
+
+    /// A fake that is another account.
+    pub(super) async fn of(account: &str) -> Bed {
+        let options = Options { account_id: account.to_owned(), ..Options::default() };
+        Bed { aws: FakeAws::start_with(options).await.unwrap(), clock: Arc::default() }
     }
 
     /// Lets time pass for both, and for what counts by tokio's clock.
