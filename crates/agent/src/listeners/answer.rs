@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 /// An answer.
 pub(crate) type Answer = Response<Body>;
+/// An answer that says no, before anything is asked.
+pub(crate) type Refusal = Box<Answer>;
 /// Its body: at hand as a whole, or passed on as it comes.
 pub(crate) type Body = Either<Full<Bytes>, Passing>;
 /// A body that is passed on as it comes.

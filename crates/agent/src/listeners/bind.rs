@@ -180,7 +180,8 @@ impl Open {
                 }
                 let time = limits.request_time_max;
                 let surroundings = surroundings.clone();
-                Service::SecretsManager(SecretsManager::new(surroundings, settings, guard, time))
+                let service = SecretsManager::new(surroundings, settings, guard, time);
+                Service::SecretsManager(Box::new(service))
             }
             Interface::Vault(settings) => Service::Vault(Box::new(Proxy::new(*settings, guard))),
         };

@@ -1,7 +1,7 @@
 //! Who may speak to a listener.
 
 use super::{
-    answer::{self, Answer},
+    answer::{self, Refusal},
     settings::{Guard as Settings, Hosts, TokenHeaders},
     tokens::{TokenFileError, Tokens},
 };
@@ -34,25 +34,25 @@ impl Guard {
     }
 
     /// Refuses what was forwarded, what was meant for another host, and what shows no token: in this order.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Answer> {
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         self.check_origin(uri, headers)?;
         self.check_token(headers)
     }
 
     /// The part of it that needs no token.
-    pub(crate) fn check_origin(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Answer> {
+    pub(crate) fn check_origin(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if headers.contains_key("x-forwarded-for") {
             event::refused("forwarded");
-            return Err(answer::bare(StatusCode::BAD_REQUEST, "Forwarded"));
+            return Err(Box::new(answer::bare(StatusCode::BAD_REQUEST, "Forwarded")));
         }
         if !self.is_meant_here(uri, headers) {
             event::refused("host");
-            return Err(answer::bare(StatusCode::FORBIDDEN, "Bad Host"));
+            return Err(Box::new(answer::bare(StatusCode::FORBIDDEN, "Bad Host")));
         }
         Ok(())
     }
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Answer> {
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
         let shown = self.token_headers.0.iter().filter_map(|name| {
             let value = headers.get(name)?.as_bytes();
@@ -63,7 +63,7 @@ impl Guard {
             return Ok(());
         }
         event::refused("token");
-        Err(answer::bare(StatusCode::FORBIDDEN, "Bad Token"))
+        Err(Box::new(answer::bare(StatusCode::FORBIDDEN, "Bad Token")))
     }
 
     /// A page whose name was made to lead to this machine sends its own name: nobody here is called that.

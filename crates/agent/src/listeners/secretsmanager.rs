@@ -45,7 +45,7 @@ impl SecretsManager {
             return answer::bare(StatusCode::TOO_MANY_REQUESTS, "Connection limit exceeded");
         }
         if !told && let Err(refused) = self.guard.check(&head.uri, &head.headers) {
-            return refused;
+            return *refused;
         }
         if head.method != Method::GET {
             return answer::bare(StatusCode::METHOD_NOT_ALLOWED, "Not allowed");

@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a listener serves.
 pub(crate) enum Service {
-    SecretsManager(SecretsManager),
+    SecretsManager(Box<SecretsManager>),
     Vault(Box<Proxy>),
 }
 

@@ -40,8 +40,10 @@ pub(crate) struct Tokens {
     state: RwLock<State>,
 }
 
+type Known = Vec<Sensitive<Vec<u8>>>;
+
 struct State {
-    tokens: Vec<Sensitive<Vec<u8>>>,
+    tokens: Known,
     seen: Option<Seen>,
     looked_at: Instant,
 }
@@ -127,7 +129,7 @@ impl TokenFile {
         file.sync_all()
     }
 
-    fn read(&self) -> Result<(Vec<Sensitive<Vec<u8>>>, Seen), TokenFileError> {
+    fn read(&self) -> Result<(Known, Seen), TokenFileError> {
         let failed = |error: io::Error| self.error(error.to_string());
         // What is asked is the file that was opened: another cannot be put in its place meanwhile.
         let file = File::open(&self.path).map_err(failed)?;

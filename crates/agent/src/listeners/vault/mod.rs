@@ -15,7 +15,7 @@ mod renew;
 pub(in crate::listeners) mod tests;
 
 use super::{
-    answer::{self, Answer},
+    answer::{self, Answer, Refusal},
     guard::Guard,
     settings::SettingError,
 };
@@ -159,7 +159,7 @@ impl Proxy {
         }
         let (head, body) = request.into_parts();
         if let Err(refused) = self.admitted(&head) {
-            return refused;
+            return *refused;
         }
         let whole = tokio::time::timeout(BODY_TIME_MAX, async {
             let small = body.size_hint().upper().is_some_and(|most| most <= SMALL_BODY_BYTES_MAX);
@@ -179,13 +179,13 @@ impl Proxy {
     }
 
     /// Refuses what must not be answered, before anything of its body is read.
-    fn admitted(&self, head: &Parts) -> Result<(), Answer> {
+    fn admitted(&self, head: &Parts) -> Result<(), Refusal> {
         self.guard.check(&head.uri, &head.headers)?;
         let marked = head.headers.get("x-vault-request").is_some_and(|value| value == "true");
         if self.settings.require_request_header && !marked {
             event::refused("request header");
             let told = "missing \"X-Vault-Request\" header";
-            return Err(refusal(StatusCode::PRECONDITION_FAILED, told));
+            return Err(Box::new(refusal(StatusCode::PRECONDITION_FAILED, told)));
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Proxy {
         let namespace = &self.settings.session.settings().namespace;
         match Question::read(head, &body, self.settings.agent_token, namespace) {
             Ok(question) => self.answered(&question).await,
-            Err(refused) => refused,
+            Err(refused) => *refused,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A request as it came in, and the key that answers are kept under.
 
-use crate::listeners::answer::{self, Answer};
+use crate::listeners::answer::{self, Answer, Refusal};
 use bailee_client::{Method, Outgoing};
 use bailee_crypto::{Sensitive, mac::MacKey};
 use bytes::Bytes;
@@ -69,10 +69,11 @@ impl Question {
         body: &Bytes,
         agent: super::AgentToken,
         namespace: &str,
-    ) -> Result<Question, Answer> {
-        let bad = |reason: &str| refusal(StatusCode::BAD_REQUEST, reason);
+    ) -> Result<Question, Refusal> {
+        let bad = |reason: &str| Box::new(refusal(StatusCode::BAD_REQUEST, reason));
         let Some(path) = head.uri.path().strip_prefix("/v1/") else {
-            return Err(refusal(StatusCode::NOT_FOUND, "there is nothing but /v1/ here"));
+            let told = "there is nothing but /v1/ here";
+            return Err(Box::new(refusal(StatusCode::NOT_FOUND, told)));
         };
         if path.len() > PATH_BYTES_MAX {
             return Err(bad(&format!("the path is longer than {PATH_BYTES_MAX} bytes")));

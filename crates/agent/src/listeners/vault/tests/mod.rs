@@ -66,7 +66,7 @@ impl Front {
         let (head, ()): (Parts, ()) = request.body(()).unwrap().into_parts();
         let answer = match self.proxy.admitted(&head) {
             Ok(()) => self.proxy.spoken(&head, Bytes::from(body.to_owned())).await,
-            Err(refused) => refused,
+            Err(refused) => *refused,
         };
         let text = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
         let (status, cache) = (answer.status().as_u16(), text("x-cache"));
