@@ -190,7 +190,7 @@ impl Proxy {
             #[serde(default)]
             orphan: bool,
         }
-        if !question.path.contains("auth/token/create") {
+        if !question.makes_token() {
             return;
         }
         if let Ok(Made { auth }) = serde_json::from_slice(body)

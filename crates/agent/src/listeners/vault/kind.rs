@@ -53,10 +53,15 @@ struct Version {
     _created_time: String,
 }
 
+/// Whether what is at a path is of the moment, or belongs to one token, and is never kept.
+pub(crate) fn is_passing(path: &str) -> bool {
+    let first = path.split('/').find(|part| !part.is_empty()).unwrap_or_default();
+    ["sys", "auth", "cubbyhole", "identity"].contains(&first)
+}
+
 /// What an answer with the status 200 is; `None` where it is not kept.
 pub(crate) fn of(read: bool, path: &str, body: &[u8]) -> Option<Kind> {
-    // What these answer is of the moment, or belongs to one token.
-    if ["sys", "auth", "cubbyhole", "identity"].contains(&path.split('/').next()?) {
+    if is_passing(path) {
         return None;
     }
     let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;

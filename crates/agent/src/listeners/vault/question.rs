@@ -1,5 +1,6 @@
 //! A request as it came in, and the key that answers are kept under.
 
+use super::kind;
 use crate::listeners::answer::{self, Answer, Refusal};
 use bailee_client::{Method, Outgoing};
 use bailee_crypto::{Sensitive, mac::MacKey};
@@ -127,10 +128,17 @@ impl Question {
         matches!(self.verb.as_str(), "LIST" | "SCAN") || says("list") || says("scan")
     }
 
+    /// Whether it makes a token that hangs on its own.
+    pub(crate) fn makes_token(&self) -> bool {
+        self.path.contains("auth/token/create")
+    }
+
     /// The key of its answer; `None` where no answer to it is ever kept.
     pub(crate) fn key(&self, mac: &MacKey) -> Option<Key> {
         let kept = matches!(self.verb, Verb::GET | Verb::PUT | Verb::POST);
-        if !kept || self.is_list() || self.wrapped || matches!(self.token, Token::None) {
+        // A token that is made is no answer to keep, but one to know of.
+        let passing = kind::is_passing(&self.path) && !self.makes_token();
+        if !kept || passing || self.is_list() || self.wrapped || matches!(self.token, Token::None) {
             return None;
         }
         let mut query = self.query.clone();

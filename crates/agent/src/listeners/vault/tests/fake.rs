@@ -1,14 +1,21 @@
 //! A server that speaks as much of Vault's API as the tests need.
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
+
+type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
 
 /// How the server fares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +85,13 @@ impl FakeVault {
         std::mem::take(&mut self.state.lock().asked)
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
+        if request.uri().path() == "/v1/sys/monitor" {
+            // One line, and then nothing for ever.
+            let line = stream::iter([Ok(Frame::data(Bytes::from_static(b"line\n")))]);
+            let lines = StreamBody::new(line.chain(stream::pending()).boxed());
+            return Ok(Response::new(Either::Right(lines)));
+        }
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let target = head.uri.path_and_query().unwrap().as_str();
@@ -175,9 +188,9 @@ impl State {
     }
 }
 
-fn told(status: u16, answer: &Value) -> Response<Full<Bytes>> {
+fn told(status: u16, answer: &Value) -> Response<Body> {
     let body = if status == 204 { Bytes::new() } else { answer.to_string().into() };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     let json = http::HeaderValue::from_static("application/json");
     response.headers_mut().insert("content-type", json);

@@ -419,6 +419,17 @@ async fn what_was_on_its_way_when_a_write_was_made_is_not_kept() {
 }
 
 #[tokio::test]
+async fn what_has_no_end_is_passed_on_as_it_comes() {
+    let front = Front::new().await;
+    let (head, ()) = Request::get("/v1/sys/monitor").body(()).unwrap().into_parts();
+    for _ in 0..2 {
+        let mut answer = front.proxy.spoken(&head, Bytes::new()).await.into_body();
+        let first = answer.frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "line\n");
+    }
+}
+
+#[tokio::test]
 async fn paths_that_cannot_be_passed_on_are_refused() {
     let front = Front::new().await;
     let long = format!("/v1/{}", "a".repeat(5_000));
