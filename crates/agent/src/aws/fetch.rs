@@ -111,17 +111,21 @@ impl AwsManager {
                 });
                 (home.collect(), left)
             }
-            Err(error) if is_not_permitted(&error) => self.without_batch(places, error),
+            Err(error) if is_not_permitted(&error) || is_of_an_id(&error) => {
+                self.without_batch(places, error)
+            }
             Err(error) => all(places, &of_both(failure, replica, error)),
         }
     }
 
-    /// What becomes of wishes whose batch failed: where batches are not for this caller, single calls serve.
+    /// What becomes of wishes whose batch failed: where batches are not for this caller, or one of the ids is not for
+    /// a batch, single calls serve.
     fn without_batch(&self, places: &[usize], failure: Failure) -> (Answers, Vec<usize>) {
-        if !is_not_permitted(&failure) {
+        if is_not_permitted(&failure) {
+            self.note_no_batch(&failure);
+        } else if !is_of_an_id(&failure) {
             return all(places, &failure);
         }
-        self.note_no_batch(&failure);
         (Vec::new(), places.to_vec())
     }
 
@@ -143,6 +147,11 @@ impl AwsManager {
 pub(super) fn is_not_permitted(failure: &Failure) -> bool {
     let unknown = ["UnknownOperationException", "InvalidAction", "NotImplemented"];
     failure.cause == Cause::Denied || unknown.contains(&failure.code.as_str())
+}
+
+/// Whether a call as a whole failed of what it asked for.
+fn is_of_an_id(failure: &Failure) -> bool {
+    matches!(failure.cause, Cause::Invalid | Cause::NotFound | Cause::Decryption)
 }
 
 fn put(answers: &mut [Option<Result<Fetched, Failure>>], served: Answers) {

@@ -68,6 +68,8 @@ pub enum Name {
     Get,
     /// Its value is decrypted.
     Decrypt,
+    /// Its copy in `failover_region` is read.
+    Failover,
 }
 
 /// How a step went.
@@ -113,6 +115,7 @@ impl Name {
             Name::Batch => "batch",
             Name::Get => "get",
             Name::Decrypt => "decrypt",
+            Name::Failover => "failover",
         }
     }
 }

@@ -268,6 +268,7 @@ impl Walk<'_> {
                     .push(Step::new(Name::Get, Outcome::Ok, detail).about(&wanted.id).on(GET));
                 let decrypted = Step::new(Name::Decrypt, Outcome::Ok, "the value is read");
                 self.steps.push(decrypted.about(&wanted.id).on(DECRYPT));
+                self.fail_over(caller, &wanted).await;
                 return;
             }
             Err(failure) => failure,
@@ -291,6 +292,38 @@ impl Walk<'_> {
             _ => self.advised(step, &failure),
         };
         self.steps.push(step);
+    }
+
+    /// Whether the copy in `failover_region` would serve.
+    async fn fail_over(&mut self, caller: &Caller, wanted: &Wanted) {
+        let Some(failover) = &self.settings.failover else { return };
+        let client = self.identity.client_in(&failover.region, failover.endpoint.as_deref());
+        let replica = Calls::new(client, &failover.region);
+        let id = names::in_region(&wanted.id, &failover.region);
+        let abroad = Wanted { id: id.clone(), version: wanted.version.clone() };
+        let step = match replica.get(&abroad).await {
+            Ok(fetched) => {
+                let detail = format!("version {} in {}", fetched.version, failover.region);
+                Step::new(Name::Failover, Outcome::Ok, detail)
+            }
+            Err(failure) => {
+                let step = Step::new(Name::Failover, Outcome::Warning, failure.to_string());
+                let replicate = format!(
+                    "replicate it: aws secretsmanager replicate-secret-to-regions --region {} --secret-id {} \
+                     --add-replica-regions Region={}",
+                    self.settings.region, wanted.id, failover.region
+                );
+                match failure.cause {
+                    Cause::NotFound => step.advised(replicate),
+                    // AWS says the same of a secret that is not there, where policies name secrets one by one.
+                    Cause::Denied => step
+                        .missing(GET, [caller.may(GET, &caller.secret(&id, &failover.region))])
+                        .advised(format!("or there is no copy of it; {replicate}")),
+                    _ => step,
+                }
+            }
+        };
+        self.steps.push(step.about(&wanted.id).on(GET));
     }
 
     /// What lets the caller read a secret: in another account both sides must say so.

@@ -420,3 +420,35 @@ async fn metadata_that_are_too_many_hops_away_are_told_with_the_hop_limit() {
     let printed = wrong(&report);
     assert!(printed.contains("raise the instance's metadata hop limit to 2"), "{printed}");
 }
+
+#[tokio::test]
+async fn a_copy_that_could_not_take_over_is_told() {
+    let bed = Bed::new().await;
+    bed.aws.put_secret("a", "1");
+    let here = allow(&[GET], "arn:aws:secretsmanager:us-east-1:*:secret:*");
+    let fields = Fields {
+        failover_region: Some("us-west-2".to_owned()),
+        failover_endpoint: Some(bed.aws.endpoint()),
+        ..bed.user_fields(&[&here])
+    };
+    let report = examine(&bed, &fields, &wishes(&["a"])).await;
+    assert!(report.is_ok(), "the region itself serves");
+    let printed = wrong(&report);
+    assert!(printed.starts_with("  warning  failover a: AccessDeniedException: "), "{printed}");
+    assert!(
+        printed.contains(
+            "or there is no copy of it; replicate it: aws secretsmanager replicate-secret-to-regions --region \
+             us-east-1 --secret-id a --add-replica-regions Region=us-west-2\n"
+        ),
+        "{printed}"
+    );
+    let there = policy(&additions(&report), PolicyKind::Identity);
+    bed.aws.set_user_policies("app", &[&here, &there]);
+    bed.aws.put_secret_in("us-west-2", "a", "1");
+    let report = examine(&bed, &fields, &wishes(&["a"])).await;
+    let step = report.steps.last().unwrap();
+    assert_eq!((step.name, step.outcome), (Name::Failover, Outcome::Ok), "{report}");
+    bed.aws.set_user_policies("app", &[&allow(&[GET], "*")]);
+    let unreplicated = examine(&bed, &fields, &wishes(&["a", "b"])).await;
+    assert!(!unreplicated.is_ok(), "b is in neither region");
+}

@@ -134,6 +134,23 @@ async fn where_batches_are_not_permitted_single_calls_serve_and_batches_are_not_
 }
 
 #[tokio::test]
+async fn an_id_that_spoils_a_batch_spoils_no_other_secret() {
+    let bed = Bed::new().await;
+    bed.aws.put_secret("a", "1");
+    bed.aws.put_secret("b", "2");
+    let manager = bed.user(&[&reader()]).await;
+    bed.aws.inject(Fault::error(BATCH, 400, "InvalidParameterException", "an id").times(1));
+    let wanted = ["a", "b", "missing"].map(Wanted::current);
+    let fetched = manager.fetch_many(&wanted).await;
+    assert!(fetched[0].is_ok() && fetched[1].is_ok());
+    assert_eq!(fetched[2].as_ref().unwrap_err().cause, Cause::NotFound);
+    // The next one is a batch again.
+    bed.aws.clear_calls();
+    manager.fetch_many(&wanted).await;
+    assert_eq!((bed.aws.call_count(BATCH), bed.aws.call_count(GET)), (1, 0));
+}
+
+#[tokio::test]
 async fn secrets_by_tag_carry_all_the_tags_whole_and_a_refresh_lists_nothing() {
     let bed = Bed::new().await;
     for number in 0..45 {
