@@ -2,7 +2,7 @@
 
 use super::{
     exec::{Exec, Exit, Signal, ending, inherits_orphans, reap},
-    file::File,
+    file::{self, File},
 };
 use crate::failure::{Cause, Failure};
 use futures_util::future::join_all;
@@ -22,6 +22,19 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Writes the files that are not as they shall be, once, and says how many those were. No process is started.
+    ///
+    /// # Errors
+    /// The first file that could not be made or written; the others are written all the same.
+    pub async fn write_once(&self) -> Result<usize, file::Error> {
+        let written = join_all(self.files.iter().map(File::write)).await;
+        let mut changed = 0;
+        for file in written {
+            changed += usize::from(file?);
+        }
+        Ok(changed)
+    }
+
     /// Keeps the files and runs the process until it ends for good, or until the agent is told to end. The process is
     /// started when all files are there, and its `on_change` counts them.
     ///

@@ -261,6 +261,14 @@ impl Exec {
         self.settings.start_timeout
     }
 
+    /// Resolves its variables, and starts nothing.
+    ///
+    /// # Errors
+    /// The first that cannot be had.
+    pub async fn check(&self) -> Result<(), Failure> {
+        self.resolve().await.map(drop)
+    }
+
     /// Runs the process until it ends for good. `told` brings the signals that the agent gets: those that end a
     /// process end it and the agent, the others are handed on.
     ///

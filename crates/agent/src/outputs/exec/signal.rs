@@ -93,7 +93,7 @@ impl Signal {
         }
     }
 
-    pub(super) fn raw(self) -> rustix::process::Signal {
+    pub(in crate::outputs) fn raw(self) -> rustix::process::Signal {
         match self {
             Signal::Hup => rustix::process::Signal::HUP,
             Signal::Int => rustix::process::Signal::INT,

@@ -127,6 +127,15 @@ impl File {
         &self.path
     }
 
+    /// Makes what would be in it, and writes nothing.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub async fn check(&self) -> Result<(), Error> {
+        let content = self.content().await.map(drop);
+        content.map_err(|failure| Error::Content { path: self.path.clone(), failure })
+    }
+
     /// Makes it as it shall be now, and says whether it was another one. The command is run if it was.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ async fn a_change_starts_the_process_again_with_the_new_value() {
     let scene = Scene::with(&[("a", "one")]);
     let mut said = scene.lines();
     let script = "trap 'echo ended > \"$OUT\"; exit 0' TERM; echo \"$SECRET\" > \"$OUT\"
-                  while :; do sleep 60 & wait $!; done";
+                  while :; do sleep 60 > /dev/null 2>&1 & wait $!; done";
     let running = scene.run(scene.shell(script));
     assert_eq!(soon(said.next()).await, "one");
     let began = Instant::now();
@@ -158,7 +158,7 @@ async fn a_process_can_be_told_instead_and_gets_the_signals_of_the_agent() {
     let mut said = scene.lines();
     let script = "trap 'echo hup > \"$OUT\"' HUP; trap 'echo usr1 > \"$OUT\"' USR1
                   trap 'echo term > \"$OUT\"; exit 7' TERM; echo up > \"$OUT\"
-                  while :; do sleep 60 & wait $!; done";
+                  while :; do sleep 60 > /dev/null 2>&1 & wait $!; done";
     let mut settings = scene.shell(script);
     settings.on_change = OnChange::Signal(Signal::Hup);
     let running = scene.run(settings);
@@ -292,7 +292,7 @@ async fn the_process_ends_when_the_agent_is_killed() {
         let launcher = Command::new(launcher.map(str::to_owned).to_vec()).unwrap();
         scene.folder.disable_cleanup(true);
         let script = "trap 'echo ended > \"$OUT\"; exit 0' TERM; echo \"$SECRET\" > \"$OUT\"
-                      while :; do sleep 60 & wait $!; done";
+                      while :; do sleep 60 > /dev/null 2>&1 & wait $!; done";
         let own = scene.own().into_iter().filter(|(name, _)| name != "OUT");
         let own = own.chain([("OUT".into(), folder.join("out").into())]);
         let exec = Exec::new(scene.shell(script), own, scene.store.clone()).unwrap();
@@ -306,6 +306,33 @@ async fn the_process_ends_when_the_agent_is_killed() {
     agent.kill().unwrap();
     agent.wait().unwrap();
     assert_eq!(soon(said.next()).await, "ended");
+}
+
+#[tokio::test]
+async fn signals_that_the_agent_gets_reach_the_process() {
+    const ROLE: &str = "BAILEE_TEST_SIGNALS";
+    let test = "signals_that_the_agent_gets_reach_the_process";
+    if variable(ROLE).is_none() {
+        let ran = alone(test, ROLE, Path::new("1")).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let scene = Scene::with(&[("a", "one")]);
+    let mut said = scene.lines();
+    let script = "for s in HUP USR1 USR2 WINCH; do trap \"echo $s > '$OUT'\" $s; done
+                  trap 'exit 9' TERM; echo up > \"$OUT\"; while :; do sleep 60 > /dev/null 2>&1 & wait $!; done";
+    let told = Signal::listen().unwrap();
+    let exec = Exec::new(scene.shell(script), scene.own(), scene.store.clone()).unwrap();
+    let running = tokio::spawn(exec.run(told));
+    assert_eq!(soon(said.next()).await, "up");
+    let own = rustix::process::getpid();
+    for signal in [Signal::Hup, Signal::Usr1, Signal::Usr2, Signal::Winch] {
+        rustix::process::kill_process(own, signal.raw()).unwrap();
+        assert_eq!(soon(said.next()).await, signal.name());
+    }
+    rustix::process::kill_process(own, Signal::Term.raw()).unwrap();
+    assert_eq!(soon(running).await.unwrap(), Ok(Exit { code: 9 }));
 }
 
 #[tokio::test(start_paused = true)]

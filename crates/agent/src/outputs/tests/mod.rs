@@ -15,9 +15,10 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
+    cell::RefCell,
     io::{self, Write},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Once},
 };
 use tempfile::TempDir;
 
@@ -65,24 +66,43 @@ fn sources() -> Sources {
     }
 }
 
+thread_local! {
+    /// What this thread logs, where somebody takes it down.
+    static LOG: RefCell<Option<Logged>> = const { RefCell::new(None) };
+}
+
 /// What is logged.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
+/// Ends the taking down of what is logged.
+struct Guard;
+
 impl Logged {
-    /// Takes down everything that this thread logs until the guard is dropped.
-    fn begin() -> (Logged, tracing::subscriber::DefaultGuard) {
+    /// Takes down everything that this thread logs until the guard is dropped. The subscriber is one for all threads:
+    /// with one for each, a line that another thread came to first may be left out.
+    fn begin() -> (Logged, Guard) {
+        static SUBSCRIBED: Once = Once::new();
+        SUBSCRIBED.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_writer(|| LOG.with_borrow(Clone::clone).unwrap_or_default())
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
         let logged = Logged::default();
-        let writer = logged.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || writer.clone())
-            .finish();
-        (logged, tracing::subscriber::set_default(subscriber))
+        LOG.set(Some(logged.clone()));
+        (logged, Guard)
     }
 
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        LOG.set(None);
     }
 }
 

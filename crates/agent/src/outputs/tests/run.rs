@@ -5,12 +5,14 @@ use super::{
 };
 use crate::{
     failure::Cause,
+    manager::Wanted,
     outputs::{
         Outputs,
         exec::{Exec, Exit, OnChange, Settings, Signal},
         file::{Content, File, Target},
         template::Template,
     },
+    store::Freshness,
 };
 use std::time::{Duration, Instant};
 use tokio::{sync::mpsc, time::timeout};
@@ -41,7 +43,7 @@ async fn the_process_starts_when_the_files_are_there_and_is_told_when_they_chang
     let scene = Scene::with(&[("a", "one")]);
     let mut said: Said = scene.lines();
     let mut settings = scene.reader(
-        "trap 'cat \"$FILE\" > \"$OUT\"' HUP; cat \"$FILE\" > \"$OUT\"; while :; do sleep 60 & wait $!; done",
+        "trap 'cat \"$FILE\" > \"$OUT\"' HUP; cat \"$FILE\" > \"$OUT\"; while :; do sleep 60 > /dev/null 2>&1 & wait $!; done",
     );
     settings.on_change = OnChange::Signal(Signal::Hup);
     let (told, receiver) = mpsc::channel(8);
@@ -93,6 +95,24 @@ async fn without_a_process_files_are_kept_until_the_agent_is_told_to_end() {
     told.send(Signal::Term).await.unwrap();
     let ended = timeout(PATIENCE, running).await.unwrap().unwrap();
     assert_eq!(ended, Ok(Exit { code: 0 }));
+}
+
+#[tokio::test]
+async fn files_can_be_written_once_and_everything_can_be_checked_without_a_trace() {
+    let scene = Scene::with(&[("a", "one")]);
+    let outputs = scene.outputs(Some(scene.shell("exit 0")));
+    outputs.files[0].check().await.unwrap();
+    outputs.exec.as_ref().unwrap().check().await.unwrap();
+    assert!(!scene.path("f").exists());
+    assert_eq!(outputs.write_once().await.unwrap(), 1);
+    assert_eq!(outputs.write_once().await.unwrap(), 0);
+    scene.manager.remove("a");
+    let gone = scene.store.get("m", &Wanted::current("a"), Freshness::Now).await;
+    assert_eq!(gone.unwrap_err().cause, Cause::NotFound);
+    let failure = outputs.exec.as_ref().unwrap().check().await.unwrap_err();
+    assert_eq!(failure.message, "environment: SECRET: a is not there");
+    let error = outputs.write_once().await.unwrap_err().to_string();
+    assert!(error.ends_with("/f: a is not there"), "{error}");
 }
 
 #[tokio::test]
