@@ -262,13 +262,15 @@ fn sync_settings(
     })
 }
 
-fn record_metrics() -> Result<PrometheusHandle, StartError> {
+/// Records the metrics of this process; once in its life.
+pub(crate) fn record_metrics() -> Result<PrometheusHandle, StartError> {
     PrometheusBuilder::new()
         .install_recorder()
         .map_err(|error| StartError::Metrics(error.to_string()))
 }
 
-async fn keep_metrics(metrics: PrometheusHandle) {
+/// Clears up what metrics gather, for as long as it is polled.
+pub(crate) async fn keep_metrics(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(METRICS_UPKEEP).await;
         metrics.run_upkeep();

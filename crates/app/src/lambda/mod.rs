@@ -137,9 +137,12 @@ fn of_stack(environment: &LambdaEnvironment) -> Result<Configuration, String> {
             network: Network { disable_strict_networking: true, ..Network::default() },
         },
         connection_secret: None,
+        configuration_kms_key_id: None,
         content_hash_key_file: None,
         notify: Vec::new(),
         schedule: None,
+        listen: None,
+        healthy_for: None,
         lock_file: None,
         without_effect: Vec::new(),
     })

@@ -55,10 +55,13 @@ fn own(mut file: Block, faults: &mut Faults) -> Option<Configuration> {
     let source = source(&mut file, faults);
     let destination = destination(&mut file, faults);
     let connection_secret = file.text("connection_secret", faults);
+    let configuration_kms_key_id = file.text("configuration_kms_key_id", faults);
     let content_hash_key_file = file.text("content_hash_key_file", faults).map(PathBuf::from);
     let schedule = file
         .read("schedule", faults, |text| Schedule::parse(text).map_err(|error| error.to_string()));
     let notify = notified(&mut file, faults);
+    let listen = file.address("listen", faults);
+    let healthy_for = file.duration("healthy_for", faults);
     let lock_file = file.text("lock_file", faults).map(PathBuf::from);
     file.finish(faults);
     let (spec, source, destination) = (spec?, source?, destination?);
@@ -67,9 +70,12 @@ fn own(mut file: Block, faults: &mut Faults) -> Option<Configuration> {
         source,
         destination,
         connection_secret,
+        configuration_kms_key_id,
         content_hash_key_file,
         notify,
         schedule,
+        listen,
+        healthy_for,
         lock_file,
         without_effect: Vec::new(),
     })
@@ -363,6 +369,7 @@ destination "aws-sm" {
   replica_regions = { eu-north-1 = "" }
 }
 connection_secret = "apps/connection"
+configuration_kms_key_id = "alias/rest"
 schedule = "rate(30 minutes)"
 compare = "hash"
 deletion = "schedule"
@@ -370,6 +377,8 @@ recovery_window_days = 7
 deletion_share_max = "10%"
 ownership = "adopt"
 custom_tags = { team = "blue" }
+listen = "127.0.0.1:9130"
+healthy_for = "2h"
 "#;
 
     const WHOLE_YAML: &str = r#"
@@ -396,6 +405,7 @@ destination:
     replica_regions:
       eu-north-1: ""
 connection_secret: apps/connection
+configuration_kms_key_id: alias/rest
 schedule: rate(30 minutes)
 compare: hash
 deletion: schedule
@@ -404,6 +414,8 @@ deletion_share_max: 10%
 ownership: adopt
 custom_tags:
   team: blue
+listen: 127.0.0.1:9130
+healthy_for: 2h
 "#;
 
     #[test]
@@ -422,6 +434,9 @@ custom_tags:
         assert_eq!(vault.parts, [part("one", &[""], None), part("two", &["a/", "b/c/"], Some(1))]);
         assert_eq!(read.destination.details.text("region").as_deref(), Some("eu-west-1"));
         assert!(read.destination.network.disable_strict_networking);
+        assert_eq!(read.configuration_kms_key_id.as_deref(), Some("alias/rest"));
+        assert_eq!(read.listen, Some("127.0.0.1:9130".parse().unwrap()));
+        assert_eq!(read.healthy_for, Some(std::time::Duration::from_secs(7200)));
     }
 
     #[test]
@@ -431,21 +446,23 @@ custom_tags:
             parse(&WHOLE.replace(from, to), false).unwrap_err().to_string()
         };
         for (from, to, line, part) in [
-            ("compare = \"hash\"", "compaer = \"hash\"", 19, "unknown key \"compaer\""),
-            ("compare = \"hash\"", "compare = \"size\"", 19, "compare: want version"),
-            ("compare = \"hash\"", "compare = [1]", 19, "compare must be a string"),
-            ("rate(30 minutes)", "rate(30 fortnights)", 18, "schedule: "),
-            ("rate(30 minutes)", "cron(61 * * * ? *)", 18, "schedule: minutes"),
-            ("deletion = \"schedule\"", "deletion = \"shred\"", 20, "deletion: want keep"),
-            ("window_days = 7", "window_days = 6", 21, "recovery_window_days: want 7 to 30"),
-            ("\"10%\"", "\"110%\"", 22, "deletion_share_max: want a share"),
-            ("ownership = \"adopt\"", "ownership = \"steal\"", 23, "ownership: want refuse"),
+            ("compare = \"hash\"", "compaer = \"hash\"", 20, "unknown key \"compaer\""),
+            ("compare = \"hash\"", "compare = \"size\"", 20, "compare: want version"),
+            ("compare = \"hash\"", "compare = [1]", 20, "compare must be a string"),
+            ("rate(30 minutes)", "rate(30 fortnights)", 19, "schedule: "),
+            ("rate(30 minutes)", "cron(61 * * * ? *)", 19, "schedule: minutes"),
+            ("deletion = \"schedule\"", "deletion = \"shred\"", 21, "deletion: want keep"),
+            ("window_days = 7", "window_days = 6", 22, "recovery_window_days: want 7 to 30"),
+            ("\"10%\"", "\"110%\"", 23, "deletion_share_max: want a share"),
+            ("ownership = \"adopt\"", "ownership = \"steal\"", 24, "ownership: want refuse"),
             (
                 "custom_tags = { team = \"blue\" }",
                 "custom_tags = [1]",
-                24,
+                25,
                 "custom_tags must be a map",
             ),
+            ("127.0.0.1:9130", "nowhere", 26, "listen must be an IP address with a port"),
+            ("\"2h\"", "\"long\"", 27, "healthy_for must be a duration"),
             ("https://vault.example:8200", "vault.example:8200", 5, "address: "),
             ("namespace = \"team\"", "namespce = \"team\"", 6, "unknown key \"namespce\""),
             ("version = 1", "version = 3", 8, "version: want 1 or 2"),
@@ -461,7 +478,7 @@ custom_tags:
         }
         let yaml = WHOLE_YAML.replace("compare: hash", "compaer: hash");
         let told = parse(&yaml, true).unwrap_err().to_string();
-        assert!(told.contains("line 26: unknown key \"compaer\""), "{told}");
+        assert!(told.contains("line 27: unknown key \"compaer\""), "{told}");
         let told = parse("a: [", true).unwrap_err().to_string();
         assert!(told.starts_with("line 1"), "{told}");
     }

@@ -7,6 +7,7 @@ mod file;
 mod lock;
 mod policy;
 mod sample;
+mod told;
 
 pub(crate) use build::place;
 pub use build::replication;
@@ -14,6 +15,7 @@ pub use file::parse;
 pub use lock::Lock;
 pub(crate) use policy::connection_name;
 pub use policy::{Consumer, consumer_policies, role_policy};
+pub(crate) use told::{Listener, Told};
 
 use crate::config::{Faults, ServerEnvironment};
 use bailee_client::login::Text;
@@ -32,6 +34,7 @@ use bailee_secret_sync::{
 use std::{
     fs,
     io::Read as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -54,12 +57,19 @@ pub struct Configuration {
     pub destination: Destination,
     /// Name or ARN of the secret at the destination that says where the source is, and the token.
     pub connection_secret: Option<String>,
+    /// The KMS key of the connection secret and of topics, where it is another than that of what is
+    /// replicated.
+    pub configuration_kms_key_id: Option<String>,
     /// A file that holds the key of marks and digests, instead of the connection secret.
     pub content_hash_key_file: Option<PathBuf>,
     /// Who is told how runs went.
     pub notify: Vec<Notified>,
     /// When runs begin.
     pub schedule: Option<Schedule>,
+    /// Where `serve` tells of health and metrics.
+    pub listen: Option<SocketAddr>,
+    /// How long `serve` is healthy after a run in which all was well.
+    pub healthy_for: Option<Duration>,
     /// A file by which runs of the same machine keep each other out.
     pub lock_file: Option<PathBuf>,
     /// Settings that were read and have no effect, with their lines.

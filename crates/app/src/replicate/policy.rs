@@ -6,6 +6,7 @@ use bailee_secret_sync::{
     pull::{connection::name_of, spec::Removals},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// What a run writes with.
 const WRITES: [&str; 5] = [
@@ -15,6 +16,8 @@ const WRITES: [&str; 5] = [
     "secretsmanager:UntagResource",
     "secretsmanager:DescribeSecret",
 ];
+/// What a write does with a key.
+const ENCRYPTS: [&str; 3] = ["kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt"];
 const REPLICAS: [&str; 2] =
     ["secretsmanager:ReplicateSecretToRegions", "secretsmanager:RemoveRegionsFromReplication"];
 
@@ -61,6 +64,29 @@ impl Names {
             true => id.to_owned(),
             false => self.secret(&format!("{id}-??????")),
         }
+    }
+
+    fn in_region(&self, region: String) -> Names {
+        let (account, prefix) = (self.account.clone(), self.prefix.clone());
+        Names { partition: self.partition, region, account, prefix }
+    }
+
+    /// Through these services alone.
+    fn may_use(&self, id: &str, sid: &str, actions: &[&str], services: &[&str]) -> Value {
+        let (resource, condition) = self.key(id);
+        let via: Vec<String> =
+            services.iter().map(|name| format!("{name}.{}.amazonaws.com", self.region)).collect();
+        let mut conditions = json!({ "StringLike": { "kms:ViaService": via } });
+        if let (Some(all), Some(Value::Object(more))) = (conditions.as_object_mut(), condition) {
+            all.extend(more);
+        }
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": resource,
+            "Condition": conditions,
+        })
     }
 
     fn key(&self, id: &str) -> (String, Option<Value>) {
@@ -141,13 +167,36 @@ pub fn role_policy(configuration: &Configuration, account: Option<&str>) -> Valu
             "Condition": { "Null": { "secretsmanager:ResourceTag/bailee:owner": "true" } },
         }));
     }
-    statements.extend(key_statement(
-        configuration,
-        &names,
-        "Encrypt",
-        &["kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt"],
-    ));
+    statements.extend(key_statement(configuration, &names, "Encrypt", &ENCRYPTS));
+    statements.extend(copies_statements(configuration, &names));
+    if let Some(id) = &configuration.configuration_kms_key_id {
+        statements.push(configuration_statement(&names, id, !topics.is_empty()));
+    }
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// The key of the connection secret and of topics: what is read, and what is told.
+fn configuration_statement(names: &Names, id: &str, topics: bool) -> Value {
+    match topics {
+        false => names.may_use(id, "OpenConfiguration", &["kms:Decrypt"], &["secretsmanager"]),
+        true => {
+            let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+            names.may_use(id, "OpenConfiguration", &actions, &["secretsmanager", "sns"])
+        }
+    }
+}
+
+/// The keys of copies in other regions.
+fn copies_statements(configuration: &Configuration, names: &Names) -> Vec<Value> {
+    let regions = configuration.destination.details.text("replica_regions").unwrap_or_default();
+    let regions: BTreeMap<String, String> = serde_json::from_str(&regions).unwrap_or_default();
+    let keyed = regions.into_iter().filter(|(_, key)| !key.is_empty());
+    let statement = |(region, key): (String, String)| {
+        let sid: String = region.split('-').collect();
+        let there = names.in_region(region);
+        there.may_use(&key, &format!("EncryptIn{sid}"), &ENCRYPTS, &["secretsmanager"])
+    };
+    keyed.map(statement).collect()
 }
 
 /// The connection secret is read, and never written, whatever else is permitted.
@@ -223,19 +272,7 @@ fn key_statement(
     actions: &[&str],
 ) -> Option<Value> {
     let id = configuration.destination.details.text("kms_key_id")?;
-    let (resource, condition) = names.key(&id);
-    let via = format!("secretsmanager.{}.amazonaws.com", names.region);
-    let mut conditions = json!({ "StringLike": { "kms:ViaService": via } });
-    if let (Some(all), Some(Value::Object(more))) = (conditions.as_object_mut(), condition) {
-        all.extend(more);
-    }
-    Some(json!({
-        "Sid": sid,
-        "Effect": "Allow",
-        "Action": actions,
-        "Resource": resource,
-        "Condition": conditions,
-    }))
+    Some(names.may_use(&id, sid, actions, &["secretsmanager"]))
 }
 
 /// The name of the connection secret, where it is known by an ARN too.

@@ -90,9 +90,12 @@ pub(super) fn read(mut file: Block, faults: &mut Faults) -> Option<Configuration
         })),
         destination: Destination { kind: "aws-sm".to_owned(), details, network },
         connection_secret: Some(format!("{prefix}/{CONNECTION}")),
+        configuration_kms_key_id: None,
         content_hash_key_file: None,
         notify: Vec::new(),
         schedule,
+        listen: None,
+        healthy_for: None,
         lock_file: None,
         without_effect,
     })

@@ -96,7 +96,8 @@ impl Connection {
     }
 
     /// Writes it under a name. What is there keeps its `contentHashKey`, and one that lacks it gets one:
-    /// without it, marks could be made by others. Whether it is new.
+    /// without it, marks could be made by others. A new one is made under a key, one that is there moves
+    /// to a key where that is given. Whether it is new.
     ///
     /// # Errors
     /// It cannot be read or written.
@@ -104,7 +105,8 @@ impl Connection {
         mut self,
         place: &Place,
         name: &str,
-        kms_key: Option<&str>,
+        made_under: Option<&str>,
+        moves_to: Option<&str>,
     ) -> Result<bool, Error> {
         let client = Client::new(&place.aws().await?);
         let before = Connection::find(&client, name).await?;
@@ -123,7 +125,7 @@ impl Connection {
                 .description("How replication reaches the server it reads from")
                 .client_request_token(token)
                 .secret_string(text.as_str())
-                .set_kms_key_id(kms_key.map(str::to_owned));
+                .set_kms_key_id(made_under.map(str::to_owned));
             let made = call.send().await;
             made.map_err(|error| failed("secretsmanager:CreateSecret", classify(&error)))?;
         } else {
@@ -134,6 +136,10 @@ impl Connection {
                 .secret_string(text.as_str());
             let put = call.send().await;
             put.map_err(|error| failed("secretsmanager:PutSecretValue", classify(&error)))?;
+            if let Some(key) = moves_to {
+                let moved = client.update_secret().secret_id(name).kms_key_id(key).send().await;
+                moved.map_err(|error| failed("secretsmanager:UpdateSecret", classify(&error)))?;
+            }
         }
         Ok(is_new)
     }

@@ -54,8 +54,9 @@ impl Connect {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = replicate::place(&configuration, &ServerEnvironment::read(), &clock);
         let place = place.map_err(|failure| Failure::usage(failure.to_string()))?;
+        let own = configuration.configuration_kms_key_id.as_deref();
         let key = configuration.destination.details.text("kms_key_id");
-        let written = connection.write(&place, name, key.as_deref()).await;
+        let written = connection.write(&place, name, own.or(key.as_deref()), own).await;
         let is_new = written
             .map_err(|error| Failure::refused(format!("Error writing {name:?}: {error}")))?;
         let what = if is_new { "made" } else { "updated" };

@@ -149,9 +149,12 @@ impl What {
             source: Source::Vault(Box::new(vault)),
             destination: Destination { kind: "aws-sm".to_owned(), details, network },
             connection_secret: self.connection_secret.clone(),
+            configuration_kms_key_id: None,
             content_hash_key_file: None,
             notify: Vec::new(),
             schedule: None,
+            listen: None,
+            healthy_for: None,
             lock_file: None,
             without_effect: Vec::new(),
         })
