@@ -183,7 +183,9 @@ impl Open {
                 let service = SecretsManager::new(surroundings, settings, guard, time);
                 Service::SecretsManager(Box::new(service))
             }
-            Interface::Vault(settings) => Service::Vault(Box::new(Proxy::new(*settings, guard))),
+            Interface::Vault(settings) => {
+                Service::Vault(Box::new(Proxy::new(*settings, guard, surroundings.clone())))
+            }
         };
         let socket = match endpoint {
             Endpoint::Tcp(tcp) => tcp_socket(tcp.address)

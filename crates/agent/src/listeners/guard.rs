@@ -33,6 +33,11 @@ impl Guard {
         Ok(Guard { tokens, token_headers: settings.token_headers, hosts })
     }
 
+    /// Whether only those come through who show a token, or may write to a socket.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tokens.is_some() || self.hosts.is_none()
+    }
+
     /// Refuses what was forwarded, what was meant for another host, and what shows no token: in this order.
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         self.check_origin(uri, headers)?;

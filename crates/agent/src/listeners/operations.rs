@@ -46,7 +46,7 @@ pub(crate) async fn answer(surroundings: &Surroundings, path: &str) -> Option<An
 }
 
 /// Whether all that outputs stand on is there.
-fn health(surroundings: &Surroundings) -> Answer {
+pub(crate) fn health(surroundings: &Surroundings) -> Answer {
     let missing = surroundings.store.status().missing().count();
     let status = if missing == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer::json(status, json!({"healthy": missing == 0, "missing": missing}).to_string())

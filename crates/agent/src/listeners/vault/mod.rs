@@ -2,21 +2,23 @@
 //! hold secrets are kept.
 //!
 //! `question` reads a request, `kind` says what an answer is, `effect` what a change makes old, `cache` keeps.
-//! `ask` asks the server, `renew` keeps leases alive, `clear` is the one path of the agent's own.
+//! `ask` asks the server, `renew` keeps leases alive, `own` answers at the agent's own paths.
 
 mod ask;
 mod cache;
-mod clear;
 mod effect;
 mod kind;
+mod own;
 mod question;
 mod renew;
 #[cfg(test)]
 pub(in crate::listeners) mod tests;
 
 use super::{
+    Surroundings,
     answer::{self, Answer, Refusal},
     guard::Guard,
+    operations,
     settings::SettingError,
 };
 use crate::event;
@@ -133,6 +135,7 @@ impl Vault {
 pub(crate) struct Proxy {
     settings: Vault,
     guard: Guard,
+    surroundings: Surroundings,
     cache: Cache,
     /// Until when the server is left alone by those who can be served something old.
     away_until: Mutex<Option<Instant>>,
@@ -140,12 +143,13 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(settings: Vault, guard: Guard) -> Proxy {
+    pub(crate) fn new(settings: Vault, guard: Guard, surroundings: Surroundings) -> Proxy {
         let Vault { cache_ttl, stale_max, entries_max, .. } = settings;
         let cache = Cache::new(entries_max, BYTES_MAX, cache_ttl, stale_max);
         Proxy {
             settings,
             guard,
+            surroundings,
             cache,
             away_until: Mutex::default(),
             large_bodies: Semaphore::new(LARGE_BODIES_MAX),
@@ -158,6 +162,9 @@ impl Proxy {
             return refusal(StatusCode::TOO_MANY_REQUESTS, "connection limit exceeded");
         }
         let (head, body) = request.into_parts();
+        if head.uri.path() == "/health" {
+            return operations::health(&self.surroundings);
+        }
         if let Err(refused) = self.admitted(&head) {
             return *refused;
         }
@@ -191,8 +198,8 @@ impl Proxy {
     }
 
     async fn spoken(&self, head: &Parts, body: Bytes) -> Answer {
-        if let Some(path) = head.uri.path().strip_prefix("/agent/v1/") {
-            return self.own(&head.method, path, &body);
+        if let Some(path) = head.uri.path().strip_prefix("/agent/") {
+            return self.own(&head.method, path, &body).await;
         }
         let namespace = &self.settings.session.settings().namespace;
         match Question::read(head, &body, self.settings.agent_token, namespace) {

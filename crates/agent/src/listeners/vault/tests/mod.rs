@@ -54,7 +54,7 @@ impl Front {
         let vault = Vault::new(session(&fake, clock));
         let vault = change(vault.cache_ttl(Duration::from_secs(60)).unwrap());
         let guard = Guard::new(GuardSettings::default(), None).unwrap();
-        let proxy = Proxy::new(vault, guard);
+        let proxy = Proxy::new(vault, guard, Stage::new().surroundings());
         Front { fake, proxy }
     }
 
@@ -395,7 +395,10 @@ async fn what_is_kept_is_cleared_by_path_lease_token_or_all() {
         }
     }
     assert_eq!(front.ask("GET", "/agent/v1/cache-clear", &[], "").await.status, 405);
-    assert_eq!(front.ask("POST", "/agent/v1/quit", &[], "").await.status, 404);
+    assert_eq!(front.ask("POST", "/agent/v1/quit", &[], "").await.status, 405);
+    assert_eq!(front.ask("GET", "/agent/v1/quit", &[], "").await.status, 404);
+    let metrics = front.ask("GET", "/agent/v1/metrics", &[], "").await;
+    assert_eq!((metrics.status, metrics.body.as_str()), (200, "up 1\n"));
 }
 
 #[tokio::test]
@@ -479,6 +482,8 @@ async fn over_a_socket_it_is_bounded_and_guarded_as_every_listener() {
     assert_eq!(got.status, 200);
     let forwarded = [token, ("X-Forwarded-For", "10.0.0.1")];
     assert_eq!(connection.ask("GET", "/v1/secret/data/app", &forwarded).await.status, 400);
+    assert_eq!(connection.ask("GET", "/health", &[]).await.status, 200);
+    assert_eq!(connection.ask("GET", "/agent/status", &[]).await.status, 404);
     // The listener's own token is not the server's.
     let mut guarded = settings(Vault::new(session(&fake, stage.clock.clone())));
     guarded.guard = stage.settings().guard;
@@ -487,6 +492,7 @@ async fn over_a_socket_it_is_bounded_and_guarded_as_every_listener() {
     assert_eq!(guarded.ask("GET", "/v1/secret/data/app", &as_server).await.status, 403);
     let both = [("X-Aws-Parameters-Secrets-Token", super::super::tests::TOKEN), token];
     assert_eq!(guarded.ask("GET", "/v1/secret/data/app", &both).await.status, 200);
+    assert_eq!(guarded.ask("GET", "/agent/status", &both).await.status, 200);
     let elsewhere = [token, ("Host", "evil.example")];
     assert_eq!(connection.ask("GET", "/v1/secret/data/app", &elsewhere).await.status, 403);
 }

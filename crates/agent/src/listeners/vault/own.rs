@@ -1,7 +1,10 @@
-//! The path of the agent's own: clearing what is kept, as with Vault's agent.
+//! The paths of the agent's own: clearing what is kept, as with Vault's agent, and how the agent fares.
 
 use super::{Proxy, effect::Effect, question::refusal};
-use crate::listeners::answer::{self, Answer};
+use crate::listeners::{
+    answer::{self, Answer},
+    operations,
+};
 use bailee_crypto::Sensitive;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -18,14 +21,26 @@ struct Clear {
 }
 
 impl Proxy {
-    /// Answers at a path below `/agent/v1/`.
-    pub(super) fn own(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
-        if path != "cache-clear" {
-            return refusal(
-                StatusCode::NOT_FOUND,
-                "there is nothing but /agent/v1/cache-clear here",
-            );
+    /// Answers at a path below `/agent/`.
+    pub(super) async fn own(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
+        let of_agent = match path {
+            "v1/cache-clear" => return self.clear(method, body),
+            "v1/metrics" => "/metrics",
+            // It names secrets, so not for whoever is on this machine.
+            "status" if self.guard.is_closed() => "/agent/status",
+            _ => "",
+        };
+        if method != Method::GET {
+            return refusal(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation");
         }
+        let answer = operations::answer(&self.surroundings, of_agent).await;
+        answer.unwrap_or_else(|| {
+            let told = "there is nothing but cache-clear and metrics below /agent/v1/";
+            refusal(StatusCode::NOT_FOUND, told)
+        })
+    }
+
+    fn clear(&self, method: &Method, body: &[u8]) -> Answer {
         if method != Method::POST && method != Method::PUT {
             return refusal(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation");
         }
