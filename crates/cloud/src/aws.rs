@@ -146,6 +146,16 @@ pub fn assuming(
     sts_endpoint_url: Option<&str>,
     clock: &Arc<dyn Clock>,
 ) -> SdkConfig {
+    assuming_kept(config, role, sts_endpoint_url, clock).0
+}
+
+/// As [`assuming`], with the session in hand, which is kept for as long as it holds.
+pub fn assuming_kept(
+    config: &SdkConfig,
+    role: &RoleSession,
+    sts_endpoint_url: Option<&str>,
+    clock: &Arc<dyn Clock>,
+) -> (SdkConfig, KeptSession) {
     let role = AssumedRole {
         sts: aws_sdk_sts::Client::new(&for_sts(config, sts_endpoint_url)),
         role_arn: role.role_arn.clone(),
@@ -153,10 +163,21 @@ pub fn assuming(
         session_name: role.session_name.clone(),
         duration: role.duration,
     };
-    let credentials = SharedCredentialsProvider::new(Refreshing::new(role, clock.clone()));
+    let session = Refreshing::new(role, clock.clone());
     let mut builder = config.to_builder();
-    builder.set_credentials_provider(Some(credentials));
-    builder.build()
+    builder.set_credentials_provider(Some(SharedCredentialsProvider::new(session.clone())));
+    (builder.build(), KeptSession(session))
+}
+
+/// The session of a role as it is kept.
+#[derive(Clone, Debug)]
+pub struct KeptSession(Refreshing);
+
+impl KeptSession {
+    /// Drops it, as after an answer that says that it holds no more: the role was made anew.
+    pub fn forget(&self) {
+        self.0.forget();
+    }
 }
 
 /// The configuration for STS with the same credentials; `endpoint_url` is where it is, instead of

@@ -51,6 +51,11 @@ impl Refreshing {
         }))
     }
 
+    /// Drops what is kept, as after an answer that says that it holds no more.
+    pub(crate) fn forget(&self) {
+        *self.0.kept.write() = None;
+    }
+
     async fn current(&self) -> Result<Credentials, CredentialsError> {
         let inner = &self.0;
         if let Some(fresh) = inner.fresh() {
@@ -258,6 +263,14 @@ mod tests {
         assert_eq!(fetched.load(Ordering::SeqCst), 3);
         clock.turn(4 * MINUTE);
         assert!(key(&refreshing).await.unwrap_err().contains("the source is down"));
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_fetched_again() {
+        let (refreshing, _, _) = refreshing(Some(HOUR), usize::MAX);
+        assert_eq!(key(&refreshing).await.unwrap(), "key-0");
+        refreshing.forget();
+        assert_eq!(key(&refreshing).await.unwrap(), "key-1");
     }
 
     #[tokio::test]

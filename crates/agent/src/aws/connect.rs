@@ -4,11 +4,13 @@ use super::{
     regions,
     settings::{AccessKey, Authentication, InvalidField, Role, Settings},
 };
+use crate::failure::Failure;
 use aws_sdk_secretsmanager::{Client, config::Region};
 use bailee_cloud::{
     HttpClient, HttpLimits, HttpOptions,
     aws::{
-        Ambient, AmbientChain, AwsConnection, RoleSession, SdkConfig, assuming, connect, for_sts,
+        Ambient, AmbientChain, AwsConnection, KeptSession, RoleSession, SdkConfig, assuming_kept,
+        connect, for_sts,
     },
 };
 use bailee_crypto::Clock;
@@ -17,6 +19,14 @@ use std::{fmt, sync::Arc, time::Duration};
 /// How long an unused connection is kept: between two refreshes AWS closes it anyway, and a call over one that is
 /// being closed fails.
 const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// What AWS calls credentials that hold no more.
+const NO_MORE: &[&str] = &[
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+];
 
 /// What a secret manager needs beside its settings.
 #[derive(Clone)]
@@ -36,8 +46,32 @@ pub(super) struct Identity {
     pub(super) base: SdkConfig,
     /// Signs calls of STS as whoever reads the secrets.
     pub(super) sts: SdkConfig,
-    /// The machine's credentials, where they are used.
-    pub(super) machine: Option<AmbientChain>,
+    /// The credentials that are kept.
+    pub(super) kept: Kept,
+}
+
+/// Credentials that are fetched, and kept while they hold.
+#[derive(Clone)]
+pub(super) struct Kept {
+    /// The machine's, where they are used.
+    machine: Option<AmbientChain>,
+    /// The role's, where one is taken on.
+    session: Option<KeptSession>,
+}
+
+impl Kept {
+    /// Drops them where AWS says that they hold no more: they ended early, or the role was made anew.
+    pub(super) async fn note(&self, failure: &Failure) {
+        if !NO_MORE.contains(&failure.code.as_str()) {
+            return;
+        }
+        if let Some(session) = &self.session {
+            session.forget();
+        }
+        if let Some(machine) = &self.machine {
+            machine.forget().await;
+        }
+    }
 }
 
 impl Identity {
@@ -64,13 +98,16 @@ impl Identity {
         })?;
         let endpoint = Some(settings.sts.endpoint.as_str());
         let base = for_sts(&connected, endpoint);
-        let secrets = match &settings.authentication {
-            Authentication::Role(role) => assuming(&connected, &session(role), endpoint, clock),
-            Authentication::InstanceProfile | Authentication::AccessKey(_) => connected,
+        let (secrets, session) = match &settings.authentication {
+            Authentication::Role(role) => {
+                let (config, session) = assuming_kept(&connected, &session(role), endpoint, clock);
+                (config, Some(session))
+            }
+            Authentication::InstanceProfile | Authentication::AccessKey(_) => (connected, None),
         };
         let sts = for_sts(&secrets, endpoint);
         let secrets = in_region(&secrets, &settings.region, settings.endpoint.as_deref());
-        Ok(Identity { secrets, base, sts, machine })
+        Ok(Identity { secrets, base, sts, kept: Kept { machine, session } })
     }
 
     /// A client in the region of the settings.

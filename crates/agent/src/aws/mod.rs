@@ -25,10 +25,9 @@ use crate::{
     manager::{Fetched, Lease, SecretManager, Wanted},
 };
 use async_trait::async_trait;
-use bailee_cloud::aws::AmbientChain;
 use bailee_crypto::Clock;
 use calls::Calls;
-use connect::Identity;
+use connect::{Identity, Kept};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -43,8 +42,7 @@ pub struct AwsManager {
     home: Calls,
     /// Replicas in another region.
     replica: Option<Calls>,
-    /// The machine's credentials, where they are used.
-    machine: Option<AmbientChain>,
+    kept: Kept,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
@@ -79,18 +77,10 @@ impl AwsManager {
             place: format!("aws-sm/{}/{}", settings.region, settings.identity()),
             home,
             replica,
-            machine: identity.machine,
+            kept: identity.kept,
             clock: surroundings.clock.clone(),
             state: Mutex::default(),
         })
-    }
-
-    /// Drops the machine's credentials where AWS says that they have expired, so that the next call looks again.
-    async fn note(&self, failure: &Failure) {
-        let expired = ["ExpiredToken", "ExpiredTokenException"].contains(&failure.code.as_str());
-        if let Some(machine) = self.machine.as_ref().filter(|_| expired) {
-            machine.forget().await;
-        }
     }
 
     fn now(&self) -> SystemTime {
@@ -111,7 +101,7 @@ impl SecretManager for AwsManager {
     async fn fetch(&self, wanted: &Wanted) -> Result<Fetched, Failure> {
         let fetched = Box::pin(self.fetch_one(wanted)).await;
         if let Err(failure) = &fetched {
-            self.note(failure).await;
+            self.kept.note(failure).await;
         }
         fetched
     }
@@ -119,7 +109,7 @@ impl SecretManager for AwsManager {
     async fn fetch_many(&self, wanted: &[Wanted]) -> Vec<Result<Fetched, Failure>> {
         let fetched = Box::pin(self.fetch_all(wanted)).await;
         if let Some(Err(failure)) = fetched.first() {
-            self.note(failure).await;
+            self.kept.note(failure).await;
         }
         fetched
     }

@@ -267,6 +267,24 @@ async fn credentials_that_aws_calls_expired_are_looked_up_again() {
 }
 
 #[tokio::test]
+async fn a_session_that_holds_no_more_as_its_role_was_made_anew_is_replaced() {
+    let bed = Bed::new().await;
+    bed.aws.put_secret("a", "1");
+    let trust = trust(json!({ "AWS": bed.user_arn() }));
+    let role = bed.aws.create_role("reader", &trust, &[&reader()]);
+    let manager = bed.manager(&bed.role(&role)).await;
+    get(&manager, "a").await.unwrap();
+    let session = bed.aws.calls().last().unwrap().access_key_id.clone();
+    assert!(bed.aws.delete_access_key(&session));
+    let failure = get(&manager, "a").await.unwrap_err();
+    assert_eq!(
+        (failure.cause, failure.code.as_str()),
+        (Cause::Credentials, "UnrecognizedClientException")
+    );
+    assert_eq!(get(&manager, "a").await.unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_role_that_trusts_itself_takes_itself_on() {
     let bed = Bed::new().await;
     bed.aws.put_secret("a", "1");
