@@ -13,6 +13,7 @@ mod query;
 mod secretsmanager;
 mod serve;
 pub mod settings;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -5,6 +5,7 @@ use super::{
     bind::{Left, Open, Socket},
     secretsmanager::SecretsManager,
     settings::Limits,
+    stall::Stalling,
     vault::Proxy,
 };
 use crate::event;
@@ -166,7 +167,7 @@ impl Client {
             .header_read_timeout(self.limits.header_time_max)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Stalling::new(stream)), service);
         if let Err(error) = self.watcher.watch(connection).await {
             event::connection_ended(&error);
         }
