@@ -6,7 +6,12 @@ use crate::{
     store::Place,
 };
 use metrics::{Counter, counter};
-use std::{io, path::Path};
+use parking_lot::Mutex;
+use std::{io, path::Path, time::Duration};
+use tokio::time::Instant;
+
+/// The shortest time between two lines of one listener about requests that it refused.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// How a wish was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +70,19 @@ pub(crate) fn listening(endpoint: &str) {
     tracing::info!(endpoint, "listening");
 }
 
-pub(crate) fn refused(why: &'static str) {
-    counter!("bailee_agent_refused_total", "reason" => why).increment(1);
-    tracing::warn!(reason = why, "a request was refused");
+/// Requests that a listener refuses: all are counted, one a second is logged, so that nobody fills the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<Option<Instant>>);
+
+impl Refusals {
+    pub(crate) fn tell(&self, why: &'static str) {
+        counter!("bailee_agent_refused_total", "reason" => why).increment(1);
+        let mut told_at = self.0.lock();
+        if told_at.is_none_or(|at| at.elapsed() >= REFUSALS_TOLD_EVERY) {
+            *told_at = Some(Instant::now());
+            tracing::warn!(reason = why, "a request was refused");
+        }
+    }
 }
 
 pub(crate) fn tokens_read_again(path: &Path) {

@@ -5,7 +5,7 @@ use super::{
     settings::{Guard as Settings, Hosts, TokenHeaders},
     tokens::{TokenFileError, Tokens},
 };
-use crate::event;
+use crate::event::Refusals;
 use http::{
     HeaderMap, StatusCode, Uri,
     header::{AUTHORIZATION, HOST},
@@ -17,6 +17,7 @@ pub(crate) struct Guard {
     tokens: Option<Tokens>,
     token_headers: TokenHeaders,
     hosts: Option<(Hosts, IpAddr)>,
+    pub(crate) refusals: Refusals,
 }
 
 impl Guard {
@@ -30,7 +31,8 @@ impl Guard {
     ) -> Result<Guard, TokenFileError> {
         let tokens = settings.token_file.map(Tokens::open).transpose()?;
         let hosts = address.map(|address| (settings.hosts, address.ip()));
-        Ok(Guard { tokens, token_headers: settings.token_headers, hosts })
+        let (token_headers, refusals) = (settings.token_headers, Refusals::default());
+        Ok(Guard { tokens, token_headers, hosts, refusals })
     }
 
     /// Whether only those come through who show a token, or may write to a socket.
@@ -47,11 +49,11 @@ impl Guard {
     /// The part of it that needs no token.
     pub(crate) fn check_origin(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if headers.contains_key("x-forwarded-for") {
-            event::refused("forwarded");
+            self.refusals.tell("forwarded");
             return Err(Box::new(answer::bare(StatusCode::BAD_REQUEST, "Forwarded")));
         }
         if !self.is_meant_here(uri, headers) {
-            event::refused("host");
+            self.refusals.tell("host");
             return Err(Box::new(answer::bare(StatusCode::FORBIDDEN, "Bad Host")));
         }
         Ok(())
@@ -67,7 +69,7 @@ impl Guard {
         if shown.fold(false, |admitted, shown| tokens.admit(shown) | admitted) {
             return Ok(());
         }
-        event::refused("token");
+        self.refusals.tell("token");
         Err(Box::new(answer::bare(StatusCode::FORBIDDEN, "Bad Token")))
     }
 

@@ -8,7 +8,7 @@ use super::{
     question::{Key, Question, Token, mark, refusal},
 };
 use crate::{
-    event,
+    event::{self, Refusals},
     listeners::answer::{self, Answer},
 };
 use bailee_client::{Error, Received};
@@ -44,7 +44,7 @@ type Asked = Result<(Option<Sensitive<String>>, Received), Error>;
 impl Proxy {
     /// Passes a request on, and the answer back as it comes.
     pub(super) async fn passed(&self, question: &Question) -> Answer {
-        if let Some(refused) = protected(question) {
+        if let Some(refused) = protected(question, &self.guard.refusals) {
             return refused;
         }
         let effect = effect::of(question);
@@ -62,7 +62,7 @@ impl Proxy {
 
     /// Asks for what may be kept. `old` is what serves while the server is away.
     pub(super) async fn fetched(&self, question: &Question, key: Key, old: Option<Kept>) -> Answer {
-        if let Some(refused) = protected(question) {
+        if let Some(refused) = protected(question, &self.guard.refusals) {
             return refused;
         }
         let (effect, mut thrown) = (effect::of(question), self.cache.thrown());
@@ -278,11 +278,11 @@ fn is_of_the_agent(question: &Question) -> bool {
 }
 
 /// The agent's token is not for its clients to end.
-fn protected(question: &Question) -> Option<Answer> {
+fn protected(question: &Question, refusals: &Refusals) -> Option<Answer> {
     if !is_of_the_agent(question) || !question.path.contains("revoke-self") {
         return None;
     }
-    event::refused("own token");
+    refusals.tell("own token");
     Some(refusal(StatusCode::FORBIDDEN, "the agent's own token cannot be revoked through it"))
 }
 

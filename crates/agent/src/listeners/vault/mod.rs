@@ -190,7 +190,7 @@ impl Proxy {
         self.guard.check(&head.uri, &head.headers)?;
         let marked = head.headers.get("x-vault-request").is_some_and(|value| value == "true");
         if self.settings.require_request_header && !marked {
-            event::refused("request header");
+            self.guard.refusals.tell("request header");
             let told = "missing \"X-Vault-Request\" header";
             return Err(Box::new(refusal(StatusCode::PRECONDITION_FAILED, told)));
         }
