@@ -40,7 +40,8 @@ pub(crate) fn check_scope(
     let name = host.split(':').next().unwrap_or_default();
     let Some(labels) = name.strip_suffix(".amazonaws.com") else { return Ok(()) };
     let wanted = labels.split_once('.').map_or("us-east-1", |(_, region)| region);
-    if wanted == region {
+    // `iam.us-gov` is a partition's.
+    if wanted == region || !wanted.ends_with(|letter: char| letter.is_ascii_digit()) {
         return Ok(());
     }
     let message = format!(
