@@ -277,6 +277,10 @@ impl Pulling {
     async fn pull(&self, due: Due) {
         let Due { namespace, source, .. } = &due;
         let report = Box::pin(self.report(namespace, source)).await;
+        if *self.stopped.borrow() {
+            // It was cut off: after the next start it is due still.
+            return;
+        }
         let last = LastRun::of(&report);
         let took = report.ended_at.duration_since(report.started_at).unwrap_or_default();
         event::pulled(&source.kind, &namespace.id, &source.name, &last, took);

@@ -190,6 +190,32 @@ async fn a_pause_ends_a_run_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_sealing_cut_off_goes_on_after_the_next_start() {
+    let (world, source) = world().await;
+    for at in 0..60 {
+        source.write(&format!("s{at}"), "1");
+    }
+    world.cloud.set_latency(Duration::from_secs(5));
+    world.post(PATH, fields(json!({ "schedule": "1h" }))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let started = Instant::now();
+    world.stop().await;
+    assert!(started.elapsed() <= Duration::from_secs(3), "{:?}", started.elapsed());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = world.cloud.names().len();
+    assert!((1..60).contains(&before), "{before}");
+    assert_eq!(status(&world).await["last_run"], Value::Null);
+    world.cloud.set_latency(Duration::ZERO);
+    world.start();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.cloud.names().len(), 60);
+    for name in world.cloud.names() {
+        assert_eq!(world.cloud.versions(&name).await, 1, "{name}");
+    }
+    assert_eq!(status(&world).await["last_run"]["outcome"], "succeeded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_no_audit_device_writes_nothing_is_delivered() {
     let (world, source) = world().await;
     source.write("a", "1");

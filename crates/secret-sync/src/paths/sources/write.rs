@@ -41,14 +41,14 @@ impl Paths {
         self: Arc<Self>,
         request: Request<WriteSource>,
     ) -> Result<Reply, Error> {
-        self.save_source(request, false).await
+        Box::pin(self.save_source(request, false)).await
     }
 
     pub(in crate::paths) async fn patch_source(
         self: Arc<Self>,
         request: Request<WriteSource>,
     ) -> Result<Reply, Error> {
-        self.save_source(request, true).await
+        Box::pin(self.save_source(request, true)).await
     }
 
     async fn save_source(
