@@ -63,7 +63,10 @@ impl Connection {
     /// It cannot be read, or is not of its form; nothing of it is repeated.
     pub async fn read(place: &Place, id: &str) -> Result<Connection, Error> {
         let client = Client::new(&place.aws().await?);
-        let found = patiently(|| Connection::find(&client, id)).await?;
+        let found = patiently(|| Connection::find(&client, id)).await.map_err(|error| {
+            let message = format!("connection secret {id:?}: {}", error.message);
+            Error { message, ..error }
+        })?;
         found.ok_or_else(|| {
             let message = format!("the connection secret {id:?} does not exist, or has no value");
             Error::new(Failure::Invalid, message)
@@ -84,7 +87,7 @@ impl Connection {
         let read: Result<Connection, _> = serde_json::from_str(&text);
         let mut read = read.map_err(|_| {
             let message = format!(
-                "the connection secret {id:?} is not of its form: want a JSON object with \
+                "{id:?} is not of the form of a connection secret: want a JSON object with \
                  vaultAddress and vaultToken"
             );
             Error::new(Failure::Invalid, message)
