@@ -366,3 +366,53 @@ async fn sources_are_written_and_read_by_the_command_line() {
     assert!(bailee(&["read", "sys/sync/sources/x/status"]).await.contains("last_run"));
     assert!(bailee(&["list", "sys/sync/sources"]).await.contains('x'));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_of_aws_lets_in_and_an_engine_without_versions_is_compared_by_digest() {
+    let aws = FakeAws::start().await;
+    let port = aws.port();
+    let config = format!(
+        "aws {{\n  allowed_ipv4_addresses = [\"127.0.0.1/32\"]\n  allowed_ports = [{port}]\n}}\n"
+    );
+    let options = Options { config, storage: Storage::Memory, ..Options::default() };
+    let other = TestServer::start_with(options).await;
+    let api = other.api();
+    api.post("sys/mounts/old", json!({ "type": "kv" })).await.done();
+    api.put("old/a", json!({ "n": 1 })).await.done();
+    let policy = r#"path "old/*" { capabilities = ["read", "list"] }"#;
+    api.put("sys/policies/acl/old", json!({ "policy": policy })).await.done();
+    api.post("sys/auth/aws", json!({ "type": "aws" })).await.done();
+    let admin = aws.administrator().clone();
+    let client = json!({
+        "sts_endpoint": aws.endpoint(), "iam_endpoint": aws.endpoint(),
+        "access_key": admin.access_key_id, "secret_key": admin.secret_access_key,
+    });
+    api.post("auth/aws/config/client", client).await.done();
+    let key = aws.create_user("puller", &[]);
+    let role = json!({
+        "bound_iam_principal_arn": "arn:aws:iam::123456789012:user/puller",
+        "token_policies": "old",
+    });
+    api.post("auth/aws/role/puller", role).await.done();
+
+    let mut options = Options::delivering_to(&aws);
+    options.config = "sync {\n  ambient_credentials = true\n}".to_owned();
+    options.environment.push(("AWS_ACCESS_KEY_ID".to_owned(), key.access_key_id));
+    options.environment.push(("AWS_SECRET_ACCESS_KEY".to_owned(), key.secret_access_key));
+    let server = TestServer::start_with(options).await;
+    server.sync().activate().await;
+    server.sync().destination(&aws, "fake").await;
+    let fields = json!({
+        "type": "vault", "address": api.base(), "auth": "aws", "auth_role": "puller",
+        "mounts": "old", "destination": "aws-sm/fake", "prefix": "p",
+        "allowed_ipv4_addresses": "127.0.0.0/8", "allowed_ports": other.port(),
+    });
+    server.api().post("sys/sync/sources/x", fields).await.done();
+    let first = ran(server.api(), "x").await;
+    assert_eq!(first["created"], 1, "{first}");
+    assert_eq!(aws.secret("p/a").unwrap().value.as_deref(), Some(r#"{"n":1}"#));
+    assert_eq!(ran(server.api(), "x").await["unchanged"], 1);
+    api.put("old/a", json!({ "n": 2 })).await.done();
+    assert_eq!(ran(server.api(), "x").await["updated"], 1);
+    assert_eq!(aws.secret("p/a").unwrap().value.as_deref(), Some(r#"{"n":2}"#));
+}
