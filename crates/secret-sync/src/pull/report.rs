@@ -31,6 +31,7 @@ pub struct RunReport {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a run has one of it")]
 pub enum Outcome {
     /// It went through all secrets; some may have failed.
     Done(Results),
