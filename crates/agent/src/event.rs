@@ -43,10 +43,13 @@ pub(crate) fn fetched(place: &Place) {
     counter!("bailee_agent_fetched_total", "manager" => place.name.to_string()).increment(1);
 }
 
-pub(crate) fn failed(place: &Place, id: &str, failure: &Failure) {
+/// A failure that lasts is told once, and counted each time.
+pub(crate) fn failed(place: &Place, id: &str, failure: &Failure, is_news: bool) {
     let (manager, cause) = (place.name.to_string(), failure.cause.as_str());
     counter!("bailee_agent_failures_total", "manager" => manager, "cause" => cause).increment(1);
-    tracing::warn!(manager = %place.name, secret = id, cause, %failure, "a secret could not be fetched");
+    if is_news {
+        tracing::warn!(manager = %place.name, secret = id, cause, %failure, "a secret could not be fetched");
+    }
 }
 
 pub(crate) fn no_batches(place: &str, failure: &Failure) {

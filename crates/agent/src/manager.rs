@@ -44,6 +44,12 @@ pub trait SecretManager: Send + Sync + 'static {
     /// Renews a lease of a fetched secret; gives how long it holds now.
     async fn renew(&self, lease: &Lease) -> Result<Duration, Failure>;
 
+    /// Keeps what leases hang on alive, such as the agent's token; gives how long that lasts, `None` where nothing
+    /// needs it. Called again by then.
+    async fn tend(&self) -> Option<Duration> {
+        None
+    }
+
     /// Gives a lease back, as when the agent ends.
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure>;
 }

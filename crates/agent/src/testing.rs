@@ -74,6 +74,7 @@ struct FakeState {
     renewals: Option<Duration>,
     calls: Vec<String>,
     hangs: bool,
+    takes: Duration,
 }
 
 impl FakeManager {
@@ -106,6 +107,11 @@ impl FakeManager {
         self.state.lock().hangs = hangs;
     }
 
+    /// From now on calls take so long.
+    pub(crate) fn slow(&self, takes: Duration) {
+        self.state.lock().takes = takes;
+    }
+
     /// Secrets are under this lease, which is renewed for so long.
     pub(crate) fn lease(&self, lease: Option<Lease>, renewals: Option<Duration>) {
         let mut state = self.state.lock();
@@ -119,14 +125,17 @@ impl FakeManager {
     }
 
     async fn called(&self, call: String) -> Result<(), Failure> {
-        let hangs = {
+        let (hangs, takes) = {
             let mut state = self.state.lock();
             state.calls.push(call);
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
-            state.hangs
+            (state.hangs, state.takes)
         };
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         if hangs {
             std::future::pending::<()>().await;
         }

@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Requests that run at once.
 const REQUESTS_AT_ONCE: usize = 16;
+/// When the agent's token is seen to again after it could not be renewed.
+const TEND_AGAIN: Duration = Duration::from_secs(5);
 /// The longest path, in bytes.
 const PATH_BYTES_MAX: usize = 1_024;
 
@@ -38,23 +40,21 @@ impl VaultManager {
         fetched(wanted, &response)
     }
 
-    /// Who leaves out the `data/` of a versioned engine means what is below it.
+    /// Who leaves out the `data/` of a versioned engine means what is below it. Policies permit that path and
+    /// not the one that was asked for, so that a denial may mean it, too.
     async fn read_at_data(&self, wanted: &Wanted, error: Error) -> Result<Fetched, Failure> {
-        let says_so = |error: &Error| match error {
-            Error::Refused { response, .. } => {
-                response.status == 404 && warns_of_versions(response.bytes())
-            }
-            Error::Setting { .. }
-            | Error::Connection { .. }
-            | Error::Forbidden { .. }
-            | Error::Login { .. }
-            | Error::Answer { .. } => false,
-        };
-        if !says_so(&error) {
-            return Err(failed(&wanted.id, &error));
+        let refused = failed(&wanted.id, &error);
+        if !matches!(error.status(), Some(403 | 404)) {
+            return Err(refused);
         }
-        let mount = KvMount::found(&self.session, &wanted.id).await;
-        let mount = mount.map_err(|error| failed(&wanted.id, &error))?;
+        // Who may not ask about the mount is told what was refused first.
+        let Ok(mount) = KvMount::found(&self.session, &wanted.id).await else {
+            return Err(refused);
+        };
+        let api = format!("{}data/", mount.path);
+        if !mount.versioned || wanted.id.starts_with(&api) {
+            return Err(refused);
+        }
         let outgoing = question(&mount.api_path("data", &wanted.id), &wanted.version);
         let response = self.session.send(outgoing).await;
         fetched(wanted, &response.map_err(|error| failed(&wanted.id, &error))?)
@@ -121,6 +121,15 @@ impl SecretManager for VaultManager {
         Ok(Duration::from_secs(renewed.lease_duration))
     }
 
+    async fn tend(&self) -> Option<Duration> {
+        // A token that nobody needed yet is not asked for.
+        let due = self.session.renewal_due_in().await?;
+        if due.is_zero() && self.session.token().await.is_err() {
+            return Some(TEND_AGAIN);
+        }
+        self.session.renewal_due_in().await
+    }
+
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure> {
         let body = json!({ "lease_id": lease.id });
         let outgoing = Outgoing::new(Method::Put, "sys/leases/revoke").json(&body);
@@ -184,15 +193,6 @@ fn version_of(data: &str) -> String {
     versioned.map(|versioned| versioned.metadata.version.to_string()).unwrap_or_default()
 }
 
-fn warns_of_versions(answer: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Warned {
-        warnings: Option<Vec<String>>,
-    }
-    let warned = serde_json::from_slice::<Warned>(answer).ok().and_then(|warned| warned.warnings);
-    warned.unwrap_or_default().iter().any(|warning| warning.contains("versioned K/V"))
-}
-
 fn unreadable(path: &str) -> Failure {
     Failure::new(Cause::Unavailable, format!("{path}: the server's answer holds no secret"))
 }
@@ -212,7 +212,8 @@ pub(crate) fn failed(path: &str, error: &Error) -> Failure {
                 412 | 472 | 473 | 500..=599 => Cause::Unavailable,
                 _ => Cause::Invalid,
             };
-            let said = response.errors().join("; ");
+            let said: Vec<String> = response.errors().iter().map(|said| one_line(said)).collect();
+            let said = said.join("; ");
             let said = if said.is_empty() { "there is no secret".to_owned() } else { said };
             Failure {
                 cause,
@@ -223,6 +224,11 @@ pub(crate) fn failed(path: &str, error: &Error) -> Failure {
             }
         }
     }
+}
+
+/// A sentence of a server in one line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

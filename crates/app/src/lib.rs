@@ -4,6 +4,7 @@
 //! people type.
 
 mod adapters;
+mod agent;
 mod arguments;
 pub mod assemble;
 mod commands;
@@ -62,6 +63,15 @@ fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fai
     {
         return lambda::run(&environment);
     }
+    let arguments: Vec<OsString> = arguments.collect();
+    if let [agent, launch, pid, words @ ..] = arguments.as_slice()
+        && agent == "agent"
+        && launch == agent::LAUNCH
+    {
+        // Not typed by people: the words are the application's, and so are its flags.
+        return Err(agent::launch(pid, words));
+    }
+    let arguments = arguments.into_iter();
     let program = program(called);
     let mut root = CommandLine::command().name(program);
     root.build();

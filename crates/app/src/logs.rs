@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::{FilterExt, Targets, filter_fn},
     layer::SubscriberExt,
     registry::LookupSpan,
@@ -51,16 +51,7 @@ struct Changed {
 impl Logs {
     /// Starts logging.
     pub fn start(config: &Config) -> Result<Arc<Logs>> {
-        // A level, or directives such as `info,bailee_secret_sync=debug`.
-        let chosen: Targets = config
-            .log_level
-            .parse()
-            .with_context(|| format!("log level {:?}", config.log_level))?;
-        let (chosen, handle) = reload::Layer::new(chosen);
-        tracing_subscriber::registry()
-            .with(lines(config.log_json).with_filter(chosen.and(ours())))
-            .try_init()
-            .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+        let handle = write(&config.log_level, config.log_json)?;
         Ok(Arc::new(Logs {
             configured: config.log_level.clone(),
             changed: Mutex::default(),
@@ -105,6 +96,18 @@ impl Logs {
         }
         text.parse().unwrap_or_default()
     }
+}
+
+/// Starts writing log lines of a level, or of directives such as `info,bailee_secret_sync=debug`; the handle changes
+/// them later.
+pub(crate) fn write(level: &str, json: bool) -> Result<reload::Handle<Targets, Registry>> {
+    let chosen: Targets = level.parse().with_context(|| format!("log level {level:?}"))?;
+    let (chosen, handle) = reload::Layer::new(chosen);
+    tracing_subscriber::registry()
+        .with(lines(json).with_filter(chosen.and(ours())))
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+    Ok(handle)
 }
 
 fn lines<S>(json: bool) -> Box<dyn Layer<S> + Send + Sync>

@@ -161,6 +161,13 @@ impl Session {
         Ok(held.insert(fresh).token.clone())
     }
 
+    /// How long until the token that is held is due to be renewed; `None` where none is held, or where it lasts
+    /// for ever. What hangs on a token ends with it: who stands on that calls [`Session::token`] by then.
+    pub async fn renewal_due_in(&self) -> Option<Duration> {
+        let renew_at = self.held.lock().await.as_ref()?.renew_at?;
+        Some(renew_at.duration_since(self.clock.now()).unwrap_or_default())
+    }
+
     /// Gives back a token that was got by a login, as far as the server can be told; one that was given
     /// stays. A later request logs in anew.
     pub async fn leave(&self) {

@@ -25,7 +25,6 @@ pub use settings::Settings;
 pub use tokens::TokenFileError;
 
 use crate::{connection::Connection, store::Store};
-use bailee_crypto::Clock;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What listeners hand out, and what they need for it.
@@ -35,8 +34,6 @@ pub struct Surroundings {
     pub store: Arc<Store>,
     /// The connections, by name.
     pub connections: Arc<BTreeMap<String, Connection>>,
-    /// The time of day.
-    pub clock: Arc<dyn Clock>,
     /// Makes the page of metrics; without it `/metrics` is not there.
     pub metrics: Option<Metrics>,
 }

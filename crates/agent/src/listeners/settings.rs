@@ -166,6 +166,20 @@ impl Endpoint {
     }
 }
 
+impl Tcp {
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl UnixSocket {
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -225,6 +239,11 @@ impl TokenHeaders {
         if self.0.is_empty() {
             self.0.extend(TOKEN_HEADERS_DEFAULT.first().and_then(|name| name.parse().ok()));
         }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> &http::HeaderName {
+        self.0.first().expect("there is at least one header")
     }
 }
 

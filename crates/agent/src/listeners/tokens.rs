@@ -112,6 +112,15 @@ impl Tokens {
 }
 
 impl TokenFile {
+    /// The first token of the file: for who asks this agent on behalf of its operator.
+    ///
+    /// # Errors
+    /// It cannot be read, others may read it, or it holds no good token.
+    pub fn first_token(&self) -> Result<Sensitive<Vec<u8>>, TokenFileError> {
+        let (tokens, _) = self.read()?;
+        tokens.into_iter().next().ok_or_else(|| self.error("holds no token"))
+    }
+
     fn mode(&self) -> u32 {
         if self.group_may_read { 0o640 } else { 0o600 }
     }

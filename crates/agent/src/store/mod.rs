@@ -216,8 +216,8 @@ impl Store {
     fn refused(&self, place: &Place, slot: &Slot, failure: &Failure) {
         let now = Instant::now();
         place.failed(now, failure);
-        event::failed(place, slot.key.id(), failure);
-        slot.failed(now, failure);
+        let is_news = slot.failed(now, failure);
+        event::failed(place, slot.key.id(), failure, is_news);
         if !failure.cause.is_outage() && slot.forget() {
             self.changes.send_modify(|count| *count += 1);
         }

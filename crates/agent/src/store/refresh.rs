@@ -24,8 +24,8 @@ impl Store {
     /// Fetches what is due, for ever: run it beside everything else, and drop it to end.
     pub async fn keep_fresh(&self) {
         loop {
-            self.refresh_due().await;
-            let pause = self.pause();
+            let tended = self.refresh_due().await.unwrap_or(LOOK_TIME_MAX);
+            let pause = self.pause().min(tended.max(LOOK_TIME_MIN));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.due.notified() => tokio::time::sleep(LOOK_TIME_MIN).await,
@@ -33,10 +33,15 @@ impl Store {
         }
     }
 
-    /// Fetches all that is due now, once.
-    pub async fn refresh_due(&self) {
+    /// Fetches all that is due now, once; gives when a place is to be tended again.
+    pub async fn refresh_due(&self) -> Option<Duration> {
         let places: Vec<Arc<Place>> = self.places.values().cloned().collect();
-        futures_util::future::join_all(places.iter().map(|place| self.refresh_place(place))).await;
+        let refreshed = places.iter().map(|place| async {
+            let tended = place.manager.tend().await;
+            self.refresh_place(place).await;
+            tended
+        });
+        futures_util::future::join_all(refreshed).await.into_iter().flatten().min()
     }
 
     /// Has everything that is kept without a lease fetched anew at the next look.
@@ -77,9 +82,13 @@ impl Store {
                 return;
             }
             let mut anew = Vec::with_capacity(chunk.len());
+            // Held while they are fetched, so that nobody fetches the same beside: it may be made at each call.
+            let mut ours = Vec::with_capacity(chunk.len());
             for slot in chunk {
-                if !self.renew(place, slot).await {
+                let Ok(guard) = slot.fetching.try_lock() else { continue };
+                if slot.due().is_over(Instant::now()) && !self.renew(place, slot).await {
                     anew.push(slot.clone());
+                    ours.push(guard);
                 }
             }
             self.fetch_all(place, &anew).await;
@@ -132,7 +141,7 @@ impl Store {
             }
             Ok(_) => false,
             Err(failure) => {
-                event::failed(place, &slot.key.wanted.id, &failure);
+                event::failed(place, slot.key.id(), &failure, true);
                 false
             }
         }
@@ -161,7 +170,7 @@ impl Store {
                 }
                 Err(failure) => {
                     place.failed(now, &failure);
-                    event::failed(place, "secrets by tag", &failure);
+                    event::failed(place, "secrets by tag", &failure, true);
                     return;
                 }
             }

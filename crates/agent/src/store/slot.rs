@@ -146,12 +146,15 @@ impl Slot {
         Some(failed.failure.clone())
     }
 
-    pub(crate) fn failed(&self, now: Instant, failure: &Failure) {
+    /// Notes a failure; says whether it is another one than the last.
+    pub(crate) fn failed(&self, now: Instant, failure: &Failure) -> bool {
         let mut state = self.state.lock();
+        let is_news = state.failed.as_ref().is_none_or(|failed| failed.failure != *failure);
         let count = state.failed.as_ref().map_or(0, |failed| failed.count);
         let again_at = now + pause_after(count, failure);
         let count = count.saturating_add(1);
         state.failed = Some(Failed { failure: failure.clone(), at: now, again_at, count });
+        is_news
     }
 
     /// Makes a value without a lease due for fetching.

@@ -276,3 +276,27 @@ async fn a_wall_clock_that_jumps_makes_nothing_old_and_nothing_young() {
     clock.jump(-86_400 * 365);
     assert_eq!(get(&store, "a").await.unwrap_err(), Cause::Unavailable);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_at_each_call_is_not_made_twice_at_the_start() {
+    let manager = FakeManager::with(&[("creds", "user-1")]);
+    manager.slow(Duration::from_secs(2));
+    let store = store_over(manager.clone());
+    store.pin("m", &Wanted::current("creds")).unwrap();
+    let (got, ()) = tokio::join!(get(&store, "creds"), async {
+        sleep(Duration::from_secs(1)).await;
+        store.refresh_due().await;
+    });
+    assert_eq!(got.unwrap(), "user-1");
+    store.refresh_due().await;
+    assert_eq!(manager.calls(), ["fetch creds"]);
+    // Nor the other way round.
+    let store = store_over(manager.clone());
+    store.pin("m", &Wanted::current("creds")).unwrap();
+    let (_, got) = tokio::join!(store.refresh_due(), async {
+        sleep(Duration::from_secs(1)).await;
+        get(&store, "creds").await
+    });
+    assert_eq!(got.unwrap(), "user-1");
+    assert_eq!(manager.calls(), ["batch creds"]);
+}

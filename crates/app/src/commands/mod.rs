@@ -1,6 +1,7 @@
 //! The commands, one file or folder for each family.
 
 mod about;
+mod agent;
 mod audit;
 mod aws;
 pub(crate) mod completion;
@@ -74,6 +75,8 @@ enum Command {
     #[command(subcommand)]
     Replicate(replicate::Replicate),
     #[command(subcommand)]
+    Agent(agent::Agent),
+    #[command(subcommand)]
     Aws(aws::Aws),
     Quickstart(quickstart::Quickstart),
     Import(import::Import),
@@ -97,6 +100,7 @@ impl CommandLine {
                 return server::run(arguments)
                     .map_err(|error| Failure::usage(format!("{error:#}")));
             }
+            Command::Agent(agent::Agent::Run(arguments)) => return arguments.run(),
             Command::Completion(arguments) => {
                 return arguments.run(program, &mut Output::standard(Format::Table));
             }
@@ -135,6 +139,7 @@ async fn ask(command: Command, mut context: Context) -> Result<(), Failure> {
         Command::Token(arguments) => arguments.run(context).await,
         Command::Sync(arguments) => arguments.run(context).await,
         Command::Replicate(arguments) => arguments.run(context).await,
+        Command::Agent(arguments) => arguments.run(context).await,
         Command::Aws(arguments) => arguments.run(context).await,
         Command::Import(arguments) => arguments.run(context).await,
         Command::Quickstart(arguments) => arguments.run(context).await,

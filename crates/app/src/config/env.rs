@@ -26,6 +26,17 @@ pub(crate) fn completed_line() -> Option<(String, Option<usize>)> {
     Some((variable("COMP_LINE")?, point))
 }
 
+/// All variables, for a process that is run.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn all() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
+/// The folder in which systemd puts the credentials of a service.
+pub(crate) fn credentials_directory() -> Option<PathBuf> {
+    raw("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 /// The user's home folder.
 pub(crate) fn home() -> Option<PathBuf> {
     raw("HOME").map(PathBuf::from)

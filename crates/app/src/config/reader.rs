@@ -82,6 +82,21 @@ impl Block {
         found
     }
 
+    /// All blocks called `name`, which have no labels.
+    pub(crate) fn repeated(&mut self, name: &str, faults: &mut Faults) -> Vec<Block> {
+        let mut found = Vec::new();
+        for (keys, value) in self.take(name) {
+            let line = value.line;
+            if keys.len() > 1 {
+                faults.add(line, format_args!("{name} takes no label"));
+                continue;
+            }
+            let bodies = objects(value.value, name, line, faults);
+            found.extend(bodies.into_iter().map(|body| Block::new(name, line, body)));
+        }
+        found
+    }
+
     /// A text.
     pub(crate) fn text(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
         self.one(name, faults, "a string", |value| match value {
@@ -148,7 +163,8 @@ impl Block {
         let line = self.line_of(name);
         let text = self.one(name, faults, "a string", |value| match value {
             Value::String(text) | Value::Number(text) => Some(text),
-            Value::Bool(_) | Value::List(_) | Value::Object(_) => None,
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::List(_) | Value::Object(_) => None,
         })?;
         match read(&text) {
             Ok(read) => Some(read),

@@ -108,7 +108,11 @@ pub(crate) fn place(
     Ok(Place { details, network, settings, clock: clock.clone() })
 }
 
-fn session(
+/// A session with a server; the connection secret tells what the configuration does not.
+///
+/// # Errors
+/// An address, a token or a file is missing, or does not fit.
+pub(crate) fn session(
     vault: &Vault,
     connection: &Connection,
     proxy: Option<Proxy>,

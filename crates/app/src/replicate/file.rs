@@ -173,6 +173,11 @@ fn vault(block: &mut Block, faults: &mut Faults) -> Option<Source> {
     if parts.is_empty() {
         faults.add(block.line, format_args!("{} needs mounts: the KV engines to read", block.name));
     }
+    Some(Source::Vault(Box::new(Vault { parts, ..server(block, faults) })))
+}
+
+/// How a server is reached and entered; which parts of it are read is said elsewhere.
+pub(crate) fn server(block: &mut Block, faults: &mut Faults) -> Vault {
     let path =
         |block: &mut Block, name, faults: &mut Faults| block.text(name, faults).map(PathBuf::from);
     let certificate = (path(block, "client_cert", faults), path(block, "client_key", faults));
@@ -188,17 +193,17 @@ fn vault(block: &mut Block, faults: &mut Faults) -> Option<Source> {
         let parsed = text.parse::<bailee_client::Address>();
         parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
     });
-    Some(Source::Vault(Box::new(Vault {
+    Vault {
         client: None,
         address,
         namespace: block.text("namespace", faults).unwrap_or_default(),
-        parts,
+        parts: Vec::new(),
         ca_cert: path(block, "ca_cert", faults),
         client_certificate,
         tls_server_name: block.text("tls_server_name", faults),
         auth: auth(block, faults),
         token: None,
-    })))
+    }
 }
 
 /// A folder as it is listed: empty, or ending in `/`.

@@ -9,9 +9,11 @@ mod policy;
 mod sample;
 mod told;
 
-pub(crate) use build::place;
+pub(crate) use bailee_secret_sync::pull::connection::Connection;
 pub use build::replication;
+pub(crate) use build::{place, session};
 pub use file::parse;
+pub(crate) use file::server;
 pub use lock::Lock;
 pub(crate) use policy::connection_name;
 pub use policy::{Consumer, consumer_policies, role_policy};

@@ -169,7 +169,6 @@ impl Stage {
         Surroundings {
             store: self.store.clone(),
             connections: Arc::new(connections.into()),
-            clock: self.clock.clone(),
             metrics: Some(Metrics::new(|| "up 1\n".to_owned())),
         }
     }

@@ -32,8 +32,10 @@ use tokio::{
 pub const KILL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How long secrets are waited for before the first start unless somebody says otherwise.
 pub const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
-/// The pause between two looks for secrets that are missing at the start.
-const START_PAUSE: Duration = Duration::from_secs(1);
+/// The first pause between two looks for secrets that are missing at the start.
+const START_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const START_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The first pause before a process that ended is started again.
 const RESTART_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -311,6 +313,7 @@ impl Exec {
     ) -> Result<Option<Exit>, Failure> {
         let give_up = Instant::now() + self.settings.start_timeout;
         let mut last = None;
+        let mut pause = START_PAUSE_MIN;
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
             let failure = tokio::select! {
@@ -330,12 +333,13 @@ impl Exec {
                 }
                 last = Some(failure);
             }
-            if Instant::now() + START_PAUSE >= give_up {
+            if Instant::now() + pause >= give_up {
                 return Err(late(self.settings.start_timeout, last));
             }
-            if let Some(signal) = ending_within(START_PAUSE, told).await {
+            if let Some(signal) = ending_within(pause, told).await {
                 return Ok(Some(signal.exit()));
             }
+            pause = pause.saturating_mul(2).min(START_PAUSE_MAX);
         }
     }
 

@@ -1,0 +1,63 @@
+//! Becoming somebody who may do less, once sockets are open and keys are read.
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{self, Gid, Group, Uid, User};
+use std::ffi::CString;
+
+/// Becomes `user` with `group`, or with the user's own group. Nothing is done where that is who it is already.
+pub(super) fn become_user(user: &str, group: Option<&str>) -> Result<()> {
+    let account = account(user)?;
+    let gid = match group {
+        Some(group) => group_id(group)?,
+        None => account.gid,
+    };
+    let is_already = unistd::geteuid() == account.uid && unistd::getegid() == gid;
+    if is_already {
+        return Ok(());
+    }
+    if !unistd::geteuid().is_root() {
+        bail!(
+            "user {user:?}: only root can become somebody else; start as root, or leave user out"
+        );
+    }
+    let name = CString::new(account.name.as_str()).context("user")?;
+    unistd::initgroups(&name, gid).with_context(|| format!("user {user:?}: its groups"))?;
+    unistd::setgid(gid).with_context(|| format!("group of user {user:?}"))?;
+    unistd::setuid(account.uid).with_context(|| format!("user {user:?}"))?;
+    if !account.uid.is_root() && unistd::setuid(Uid::from_raw(0)).is_ok() {
+        bail!("user {user:?}: the system gave the rights of root back");
+    }
+    Ok(())
+}
+
+fn account(user: &str) -> Result<User> {
+    let found = match user.parse() {
+        Ok(number) => User::from_uid(Uid::from_raw(number)),
+        Err(_) => User::from_name(user),
+    };
+    found
+        .with_context(|| format!("user {user:?}"))?
+        .with_context(|| format!("there is no user {user:?}"))
+}
+
+fn group_id(group: &str) -> Result<Gid> {
+    let found = match group.parse() {
+        Ok(number) => Group::from_gid(Gid::from_raw(number)),
+        Err(_) => Group::from_name(group),
+    };
+    let found = found.with_context(|| format!("group {group:?}"))?;
+    Ok(found.with_context(|| format!("there is no group {group:?}"))?.gid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_unknown_is_told_by_name() {
+        let told = format!("{:#}", become_user("no-such-user-here", None).unwrap_err());
+        assert_eq!(told, "there is no user \"no-such-user-here\"");
+        let told = format!("{:#}", become_user("0", Some("no-such-group-here")).unwrap_err());
+        assert_eq!(told, "there is no group \"no-such-group-here\"");
+    }
+}

@@ -1,0 +1,116 @@
+//! The listeners of a running agent, asked by clients of others.
+
+use crate::world::Agent;
+use bailee_fake_clouds::FakeAws;
+use bailee_testkit::{Options, Storage, TestServer, free_port, python};
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt as _;
+
+const CACHING: &str = r#"
+secret_manager "kv" {
+  type    = "bailee"
+  address = "SERVER"
+  auth "token_file" { path = "{folder}/vault-token" }
+}
+listener "vault" {
+  manager                = "kv"
+  address                = "127.0.0.1:PORT"
+  use_auto_auth_token    = true
+  require_request_header = true
+  cache_ttl              = "5m"
+}
+"#;
+
+const OF_AWS: &str = r#"
+secret_manager "prod" {
+  type                   = "aws-sm"
+  authentication         = "access-key"
+  region                 = "us-east-1"
+  access_key_id          = "KEY_ID"
+  secret_access_key_file = "{folder}/secret-key"
+  endpoint               = "AWS_ADDRESS"
+}
+connection "orders" {
+  properties = { host = "db.example" }
+  secret "password" { id = "prod/orders"  key = "password" }
+}
+listener "secretsmanager" {
+  address    = "127.0.0.1:PORT"
+  token_file = "{folder}/token"
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hvac_is_content_with_a_server_through_the_agent() {
+    let options = Options { storage: Storage::Memory, ..Options::default() };
+    let mut server = TestServer::start_with(options).await;
+    let port = free_port();
+    let text = CACHING.replace("SERVER", server.api().base()).replace("PORT", &port.to_string());
+    let mut agent = Agent::new(&text);
+    agent.private("vault-token", server.api().token());
+    agent.started().await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/hvac_core.py");
+    let mut client = tokio::process::Command::new(python());
+    client.args([script, &format!("http://127.0.0.1:{port}")]).stdin(Stdio::piped());
+    let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let token = format!("{}\n", server.api().token());
+    client.stdin.take().unwrap().write_all(token.as_bytes()).await.unwrap();
+    let output = client.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What was read is kept, and outlives the server.
+    let http = reqwest::Client::new();
+    let read = async || {
+        let url = format!("http://127.0.0.1:{port}/v1/secret/data/app/db");
+        http.get(url).header("X-Vault-Request", "true").send().await.unwrap()
+    };
+    assert_eq!(read().await.status(), 200);
+    server.kill();
+    let kept = read().await;
+    assert_eq!(kept.status().as_u16(), 200);
+    assert_eq!(kept.headers()["x-cache"], "HIT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_asks_awss_agent_is_answered_by_ours_and_status_tells_how_it_fares() {
+    let aws = FakeAws::start().await;
+    aws.put_secret("prod/orders", r#"{"password":"canary"}"#);
+    let key = aws.administrator().clone();
+    let port = free_port();
+    let text = OF_AWS
+        .replace("KEY_ID", &key.access_key_id)
+        .replace("AWS_ADDRESS", &aws.endpoint())
+        .replace("PORT", &port.to_string());
+    let mut agent = Agent::new(&text);
+    agent.private("secret-key", &key.secret_access_key);
+    agent.private("token", "0123456789abcdef");
+    agent.started().await;
+    let http = reqwest::Client::new();
+    let ask = async |target: &str, token: &str| {
+        let request = http.get(format!("http://127.0.0.1:{port}{target}"));
+        let answer = request.header("X-Aws-Parameters-Secrets-Token", token).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let good = "0123456789abcdef";
+    let (status, secret) = ask("/secretsmanager/get?secretId=prod/orders", good).await;
+    assert_eq!(status, 200, "{secret}");
+    let secret: serde_json::Value = serde_json::from_str(&secret).unwrap();
+    assert_eq!(secret["Name"], "prod/orders");
+    assert_eq!(secret["SecretString"], r#"{"password":"canary"}"#);
+    assert!(secret["CreatedDate"].is_string());
+    let (status, missing) = ask("/v1/none", good).await;
+    assert_eq!(status, 400);
+    let begins = r#"{"__type":"ResourceNotFoundException", "message":""#;
+    assert!(missing.starts_with(begins), "{missing}");
+    assert_eq!(ask("/v1/prod/orders", "wrong").await, (403, "Bad Token".to_owned()));
+    let (status, orders) = ask("/connections/orders", good).await;
+    assert_eq!((status, &*orders), (200, r#"{"host":"db.example","password":"canary"}"#));
+
+    let told = agent.ends("status").await;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("prod/orders") && told.out.contains("fresh"), "{}", told.out);
+    assert!(!told.out.contains("canary"), "{}", told.out);
+    let metrics = ask("/metrics", good).await.1;
+    assert!(metrics.contains("bailee_agent_fetched_total{manager=\"prod\"}"), "{metrics}");
+    assert!(!metrics.contains("canary"), "{metrics}");
+    agent.assert_told_nothing(&["canary", good, &key.secret_access_key]);
+}

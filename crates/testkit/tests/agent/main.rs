@@ -1,0 +1,13 @@
+//! The agent as a program beside an application: from AWS as moto and our fake play it, and from a real server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
+mod configuration;
+mod delivery;
+mod listeners;
+mod server;
+mod world;
