@@ -27,7 +27,6 @@ pub(crate) fn completed_line() -> Option<(String, Option<usize>)> {
 }
 
 /// All variables, for a process that is run.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub(crate) fn all() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }

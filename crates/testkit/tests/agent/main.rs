@@ -1,10 +1,6 @@
 //! The agent as a program beside an application: from AWS as moto and our fake play it, and from a real server.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 mod configuration;
 mod delivery;

@@ -135,6 +135,7 @@ impl Agent {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a failing test shows what happened")]
 impl Drop for Agent {
     fn drop(&mut self) {
         if std::thread::panicking() {
