@@ -224,7 +224,21 @@ impl Walker<'_> {
             if let Some(last) = &last {
                 outgoing = outgoing.query("after", last);
             }
-            let part: Option<Listed> = self.session.read(outgoing, Response::typed).await?;
+            let url = outgoing.url(self.session.settings());
+            let part: Option<Listed> = match self.session.send(outgoing).await {
+                Ok(response) => Some(response.typed().ok_or(Error::Answer {
+                    method: Method::List.verb(),
+                    url,
+                    reason: "is not what this path answers",
+                })?),
+                // What is empty has no words for it. A mount or namespace that is gone has.
+                Err(Error::Refused { response, .. })
+                    if response.status == 404 && response.errors().is_empty() =>
+                {
+                    None
+                }
+                Err(error) => return Err(error),
+            };
             let Some(part) = part else { return Ok(last.map(|_| whole)) };
             let count = part.keys.len();
             // A server without parts gives all, and all again.
@@ -457,6 +471,16 @@ mod tests {
         })
         .await;
         assert!(walk(&session(&denying), &mount(true), "").await.unwrap().secrets.is_empty());
+        // A mount that is gone is not an empty one.
+        let gone = Server::start(|asked: &Asked| match asked.path.as_str() {
+            "/v1/auth/token/lookup-self" => (200, json!({"data": {"ttl": 0}})),
+            _ => (404, json!({"errors": ["no handler for route \"kv/metadata/\". route entry not found."]})),
+        })
+        .await;
+        for versioned in [true, false] {
+            let told = walk(&session(&gone), &mount(versioned), "").await.unwrap_err();
+            assert!(told.to_string().contains("no handler for route"), "{told}");
+        }
         let other = KvMount { path: "other/".to_owned(), versioned: true };
         let denied = walk(&session(&server), &other, "").await.unwrap_err();
         assert_eq!(denied.status(), Some(403));

@@ -82,6 +82,11 @@ impl Keys {
         keyed.map(|_| self.marked(&self.open, OPEN, name))
     }
 
+    /// Whether a mark is the one that this replication gives a name, or gave it.
+    pub(super) fn wrote(&self, name: &str, found: &OwnerMark) -> bool {
+        self.mark(name).covers(found) || self.open_mark(name).is_some_and(|open| open.covers(found))
+    }
+
     fn marked(&self, keys: &Derived, epoch: &str, name: &str) -> OwnerMark {
         let code = keys.mark.sign(&[self.scope.as_bytes(), b"\0", name.as_bytes()]);
         let code = hex::encode(code);

@@ -111,11 +111,12 @@ pub(crate) fn checked(
     Ok(spec)
 }
 
-/// The source itself; nothing is called. An error says what is wrong with its configuration.
+/// The source itself, which knows by the keys what its own runs wrote; nothing is called. An error says what is wrong with its configuration.
 pub(crate) async fn source(
     stored: &StoredSource,
     namespace: &Namespace,
     surroundings: &Arc<Surroundings>,
+    keys: Option<&Keys>,
 ) -> Result<Arc<dyn Source>, Error> {
     #[cfg(test)]
     if let Some(source) = surroundings.stand_in.read().clone() {
@@ -125,7 +126,11 @@ pub(crate) async fn source(
         let blueprint = blueprint(stored, namespace, surroundings)?;
         let config = aws_secrets_manager::sdk_config(&blueprint).await?;
         let start = stored.details.text("source_prefix").unwrap_or_default();
-        return Ok(Arc::new(AwsSource::with(&config, &start)));
+        let source = AwsSource::with(&config, &start);
+        return Ok(Arc::new(match keys {
+            Some(keys) => source.without_own(keys.clone()),
+            None => source,
+        }));
     }
     let wrong = |message: String| Error::new(Failure::Invalid, message);
     let details = &stored.details;
@@ -264,12 +269,13 @@ impl Pulling {
             source: stored.name.clone(),
             destination_type: stored.destination_type.clone(),
             destination_name: stored.destination_name.clone(),
+            made_of: configured.clone(),
             stopped: self.stopped.subscribe(),
         };
         let target = Target::within(configured.clone(), kind, Arc::new(recorded));
         let spec = checked(stored, &configured, &target).map_err(configuration)?;
         let keys = self.keys(&store, namespace, stored, &target).await.map_err(configuration)?;
-        let source = source(stored, namespace, &self.registry.surroundings).await;
+        let source = source(stored, namespace, &self.registry.surroundings, Some(&keys)).await;
         let source = source.map_err(configuration)?;
         let replication = Replication::new(spec, keys, source.clone(), target, self.clock.clone());
         Ok(Built { replication, source })

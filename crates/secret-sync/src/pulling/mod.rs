@@ -18,7 +18,7 @@ use crate::{
     pass::{STOP_GRACE, STORAGE_RETRY, SyncSession},
     pull::{
         Forecast,
-        report::{Outcome, RunReport, SetupFailure},
+        report::{Outcome, RunReport, SetupFailure, Stage},
     },
     registry::Registry,
     source::LocalSource,
@@ -276,7 +276,16 @@ impl Pulling {
     /// One run, from its beginning to what is written down of it.
     async fn pull(&self, due: Due) {
         let Due { namespace, source, .. } = &due;
-        let report = Box::pin(self.report(namespace, source)).await;
+        // From here on, whoever changes it ends this run: what was changed before is read anew.
+        let current = match self.current(namespace, source).await {
+            Ok(None) => return,
+            Ok(Some(current)) => Ok(current),
+            Err(error) => Err(SetupFailure::new(Stage::Configuration, error.into())),
+        };
+        let report = match &current {
+            Ok(current) => Box::pin(self.report(namespace, current)).await,
+            Err(failure) => self.not_begun(source, self.clock.now(), failure.clone()),
+        };
         if *self.stopped.borrow() {
             // It was cut off: after the next start it is due still.
             return;
@@ -285,6 +294,16 @@ impl Pulling {
         let took = report.ended_at.duration_since(report.started_at).unwrap_or_default();
         event::pulled(&source.kind, &namespace.id, &source.name, &last, took);
         self.record(namespace, source, last).await;
+    }
+
+    /// The source as it is now; `None` where it is gone, or rests.
+    async fn current(
+        &self,
+        namespace: &Arc<Namespace>,
+        source: &StoredSource,
+    ) -> Result<Option<StoredSource>, bailee_storage::Error> {
+        let current = Store::open(&self.barrier, namespace).source(&source.name).await?;
+        Ok(current.filter(|current| !current.paused))
     }
 
     async fn report(&self, namespace: &Arc<Namespace>, source: &StoredSource) -> RunReport {

@@ -9,6 +9,7 @@ use crate::{
     event,
     failure::{Error, Failure},
     limits::Limits,
+    registry::{Configured, StoredDestination},
     source::LocalSource,
     store::Store,
     work::{holder, taken},
@@ -31,8 +32,15 @@ pub(super) struct Recorded {
     pub(super) source: String,
     pub(super) destination_type: String,
     pub(super) destination_name: String,
+    /// What the destination was made of.
+    pub(super) made_of: Arc<Configured>,
     /// Whether this server falls silent.
     pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// Whether two states of a destination are the same place, reached in the same way.
+fn leads_alike(one: &StoredDestination, other: &StoredDestination) -> bool {
+    one.details == other.details && one.network == other.network
 }
 
 impl Recorded {
@@ -51,8 +59,15 @@ impl Recorded {
         }
         let (kind, destination) = (&self.destination_type, &self.destination_name);
         match store.destination(kind, destination).await? {
-            Some((stored, _)) if !stored.paused && !stored.is_purging() => {}
-            Some(_) => return refused("the destination was paused, or is being deleted"),
+            Some((stored, _)) if stored.paused || stored.is_purging() => {
+                return refused("the destination was paused, or is being deleted");
+            }
+            Some((stored, _)) if !leads_alike(&stored, &self.made_of.stored) => {
+                return refused(
+                    "the destination was changed: the next run goes to where it is now",
+                );
+            }
+            Some(_) => {}
             None => return refused("the destination was deleted"),
         }
         let id = store.destination_id(kind, destination);

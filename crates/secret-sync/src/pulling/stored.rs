@@ -20,7 +20,10 @@ use bailee_crypto::clock::{from_millis, to_millis};
 use bailee_notation::schedule::Schedule;
 use bailee_storage::Error;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 /// Sources of one namespace.
 pub(crate) const SOURCES_MAX: usize = 64;
@@ -28,7 +31,9 @@ pub(crate) const SOURCES_MAX: usize = 64;
 const FAILURES_MAX: usize = 100;
 /// Sentences of one run that are kept.
 const NOTES_MAX: usize = 20;
-/// What is kept of a message, in characters.
+/// How far a clock is put right without anybody noticing.
+const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(60);
+/// What is kept of a message, or of a name, in characters.
 const MESSAGE_CHARS_MAX: usize = 400;
 
 /// Types that stand for a server that speaks Vault's API.
@@ -190,8 +195,14 @@ impl StoredSource {
         let schedule = self.schedule.as_deref().filter(|_| !self.paused)?;
         let schedule = Schedule::parse(schedule).ok()?;
         match runs.filter(|runs| runs.source == self.id) {
-            // A clock that was put back must not keep it waiting.
-            Some(runs) => schedule.next_after(from_millis(runs.last.started_at).min(now)),
+            Some(runs) => {
+                let started_at = from_millis(runs.last.started_at);
+                // The clock was put back by more than it ever drifts: that must not keep it waiting.
+                if started_at > now + CLOCK_DRIFT_MAX {
+                    return Some(now);
+                }
+                schedule.next_after(started_at)
+            }
             None => Some(now),
         }
     }
@@ -253,8 +264,10 @@ impl LastRun {
                 let kept = results.failed.iter().take(FAILURES_MAX);
                 last.failures = kept
                     .map(|failed| FailedSecret {
+                        // It may be a path, as long as the source likes.
+                        name: shortened(&failed.name),
+                        failure: failed.failure,
                         message: shortened(&failed.message),
-                        ..failed.clone()
                     })
                     .collect();
                 last.notes = results.notes.iter().take(NOTES_MAX).map(|it| shortened(it)).collect();

@@ -12,7 +12,13 @@ use crate::{
 use bailee_sdk::{Clock, Code, Operation, testing::TestClock};
 use bailee_storage::memory::Memory;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 use tokio::{sync::watch, time::Instant};
 
 const PATH: &str = "sync/sources/x";
@@ -520,6 +526,81 @@ async fn credentials_do_not_travel_to_another_server() {
         assert!(told.contains("give token again"), "{told}");
         patch(json!({ field: value, "token": "another" })).await.unwrap();
     }
+}
+
+/// A clock that can be wrong.
+#[derive(Debug, Default)]
+struct Wrong {
+    right: TestClock,
+    ahead_seconds: AtomicU64,
+}
+
+impl Clock for Wrong {
+    fn now(&self) -> SystemTime {
+        self.right.now() + Duration::from_secs(self.ahead_seconds.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_put_back_does_not_keep_a_source_waiting() {
+    for schedule in ["30m", "cron(0/30 * * * ? *)"] {
+        let clock = Arc::new(Wrong::default());
+        clock.ahead_seconds.store(365 * 24 * 3600, Ordering::Relaxed);
+        let world = World::on(Arc::new(Memory::default()), Arc::default(), clock.clone()).await;
+        world.ready().await;
+        let source = stand_in(&world);
+        source.write("a", "1");
+        world.post(PATH, fields(json!({ "schedule": schedule }))).await.unwrap();
+        world.settle().await;
+        assert_eq!(world.cloud.text("p/a").as_deref(), Some("1"));
+        clock.ahead_seconds.store(0, Ordering::Relaxed);
+        source.write("a", "2");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(world.cloud.text("p/a").as_deref(), Some("2"), "{schedule}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_deliver_to_a_destination_has_no_source_deliver_there() {
+    let (world, source) = world().await;
+    source.write("a", "1");
+    let of_destination = "sys/sync/destinations/in-mem/d1/associations/set";
+    *world.readable.lock() = Some("kv/data/a".to_owned());
+    let told = world.post(PATH, fields(json!({}))).await.unwrap_err();
+    assert_eq!(told.code, Code::PermissionDenied);
+    assert!(told.to_string().contains(of_destination), "{told}");
+    *world.readable.lock() = Some(of_destination.to_owned());
+    world.post(PATH, fields(json!({ "paused": true }))).await.unwrap();
+    // To let it rest takes no more than the source itself; to have it write other names does.
+    *world.readable.lock() = Some("kv/data/a".to_owned());
+    let patch = |input| world.call(Operation::Patch, PATH, input);
+    patch(json!({ "paused": false })).await.unwrap();
+    patch(json!({ "paused": true })).await.unwrap();
+    let told = patch(json!({ "prefix": "q", "ownership": "overwrite" })).await.unwrap_err();
+    assert_eq!(told.code, Code::PermissionDenied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_does_not_go_on_to_where_its_destination_was_before() {
+    let (world, source) = world().await;
+    for at in 0..60 {
+        source.write(&format!("s{at}"), "1");
+    }
+    world.cloud.set_latency(Duration::from_secs(5));
+    world.post(PATH, fields(json!({ "schedule": "1h" }))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let before = world.cloud.names().len();
+    assert!(before < 60);
+    let network = json!({ "allowed_ports": "443" });
+    world.call(Operation::Patch, "sync/destinations/in-mem/d1", network).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let last = status(&world).await["last_run"].clone();
+    assert_eq!(last["outcome"], "failed", "{last}");
+    assert!(last.to_string().contains("the destination was changed"), "{last}");
+    assert!(world.cloud.names().len() <= before + 16, "what was under way may have landed");
+    world.cloud.set_latency(Duration::ZERO);
+    assert_eq!(ran(&world).await["outcome"], "succeeded");
+    assert_eq!(world.cloud.names().len(), 60);
 }
 
 #[tokio::test(start_paused = true)]

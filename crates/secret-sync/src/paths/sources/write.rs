@@ -23,7 +23,7 @@ use bailee_client::Address;
 use bailee_crypto::random;
 use bailee_notation::schedule::Schedule;
 use bailee_sdk::{
-    Error, Namespace, Reply, Request, Sensitive,
+    Code, Error, Namespace, Operation, Reply, Request, Sensitive,
     field::{CommaList, Flag, Integer},
 };
 use serde_json::Value;
@@ -69,6 +69,12 @@ impl Paths {
             )));
         }
         let source = written(input, before.as_ref(), partly)?;
+        let rests_alone = |before: &StoredSource| {
+            StoredSource { paused: source.paused, ..before.clone() } == source
+        };
+        if !before.as_ref().is_some_and(rests_alone) {
+            may_deliver(&request, &source)?;
+        }
         self.check_source(&store, &request.namespace, &source).await?;
         store.put_source(&source).await?;
         let (pulling, paused) = (self.sync.pulling(), source.paused);
@@ -106,9 +112,25 @@ impl Paths {
         let target = Target::within(configured.clone(), known.clone(), destination);
         let invalid = |error: crate::failure::Error| Error::invalid(error.message);
         pulling::checked(source, &configured, &target).map_err(invalid)?;
-        pulling::source(source, namespace, &registry.surroundings).await.map_err(invalid)?;
+        let surroundings = &registry.surroundings;
+        pulling::source(source, namespace, surroundings, None).await.map_err(invalid)?;
         Ok(())
     }
+}
+
+/// Whoever has a source deliver to a destination must be able to have anything delivered there.
+fn may_deliver<I>(request: &Request<I>, source: &StoredSource) -> Result<(), Error> {
+    let destination = source.destination();
+    let path = format!("sys/sync/destinations/{destination}/associations/set");
+    let permitted =
+        request.caller.as_ref().is_some_and(|caller| (caller.may)(Operation::Update, &path));
+    if permitted {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::PermissionDenied,
+        format!("permission denied to deliver to the destination {destination}: update on {path}"),
+    ))
 }
 
 /// The source that a write asks for. An error names the field and the fix.

@@ -4,11 +4,13 @@ use crate::{
     destinations::aws_secrets_manager::errors::failed,
     failure::{Error, Failure},
     pull::{
+        Keys,
         patience::patiently,
         source::{Listed, Listing, Revision, Source, Version},
         target::Place,
     },
     source::Payload,
+    tags::{MARK_TAG, OwnerMark},
 };
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
@@ -32,6 +34,8 @@ pub struct AwsSource {
     start: String,
     /// Names that are nobody's to have.
     reserved: BTreeSet<String>,
+    /// The keys of the replication that reads, by which it knows what it wrote itself.
+    own: Option<Keys>,
 }
 
 impl AwsSource {
@@ -46,13 +50,20 @@ impl AwsSource {
     /// The same with the configuration of a client.
     pub(crate) fn with(config: &SdkConfig, start: &str) -> AwsSource {
         let (client, start) = (Client::new(config), start.to_owned());
-        AwsSource { client, start, reserved: BTreeSet::new() }
+        AwsSource { client, start, reserved: BTreeSet::new(), own: None }
     }
 
     /// The same without secrets of these names, such as a connection secret.
     #[must_use]
     pub fn without(self, reserved: BTreeSet<String>) -> AwsSource {
         AwsSource { reserved, ..self }
+    }
+
+    /// The same without what a replication with these keys wrote: where it reads and writes at one place,
+    /// each run would copy the copies of the one before.
+    #[must_use]
+    pub fn without_own(self, keys: Keys) -> AwsSource {
+        AwsSource { own: Some(keys), ..self }
     }
 }
 
@@ -120,6 +131,11 @@ impl AwsSource {
         let name = secret.name().filter(|name| name.starts_with(&self.start))?;
         // What a service of AWS keeps there is its own.
         if secret.owning_service().is_some() || self.reserved.contains(name) {
+            return None;
+        }
+        let mut tags = secret.tags().iter().filter(|tag| tag.key() == Some(MARK_TAG));
+        let found = tags.find_map(|tag| OwnerMark::parse(tag.value()?));
+        if found.zip(self.own.as_ref()).is_some_and(|(found, keys)| keys.wrote(name, &found)) {
             return None;
         }
         let stages = secret.secret_versions_to_stages();

@@ -6,6 +6,8 @@ use crate::{
     pull::{
         Keys, Place, Replication, Spec, Target,
         report::{Outcome, Results},
+        source::Source,
+        sources::aws_secrets_manager::AwsSource,
         spec::Removals,
     },
     registry::{Details, Network},
@@ -29,6 +31,16 @@ impl Aws {
     }
 
     async fn run(&self) -> Results {
+        let place = self.place();
+        let target = Target::connect("aws-sm", &place).await.unwrap();
+        self.run_from(target, Arc::new(self.source.clone())).await
+    }
+
+    fn keys(&self, target: &Target) -> Keys {
+        Keys::new(Some(&Sensitive::from("key")), &self.spec.name, &target.place())
+    }
+
+    fn place(&self) -> Place {
         let mut details = Details::default();
         let mut give = |name: &str, value: &str| {
             details.0.insert(name.to_owned(), Sensitive::from(value));
@@ -42,13 +54,13 @@ impl Aws {
         let settings =
             Settings { aws_endpoint_url: Some(self.fake.endpoint()), ..Settings::default() };
         let network = Network { disable_strict_networking: true, ..Network::default() };
-        let place = Place { details, network, settings, clock: Arc::new(SystemClock) };
-        let target = Target::connect("aws-sm", &place).await.unwrap();
-        let key = Sensitive::from("key");
-        let keys = Keys::new(Some(&key), &self.spec.name, &target.place());
+        Place { details, network, settings, clock: Arc::new(SystemClock) }
+    }
+
+    async fn run_from(&self, target: Target, source: Arc<dyn Source>) -> Results {
+        let keys = self.keys(&target);
         let mut spec = self.spec.clone();
         spec.check(&target).unwrap();
-        let source = Arc::new(self.source.clone());
         let replication = Replication::new(spec, keys, source, target, Arc::new(Standing));
         match replication.run().await.outcome {
             Outcome::Done(results) => results,
@@ -199,4 +211,21 @@ async fn a_tag_that_may_not_be_removed_is_told_by_its_permission() {
     assert!(results.notes[0].starts_with("secretsmanager:UntagResource would"), "{results:?}");
     aws.run().await;
     assert!(!aws.fake.secret("p/a").unwrap().tags.contains_key("team"));
+}
+
+#[tokio::test]
+async fn what_is_read_where_it_is_written_is_not_copied_from_copies() {
+    let mut aws = Aws::new().await;
+    aws.source.write("a", "1");
+    aws.run().await;
+    aws.spec = Spec::below("other", "q");
+    for created in [1, 0, 0] {
+        let place = aws.place();
+        let target = Target::connect("aws-sm", &place).await.unwrap();
+        let source = AwsSource::connect(&place, "").await.unwrap().without_own(aws.keys(&target));
+        let results = aws.run_from(target, Arc::new(source)).await;
+        assert_eq!((results.created.len(), results.is_whole()), (created, true), "{results:?}");
+    }
+    assert_eq!(aws.fake.secret("q/p/a").unwrap().value.as_deref(), Some("1"));
+    assert!(aws.fake.secret("q/q/p/a").is_none());
 }
