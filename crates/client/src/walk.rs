@@ -9,6 +9,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::atomic::{AtomicUsize, Ordering},
     time::SystemTime,
 };
 
@@ -18,6 +19,8 @@ const REQUESTS_AT_ONCE: usize = 32;
 const PAGE: usize = 5_000;
 /// Secrets and folders that are walked through at most.
 const ENTRIES_MAX: usize = 500_000;
+/// Names and metadata of one walk, in bytes: ten times what that many secrets usually have.
+const KEPT_BYTES_MAX: usize = 256 << 20;
 /// Places where the server may fail before it is the server that fails.
 const BROKEN_MAX: usize = 16;
 
@@ -65,6 +68,16 @@ impl KvMetadata {
     }
 }
 
+impl KvMetadata {
+    fn bytes(&self) -> usize {
+        let of_version = |(number, version): (&String, &KvVersion)| {
+            number.len() + version.created_time.len() + version.deletion_time.len()
+        };
+        let times = self.created_time.len() + self.updated_time.len();
+        times + self.versions.iter().map(of_version).sum::<usize>()
+    }
+}
+
 impl KvVersion {
     fn lives(&self, now: SystemTime) -> bool {
         let ends: Option<jiff::Timestamp> = self.deletion_time.parse().ok();
@@ -107,6 +120,14 @@ struct Listed {
     key_info: BTreeMap<String, KvMetadata>,
 }
 
+impl Listed {
+    /// What is kept of it, in bytes.
+    fn bytes(&self, folder: &str) -> usize {
+        let names: usize = self.keys.iter().map(|key| folder.len() + key.len()).sum();
+        names + self.key_info.iter().map(|(key, it)| key.len() + it.bytes()).sum::<usize>()
+    }
+}
+
 /// How lists are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -145,7 +166,8 @@ pub async fn walk(session: &Session, mount: &KvMount, folder: &str) -> Result<Wa
         true => [Way::ScanDetails, Way::ListDetails, Way::List].as_slice(),
         false => [Way::Scan, Way::List].as_slice(),
     };
-    let walker = Walker { session, mount };
+    let (entries, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let walker = Walker { session, mount, entries, bytes };
     let mut denied = None;
     for way in ways {
         let mut walked = match walker.tree(*way, folder).await {
@@ -173,9 +195,27 @@ pub async fn walk(session: &Session, mount: &KvMount, folder: &str) -> Result<Wa
 struct Walker<'a> {
     session: &'a Session,
     mount: &'a KvMount,
+    /// What the server has told, in all: it may go on for as long as it likes.
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Walker<'_> {
+    /// Counts what the server told.
+    fn count(&self, folder: &str, entries: usize, bytes: usize) -> Result<(), Error> {
+        let entries = self.entries.fetch_add(entries, Ordering::Relaxed).saturating_add(entries);
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let reason = if entries > ENTRIES_MAX {
+            "goes on beyond 500,000 secrets and folders: choose a smaller part"
+        } else if bytes > KEPT_BYTES_MAX {
+            "goes on beyond 256 MiB of names and metadata: choose a smaller part"
+        } else {
+            return Ok(());
+        };
+        let url = Outgoing::new(Method::List, folder).url(self.session.settings());
+        Err(Error::Answer { method: "GET", url, reason })
+    }
+
     /// Everything below a folder; `None` where that is not found.
     async fn tree(&self, way: Way, folder: &str) -> Result<Option<Walked>, Error> {
         let mut walked = Walked::default();
@@ -183,7 +223,6 @@ impl Walker<'_> {
         let mut waiting = VecDeque::new();
         take(way, folder, top, &mut walked, &mut waiting);
         let mut running = FuturesUnordered::new();
-        let mut entries = walked.secrets.len();
         loop {
             while running.len() < REQUESTS_AT_ONCE
                 && let Some(next) = waiting.pop_front()
@@ -194,20 +233,11 @@ impl Walker<'_> {
                 });
             }
             let Some((path, found)) = running.next().await else { return Ok(Some(walked)) };
-            entries += 1;
             match found {
-                Ok(Some(listed)) => {
-                    entries += listed.keys.len();
-                    take(way, &path, listed, &mut walked, &mut waiting);
-                }
+                Ok(Some(listed)) => take(way, &path, listed, &mut walked, &mut waiting),
                 // Emptied meanwhile.
                 Ok(None) => {}
                 Err(error) => walked.put_aside(path, error)?,
-            }
-            if entries > ENTRIES_MAX {
-                let url = Outgoing::new(Method::List, folder).url(self.session.settings());
-                let reason = "goes on beyond 500,000 secrets and folders: choose a smaller part";
-                return Err(Error::Answer { method: "GET", url, reason });
             }
         }
     }
@@ -241,6 +271,7 @@ impl Walker<'_> {
             };
             let Some(part) = part else { return Ok(last.map(|_| whole)) };
             let count = part.keys.len();
+            self.count(folder, count, part.bytes(folder))?;
             // A server without parts gives all, and all again.
             let again = last.as_ref().is_some_and(|last| part.keys.contains(last));
             if !again {
@@ -265,6 +296,7 @@ impl Walker<'_> {
         while let Some((path, metadata)) = answers.next().await {
             match metadata {
                 Ok(Some(metadata)) => {
+                    self.count(&path, 0, metadata.bytes())?;
                     walked.secrets.insert(path, Some(metadata));
                 }
                 // Removed meanwhile.
@@ -428,6 +460,37 @@ mod tests {
                 assert!(walked.failed.iter().any(|(path, _)| path == "b/c"));
                 assert!(walked.secrets.contains_key("a") && !walked.secrets.contains_key("b/c"));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_on_without_end_is_not_followed() {
+        let told = std::sync::atomic::AtomicUsize::new(0);
+        let server = Server::start(move |asked: &Asked| {
+            let at = told.fetch_add(1, Ordering::Relaxed);
+            match asked.path.as_str() {
+                "/v1/auth/token/lookup-self" => (200, json!({"data": {"ttl": 0}})),
+                // Pages without end.
+                "/v1/kv/" if asked.query.contains("scan=true") => {
+                    let keys: Vec<String> = (0..PAGE).map(|n| format!("{at:09}-{n:06}")).collect();
+                    (200, json!({"data": {"keys": keys}}))
+                }
+                _ => missing(),
+            }
+        })
+        .await;
+        let error = walk(&session(&server), &mount(false), "").await.unwrap_err();
+        assert!(error.to_string().contains("beyond 500,000"), "{error}");
+        assert!(server.take_paths().len() < 110);
+        let (session, mount) = (session(&server), mount(false));
+        let (entries, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let walker = Walker { session: &session, mount: &mount, entries, bytes };
+        let keys = vec!["a".repeat(1 << 20)];
+        let long =
+            Listed { keys, key_info: BTreeMap::from([("b".to_owned(), KvMetadata::default())]) };
+        assert_eq!(long.bytes("c/"), (1 << 20) + 3);
+        for at in 0..256 {
+            assert_eq!(walker.count("", 1, long.bytes("")).is_ok(), at < 255, "{at}");
         }
     }
 

@@ -76,7 +76,7 @@ pub async fn replication(
             let place = Place { details, network, ..place.clone() };
             let source = AwsSource::connect(&place, start).await.map_err(at(Stage::Source))?;
             let reserved = if is_here { spec.reserved.clone() } else { BTreeSet::new() };
-            Arc::new(source.without(reserved))
+            Arc::new(source.without(reserved).without_own(keys.clone()))
         }
     };
     Ok(Replication::new(spec, keys, source, target, clock.clone()))
