@@ -75,6 +75,7 @@ struct FakeState {
     calls: Vec<String>,
     hangs: bool,
     takes: Duration,
+    arns: bool,
 }
 
 impl FakeManager {
@@ -95,6 +96,11 @@ impl FakeManager {
 
     pub(crate) fn remove(&self, id: &str) {
         self.state.lock().secrets.remove(id);
+    }
+
+    /// From now on what is called `a` is `arn:a` for good, and found by both.
+    pub(crate) fn name_by_arns(&self) {
+        self.state.lock().arns = true;
     }
 
     /// From now on all calls fail so; `None` ends it.
@@ -144,13 +150,14 @@ impl FakeManager {
 
     fn one(&self, wanted: &Wanted) -> Result<Fetched, Failure> {
         let state = self.state.lock();
+        let name = wanted.id.strip_prefix("arn:").unwrap_or(&wanted.id);
         let (value, version) = state
             .secrets
-            .get(&wanted.id)
+            .get(name)
             .ok_or_else(|| Failure::new(Cause::NotFound, format!("{} is not there", wanted.id)))?;
         Ok(Fetched {
-            id: wanted.id.clone(),
-            name: wanted.id.clone(),
+            id: if state.arns { format!("arn:{name}") } else { name.to_owned() },
+            name: name.to_owned(),
             version: version.to_string(),
             stages: vec!["AWSCURRENT".to_owned()],
             created: None,
@@ -205,6 +212,11 @@ impl SecretManager for FakeManager {
 
 /// A store over one place called `m`, which refreshes after a minute and serves an hour of outage.
 pub(crate) fn store_over(manager: Arc<FakeManager>) -> Arc<Store> {
+    store_of(manager)
+}
+
+/// The same over any place.
+pub(crate) fn store_of(manager: Arc<dyn SecretManager>) -> Arc<Store> {
     let patience =
         Patience { refresh: Duration::from_secs(60), stale_max: Duration::from_secs(3_600) };
     let place = Place::new("m", manager, patience);

@@ -47,9 +47,14 @@ impl VaultManager {
         if !matches!(error.status(), Some(403 | 404)) {
             return Err(refused);
         }
-        // Who may not ask about the mount is told what was refused first.
-        let Ok(mount) = KvMount::found(&self.session, &wanted.id).await else {
-            return Err(refused);
+        let mount = match KvMount::found(&self.session, &wanted.id).await {
+            Ok(mount) => mount,
+            // Who may not ask about the mount is told what was refused first. Where the server went away between
+            // the two requests, nobody said that the secret is gone.
+            Err(error) => {
+                let failure = failed(&wanted.id, &error);
+                return Err(if is_answer(failure.cause) { refused } else { failure });
+            }
         };
         let api = format!("{}data/", mount.path);
         if !mount.versioned || wanted.id.starts_with(&api) {
@@ -201,16 +206,22 @@ fn unreadable(path: &str) -> Failure {
 pub(crate) fn failed(path: &str, error: &Error) -> Failure {
     let told = format!("{path}: {error}");
     match error {
-        Error::Login { .. } => Failure::new(Cause::Credentials, told),
-        Error::Setting { .. } | Error::Forbidden { .. } => Failure::new(Cause::Invalid, told),
-        Error::Connection { .. } | Error::Answer { .. } => Failure::new(Cause::Unavailable, told),
+        // A file that a login is made with may be away for a moment, as while somebody replaces it.
+        Error::Login { .. } | Error::Setting { .. } => Failure::new(Cause::Credentials, told),
+        Error::Connection { .. } | Error::Answer { .. } | Error::Forbidden { .. } => {
+            Failure::new(Cause::Unavailable, told)
+        }
         Error::Refused { response, .. } => {
             let cause = match response.status {
                 401 | 403 => Cause::Denied,
-                404 => Cause::NotFound,
+                404 if is_of_the_server(response) => Cause::NotFound,
+                // Whoever stands in front of a server that is away has no page there.
+                404 => Cause::Unavailable,
                 429 => Cause::Throttled,
                 412 | 472 | 473 | 500..=599 => Cause::Unavailable,
-                _ => Cause::Invalid,
+                // Engines say so of their own troubles, too, as of a database that is away. It does not say that
+                // what was given before is gone.
+                _ => Cause::Denied,
             };
             let said: Vec<String> = response.errors().iter().map(|said| one_line(said)).collect();
             let said = said.join("; ");
@@ -226,6 +237,17 @@ pub(crate) fn failed(path: &str, error: &Error) -> Failure {
     }
 }
 
+/// Whether a failure is an answer about the secret, and not one of a server that is away.
+fn is_answer(cause: Cause) -> bool {
+    matches!(cause, Cause::Denied | Cause::NotFound | Cause::Invalid)
+}
+
+/// Whether a refusal comes from a server of this API: its refusals have `errors`, what is deleted has `data`.
+fn is_of_the_server(response: &Response) -> bool {
+    let document = response.json();
+    document.contains_key("errors") || document.contains_key("data")
+}
+
 /// A sentence of a server in one line.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -234,14 +256,102 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bailee_client::{Client, Settings, login::Login};
+    use crate::{store::Freshness, testing::store_of};
+    use bailee_client::{
+        Client, Settings,
+        login::{Login, Text},
+    };
     use bailee_crypto::SystemClock;
+    use parking_lot::Mutex;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     fn manager() -> VaultManager {
-        let settings = Settings::new("http://127.0.0.1:8200".parse().unwrap());
-        let client = Client::new(settings).unwrap();
-        let session = Session::new(client, Login::Token("t".into()), Arc::new(SystemClock));
+        entering("http://127.0.0.1:8200", Login::Token("t".into()))
+    }
+
+    fn entering(address: &str, login: Login) -> VaultManager {
+        let client = Client::new(Settings::new(address.parse().unwrap())).unwrap();
+        let session = Session::new(client, login, Arc::new(SystemClock));
         VaultManager::new(Arc::new(session), "token")
+    }
+
+    type Script = Arc<Mutex<(u16, &'static str, u16)>>;
+
+    /// A server that answers secrets with the status and body, and questions about mounts with the other status.
+    async fn scripted(script: &Script) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let script = script.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4_096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let (status, body) = match &*script.lock() {
+                    _ if head.contains("/lookup-self") => (200, r#"{"data":{"ttl":0}}"#),
+                    (.., mounts) if head.contains("/sys/internal/ui/") => {
+                        (*mounts, r#"{"errors":[]}"#)
+                    }
+                    (status, body, _) => (*status, *body),
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn only_the_servers_own_word_says_that_a_secret_is_gone() {
+        let none = r#"{"errors":[]}"#;
+        let deleted = r#"{"data":{"data":null,"metadata":{"version":2}}}"#;
+        let script: Script = Arc::new(Mutex::new((200, "", 403)));
+        let manager = Arc::new(entering(&scripted(&script).await, Login::Token("t".into())));
+        let wanted = Wanted::current("secret/data/app");
+        for (answer, cause) in [
+            ((404, none, 403), Cause::NotFound),
+            ((404, deleted, 403), Cause::NotFound),
+            // A load balancer without a server behind it.
+            ((404, "<h1>default backend</h1>", 403), Cause::Unavailable),
+            // An engine whose database is away.
+            ((400, r#"{"errors":["the database is away"]}"#, 403), Cause::Denied),
+            // The server goes away between the two questions.
+            ((404, none, 429), Cause::Throttled),
+        ] {
+            let store = store_of(manager.clone());
+            *script.lock() = (200, r#"{"data":{"password":"one"}}"#, 403);
+            store.get("m", &wanted, Freshness::Now).await.unwrap();
+            *script.lock() = answer;
+            let again = store.get("m", &wanted, Freshness::Now).await;
+            match cause {
+                Cause::NotFound => assert_eq!(again.unwrap_err().cause, cause),
+                _ => assert_eq!(again.unwrap().fetched.material.bytes(), br#"{"password":"one"}"#),
+            }
+            assert_eq!(store.place("m").unwrap().fares().failed.unwrap().1.cause, cause);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_a_login_needs_and_is_away_is_an_outage() {
+        let file = || Text::File("/nowhere/secret-id".into());
+        let login = Login::AppRole {
+            mount: "approle".to_owned(),
+            role_id: "r".into(),
+            secret_id: Some(file()),
+        };
+        let failure = entering("http://127.0.0.1:1", login)
+            .fetch(&Wanted::current("secret/data/app"))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.cause, Cause::Credentials);
+        assert!(failure.message.contains("/nowhere/secret-id"), "{}", failure.message);
     }
 
     #[test]

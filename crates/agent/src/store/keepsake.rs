@@ -1,6 +1,6 @@
 //! What outlives the agent: the store's content, for the encrypted file and back.
 
-use super::{Store, slot::Slot};
+use super::{Key, Store, slot::Slot};
 use crate::manager::{Fetched, Wanted};
 use std::{sync::Arc, time::SystemTime};
 
@@ -56,10 +56,18 @@ impl Store {
                 continue;
             }
             let Ok(wanted) = place.manager.normal(&keepsake.wanted) else { continue };
-            self.slot(&place, wanted).restore(keepsake.fetched, keepsake.at, age);
+            let for_good =
+                Wanted { id: keepsake.fetched.id.clone(), version: wanted.version.clone() };
+            let for_good = Key { manager: place.name.clone(), wanted: for_good };
+            let slot = self.slot(&place, wanted);
+            // By its ARN it is found in an outage, too, whatever it was asked for by.
+            if let Some(other) = self.share(for_good, &slot) {
+                other.restore(keepsake.fetched.clone(), keepsake.at, age);
+            }
+            slot.restore(keepsake.fetched, keepsake.at, age);
+            place.due.notify_one();
             taken += 1;
         }
-        self.due.notify_one();
         taken
     }
 }

@@ -24,10 +24,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use slot::Slot;
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 /// How long somebody who could be served something old waits for something new.
 pub const REFRESH_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -54,8 +51,6 @@ pub struct Store {
     slots: Mutex<LruCache<Key, Arc<Slot>>>,
     clock: Arc<dyn Clock>,
     changes: watch::Sender<u64>,
-    /// Wakes [`Store::keep_fresh`] when something new is to be kept fresh.
-    due: Notify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,7 +73,6 @@ impl Store {
             slots: Mutex::new(LruCache::new(entries_max)),
             clock,
             changes: watch::Sender::new(0),
-            due: Notify::new(),
         }
     }
 
@@ -154,7 +148,7 @@ impl Store {
         let place = self.place(manager)?;
         let wanted = place.manager.normal(wanted)?;
         self.slot(place, wanted).pin();
-        self.due.notify_one();
+        place.due.notify_one();
         Ok(())
     }
 
@@ -231,22 +225,27 @@ impl Store {
         };
         let times = (now, self.clock.now());
         let (held, changed) = slot.put(fetched, times, &place.patience);
-        // Names and ARNs of one secret share what is kept.
-        if for_good != slot.key {
-            let mut slots = self.slots.lock();
-            match slots.get(&for_good).cloned() {
-                Some(other) if !Arc::ptr_eq(&other, slot) => {
-                    other.put(held.fetched.clone(), times, &place.patience);
-                }
-                Some(_) => {}
-                None => insert(&mut slots, for_good, slot.clone()),
-            }
+        if let Some(other) = self.share(for_good, slot) {
+            other.put(held.fetched.clone(), times, &place.patience);
         }
         if changed {
             self.changes.send_modify(|count| *count += 1);
         }
-        self.due.notify_one();
+        place.due.notify_one();
         held
+    }
+
+    /// Names and ARNs of one secret share what is kept. Gives the slot that was there by the other name before.
+    fn share(&self, for_good: Key, slot: &Arc<Slot>) -> Option<Arc<Slot>> {
+        if for_good == slot.key {
+            return None;
+        }
+        let mut slots = self.slots.lock();
+        if let Some(other) = slots.get(&for_good).cloned() {
+            return (!Arc::ptr_eq(&other, slot)).then_some(other);
+        }
+        insert(&mut slots, for_good, slot.clone());
+        None
     }
 
     fn slot(&self, place: &Place, wanted: Wanted) -> Arc<Slot> {

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// The first pause after a failure.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub struct Place {
     /// When the tagged ones were last fetched.
     pub(crate) tagged_at: Mutex<Option<Instant>>,
     fares: Mutex<Fares>,
+    /// Wakes [`super::Store::keep_fresh`] when something new is to be kept fresh.
+    pub(crate) due: Notify,
     /// Counts what was served out of what is kept.
     pub(crate) kept: OnceLock<Counter>,
 }
@@ -76,6 +78,7 @@ impl Place {
             tagged: Vec::new(),
             tagged_at: Mutex::default(),
             fares: Mutex::default(),
+            due: Notify::new(),
             kept: OnceLock::new(),
         }
     }

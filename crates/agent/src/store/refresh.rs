@@ -22,34 +22,43 @@ const RENEWED_SHARE_MIN: f64 = 0.5;
 
 impl Store {
     /// Fetches what is due, for ever: run it beside everything else, and drop it to end.
+    /// Each place by itself: one that does not answer keeps no lease of another from being renewed.
     pub async fn keep_fresh(&self) {
+        let kept = self.places.values().map(|place| self.keep_place_fresh(place));
+        futures_util::future::join_all(kept).await;
+    }
+
+    async fn keep_place_fresh(&self, place: &Arc<Place>) {
         loop {
-            let tended = self.refresh_due().await.unwrap_or(LOOK_TIME_MAX);
-            let pause = self.pause().min(tended.max(LOOK_TIME_MIN));
+            let tended = self.tend_and_refresh(place).await.unwrap_or(LOOK_TIME_MAX);
+            let pause = self.pause(place).min(tended.max(LOOK_TIME_MIN));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.due.notified() => tokio::time::sleep(LOOK_TIME_MIN).await,
+                () = place.due.notified() => tokio::time::sleep(LOOK_TIME_MIN).await,
             }
         }
     }
 
     /// Fetches all that is due now, once; gives when a place is to be tended again.
     pub async fn refresh_due(&self) -> Option<Duration> {
-        let places: Vec<Arc<Place>> = self.places.values().cloned().collect();
-        let refreshed = places.iter().map(|place| async {
-            let tended = place.manager.tend().await;
-            self.refresh_place(place).await;
-            tended
-        });
+        let refreshed = self.places.values().map(|place| self.tend_and_refresh(place));
         futures_util::future::join_all(refreshed).await.into_iter().flatten().min()
+    }
+
+    async fn tend_and_refresh(&self, place: &Arc<Place>) -> Option<Duration> {
+        let tended = place.manager.tend().await;
+        self.refresh_place(place).await;
+        tended
     }
 
     /// Has everything that is kept without a lease fetched anew at the next look.
     pub fn refresh_soon(&self) {
         let now = Instant::now();
         self.slots.lock().iter().for_each(|(_, slot)| slot.make_due(now));
-        self.places.values().for_each(|place| *place.tagged_at.lock() = None);
-        self.due.notify_one();
+        for place in self.places.values() {
+            *place.tagged_at.lock() = None;
+            place.due.notify_one();
+        }
     }
 
     /// Gives back all leases, as when the agent ends. What cannot be given back ends by itself.
@@ -161,7 +170,9 @@ impl Store {
                 Ok(found) => {
                     place.answered(now);
                     for fetched in found {
-                        let wanted = Wanted { id: fetched.id.clone(), version: Which::Current };
+                        // Tags are looked for in the caller's own account, where the name says as much as the
+                        // ARN, by which it is found, too.
+                        let wanted = Wanted { id: fetched.name.clone(), version: Which::Current };
                         let wanted = place.manager.normal(&wanted).unwrap_or(wanted);
                         let slot = self.slot(place, wanted);
                         event::fetched(place);
@@ -189,14 +200,13 @@ impl Store {
             .collect()
     }
 
-    /// The time until something is due.
-    fn pause(&self) -> Duration {
+    /// The time until something of a place is due.
+    fn pause(&self, place: &Place) -> Duration {
         let now = Instant::now();
         let slots = self.slots.lock();
-        let due = slots.iter().filter_map(|(key, slot)| {
-            let away = self.place(&key.manager).ok()?.pause(now).unwrap_or_default();
-            Some(slot.due().wait(now)?.max(away))
-        });
+        let away = place.pause(now).unwrap_or_default();
+        let mine = slots.iter().filter(|(key, _)| key.manager == place.name);
+        let due = mine.filter_map(|(_, slot)| Some(slot.due().wait(now)?.max(away)));
         due.min().unwrap_or(LOOK_TIME_MAX).clamp(LOOK_TIME_MIN, LOOK_TIME_MAX)
     }
 }

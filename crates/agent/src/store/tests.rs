@@ -300,3 +300,56 @@ async fn what_is_made_at_each_call_is_not_made_twice_at_the_start() {
     assert_eq!(got.unwrap(), "user-1");
     assert_eq!(manager.calls(), ["batch creds"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_does_not_answer_keeps_no_lease_of_another_from_being_renewed() {
+    let (silent, manager) =
+        (FakeManager::with(&[("a", "1")]), FakeManager::with(&[("creds", "u")]));
+    silent.hang(true);
+    let lease = Lease { id: "l".to_owned(), duration: Duration::from_secs(10), renewable: true };
+    manager.lease(Some(lease), Some(Duration::from_secs(10)));
+    let tags = vec![[("app".to_owned(), "orders".to_owned())].into()];
+    let places = [
+        Place::new("silent", silent, Patience::default()).keeping(tags),
+        Place::new("m", manager.clone(), Patience::default()),
+    ];
+    let store = Arc::new(Store::new(places, NonZeroUsize::new(10).unwrap(), TokioClock::new()));
+    store.pin("m", &Wanted::current("creds")).unwrap();
+    let keeper = tokio::spawn({
+        let store = store.clone();
+        async move { store.keep_fresh().await }
+    });
+    sleep(Duration::from_secs(60)).await;
+    let calls = manager.calls();
+    assert_eq!(calls.first().map(String::as_str), Some("batch creds"));
+    assert!(calls.len() >= 8 && calls[1..].iter().all(|call| call == "renew l"), "{calls:?}");
+    keeper.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_by_its_tags_serves_by_name_and_by_arn() {
+    let manager = FakeManager::with(&[("a", "1")]);
+    manager.name_by_arns();
+    let place = Place::new("m", manager.clone(), Patience::default())
+        .keeping(vec![[("app".to_owned(), "orders".to_owned())].into()]);
+    let store = Store::new([place], NonZeroUsize::new(10).unwrap(), TokioClock::new());
+    store.refresh_due().await;
+    manager.fail(Some(Cause::Unavailable));
+    assert_eq!(get(&store, "a").await.unwrap(), "1");
+    assert_eq!(get(&store, "arn:a").await.unwrap(), "1");
+    assert_eq!(manager.calls(), ["tagged"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_in_an_outage_it_serves_by_name_and_by_arn() {
+    let manager = FakeManager::with(&[("a", "one")]);
+    manager.name_by_arns();
+    let before = store_over(manager.clone());
+    get(&before, "a").await.unwrap();
+    get(&before, "arn:a").await.unwrap();
+    manager.fail(Some(Cause::Unavailable));
+    let after = store_over(manager);
+    after.restore(before.keepsakes());
+    assert_eq!(get(&after, "arn:a").await.unwrap(), "one");
+    assert_eq!(get(&after, "a").await.unwrap(), "one");
+}
