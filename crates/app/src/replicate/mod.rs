@@ -27,7 +27,7 @@ use bailee_secret_sync::{
     failure::{Error, Failure},
     notice::{self, Notify, Runs},
     pull::{
-        Forecast, Spec,
+        Forecast, Replication, Spec,
         report::{Outcome, RunReport, SetupFailure, Stage},
         sources::vault::Part,
     },
@@ -45,6 +45,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long telling may take where time is short.
 const TELLING_MAX: Duration = Duration::from_millis(3_500);
+/// How long giving a token back may take.
+const LEAVING_MAX: Duration = Duration::from_secs(2);
 /// The longest configuration, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -262,9 +264,20 @@ async fn run(
         }
     };
     match made {
-        Ok(replication) => replication.run_until(ends).await,
+        Ok(replication) => {
+            let report = replication.run_until(ends).await;
+            leave(&replication, ends).await;
+            report
+        }
         Err(failure) => not_begun(configuration, started_at, failure, clock),
     }
+}
+
+/// Gives a token back, where there is time: else it ends by itself.
+async fn leave(replication: &Replication, ends: Option<Instant>) {
+    let most = Instant::now() + LEAVING_MAX;
+    let end = ends.map_or(most, |at| at.min(most));
+    timeout_at(end, replication.leave()).await.ok();
 }
 
 async fn tell(
@@ -314,7 +327,10 @@ pub async fn plan(
     environment: &ServerEnvironment,
 ) -> Result<Forecast, SetupFailure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Box::pin(replication(configuration, environment, &clock)).await?.plan().await
+    let replication = Box::pin(replication(configuration, environment, &clock)).await?;
+    let forecast = replication.plan().await;
+    leave(&replication, None).await;
+    forecast
 }
 
 fn not_begun(

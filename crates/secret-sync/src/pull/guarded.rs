@@ -8,7 +8,7 @@ use bailee_cloud::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::Request;
+use http::{Method, Request};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// Time for one exchange with a source, from its start to the end of the answer: a long list of a
@@ -16,6 +16,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 pub(crate) const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Requests to one source at once.
 const REQUESTS_AT_ONCE_MAX: usize = 32;
+/// What most answers fit into, in bytes.
+const USUAL_BYTES_MAX: usize = 4 << 20;
+/// Answers at once that do not: a source must not fill this machine's memory with all of them.
+const LARGE_AT_ONCE_MAX: usize = 2;
 
 /// Where connections to a source may go, and whom they trust.
 #[derive(Clone, Debug)]
@@ -31,7 +35,11 @@ pub(crate) struct Way {
 
 /// A transport each of whose connections passes the rules of its source.
 #[derive(Debug)]
-pub(crate) struct Guarded(HttpClient);
+pub(crate) struct Guarded {
+    usual: HttpClient,
+    /// For what is asked again because its answer is larger.
+    large: HttpClient,
+}
 
 impl Guarded {
     /// Makes one; nothing is connected.
@@ -50,12 +58,19 @@ impl Guarded {
         let limits = HttpLimits {
             header_timeout: EXCHANGE_TIME_MAX,
             total_timeout: EXCHANGE_TIME_MAX,
-            response_bytes_max: ANSWER_BYTES_MAX,
+            response_bytes_max: USUAL_BYTES_MAX,
             requests_in_flight_max: REQUESTS_AT_ONCE_MAX,
             ..HttpLimits::default()
         };
+        let larger = HttpLimits {
+            response_bytes_max: ANSWER_BYTES_MAX,
+            requests_in_flight_max: LARGE_AT_ONCE_MAX,
+            ..limits.clone()
+        };
         let (rules, proxy) = (way.rules, way.proxy);
-        Ok(Guarded(HttpClient::new(HttpOptions { rules, limits, roots, proxy, resolver })))
+        let usual = HttpOptions { rules, limits, roots, proxy, resolver };
+        let large = HttpOptions { limits: larger, ..usual.clone() };
+        Ok(Guarded { usual: HttpClient::new(usual), large: HttpClient::new(large) })
     }
 }
 
@@ -66,7 +81,17 @@ impl Transport for Guarded {
         request: Request<Bytes>,
         within: Duration,
     ) -> Result<Received, Unanswered> {
-        let answer = tokio::time::timeout(within, self.0.send(request)).await;
+        let asked = async {
+            // What only reads can be asked twice.
+            if request.method() != Method::GET {
+                return self.large.send(request).await;
+            }
+            match self.usual.send(request.clone()).await {
+                Err(HttpError::TooLarge { .. }) => self.large.send(request).await,
+                answer => answer,
+            }
+        };
+        let answer = tokio::time::timeout(within, asked).await;
         let answer = answer.map_err(|_| Unanswered::Lost("no answer in time".to_owned()))?;
         let (parts, body) = answer.map_err(unanswered)?.into_parts();
         let body = stream::iter([Ok(body)]).boxed();
@@ -106,6 +131,7 @@ fn unanswered(error: HttpError) -> Unanswered {
 mod tests {
     use super::*;
     use bailee_client::{Client, Error, Method, Outgoing, Settings};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -159,6 +185,41 @@ mod tests {
         let open = rules(&["127.0.0.1/32"], &[port]);
         let answer = ask(client(&address, open, Some("vault.example"))).await.unwrap();
         assert_eq!(answer.json()["data"]["n"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_is_asked_for_again_beside_few_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    let length = stream.read(&mut request).await.unwrap();
+                    let large = request[..length].starts_with(b"GET /v1/kv/large");
+                    let text = "x".repeat(if large { USUAL_BYTES_MAX } else { 1 });
+                    let body = format!("{{\"data\":{{\"text\":\"{text}\"}}}}");
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                    // Who does not want it hangs up.
+                    stream.write_all(body.as_bytes()).await.ok();
+                });
+            }
+        });
+        let open = rules(&["127.0.0.1/32"], &[port]);
+        let client = client(&format!("http://127.0.0.1:{port}"), open, None);
+        for (path, length, times) in [("kv/small", 1, 1), ("kv/large", USUAL_BYTES_MAX, 2)] {
+            let answer = client.send(Outgoing::new(Method::Get, path)).await.unwrap();
+            assert_eq!(answer.json()["data"]["text"].as_str().unwrap().len(), length);
+            assert_eq!(asked.swap(0, Ordering::Relaxed), times, "{path}");
+        }
     }
 
     #[test]

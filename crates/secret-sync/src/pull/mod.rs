@@ -76,6 +76,11 @@ impl Replication {
         Replication { spec, keys, source, target, clock }
     }
 
+    /// No more runs: a token that a login got is given back, as far as the source can be told.
+    pub async fn leave(&self) {
+        self.source.leave().await;
+    }
+
     /// What a run would do now. Nothing is written.
     pub async fn plan(&self) -> Result<Forecast, SetupFailure> {
         let known = self.look().await?;
