@@ -11,7 +11,7 @@
 use crate::{
     failure::{Cause, Failure},
     manager::{Material, Wanted},
-    store::{Freshness, Store},
+    store::{Freshness, Held, Store},
 };
 use bailee_crypto::Sensitive;
 use serde_json::Value;
@@ -47,13 +47,37 @@ pub struct Reference {
     pub key: Option<String>,
 }
 
+/// Secrets as they are now, each looked at once: who takes a user's name and a password out of one secret gets both
+/// of the same version, also where the secret becomes another one meanwhile.
+pub struct Glance<'s> {
+    store: &'s Store,
+    seen: BTreeMap<(String, Wanted), Arc<Held>>,
+}
+
+impl<'s> Glance<'s> {
+    /// Nothing is looked at yet.
+    pub fn at(store: &'s Store) -> Glance<'s> {
+        Glance { store, seen: BTreeMap::new() }
+    }
+
+    async fn held(&mut self, reference: &Reference) -> Result<Arc<Held>, Failure> {
+        let key = (reference.manager.clone(), reference.wanted.clone());
+        if let Some(held) = self.seen.get(&key) {
+            return Ok(held.clone());
+        }
+        let held = self.store.get(&reference.manager, &reference.wanted, Freshness::Kept).await?;
+        self.seen.insert(key, held.clone());
+        Ok(held)
+    }
+}
+
 impl Reference {
     /// The value as it is now.
     ///
     /// # Errors
     /// The secret cannot be had, or has no such key; the message names both and holds no value.
-    pub async fn value(&self, store: &Store) -> Result<Arc<Sensitive<String>>, Failure> {
-        let held = store.get(&self.manager, &self.wanted, Freshness::Kept).await?;
+    pub async fn value(&self, glance: &mut Glance<'_>) -> Result<Arc<Sensitive<String>>, Failure> {
+        let held = glance.held(self).await?;
         let id = &self.wanted.id;
         let Material::Text(text) = &held.fetched.material else {
             let message = format!("{id}: the secret is binary, and a text is wanted");
@@ -61,6 +85,12 @@ impl Reference {
         };
         let Some(key) = &self.key else { return Ok(text.clone()) };
         keyed(id, text.expose(), key).map(|value| Arc::new(Sensitive::new(value)))
+    }
+}
+
+impl std::fmt::Debug for Glance<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Glance").field("seen", &self.seen.keys()).finish_non_exhaustive()
     }
 }
 
@@ -73,12 +103,12 @@ impl Connection {
         &self,
         store: &Store,
     ) -> Result<BTreeMap<String, Arc<Sensitive<String>>>, Failure> {
-        let mut resolved = BTreeMap::new();
+        let (mut glance, mut resolved) = (Glance::at(store), BTreeMap::new());
         for (name, property) in &self.properties {
             let value = match property {
                 Property::Plain(text) => Arc::new(Sensitive::from(text.as_str())),
                 Property::Secret(reference) => {
-                    reference.value(store).await.map_err(|failure| Failure {
+                    reference.value(&mut glance).await.map_err(|failure| Failure {
                         message: format!(
                             "connection {:?}: property {name:?}: {}",
                             self.name, failure.message
@@ -165,6 +195,35 @@ mod tests {
         assert_eq!(told, "prod/db: the secret has no key \"user\"");
         let told = keyed("prod/db", "not json", "user").unwrap_err().to_string();
         assert_eq!(told, "prod/db: key \"user\" is wanted, and the secret is no JSON object");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_out_of_one_secret_is_of_one_version() {
+        let manager =
+            FakeManager::with(&[("db", r#"{"user":"u1","password":"p1"}"#), ("slow", "s")]);
+        let store = store_over(manager.clone());
+        let properties = [
+            ("1-user", Property::Secret(reference("db", Some("user")))),
+            ("2-slow", Property::Secret(reference("slow", None))),
+            ("3-password", Property::Secret(reference("db", Some("password")))),
+        ];
+        let properties = properties.map(|(name, property)| (name.to_owned(), property)).into();
+        let connection = Connection { name: "orders".to_owned(), properties };
+        store.get("m", &Wanted::current("db"), Freshness::Kept).await.unwrap();
+        manager.set("db", r#"{"user":"u2","password":"p2"}"#);
+        manager.slow(std::time::Duration::from_secs(2));
+        // The secret becomes another one while its connection is put together.
+        let (resolved, _) = tokio::join!(connection.resolve(&store), async {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            manager.slow(std::time::Duration::ZERO);
+            store.get("m", &Wanted::current("db"), Freshness::Now).await.unwrap()
+        });
+        let resolved = resolved.unwrap();
+        let shown: Vec<&str> = resolved.values().map(|value| value.expose().as_str()).collect();
+        assert_eq!(shown, ["u1", "s", "p1"]);
+        let resolved = connection.resolve(&store).await.unwrap();
+        let shown: Vec<&str> = resolved.values().map(|value| value.expose().as_str()).collect();
+        assert_eq!(shown, ["u2", "s", "p2"]);
     }
 
     #[tokio::test(start_paused = true)]

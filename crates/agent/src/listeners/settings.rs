@@ -114,6 +114,9 @@ pub struct TokenFile {
     pub create: bool,
     /// Whether the file's group may read it (mode 0640); otherwise only its owner may (0600).
     pub group_may_read: bool,
+    /// The user and the group that the agent becomes afterwards: a file that it makes is given to them. Itself where
+    /// absent.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// Headers that may hold the token, in small letters.

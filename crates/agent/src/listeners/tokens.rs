@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -132,6 +132,9 @@ impl TokenFile {
     fn make(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(self.mode()).open(&self.path)?;
+        if let Some((user, group)) = self.owner {
+            fchown(&file, Some(user), Some(group))?;
+        }
         let mut token = Zeroizing::new(random::alphanumeric(TOKEN_MADE_BYTES));
         token.push('\n');
         file.write_all(token.as_bytes())?;
@@ -179,9 +182,10 @@ impl TokenFile {
             )));
         }
         let own = rustix::process::geteuid().as_raw();
-        if ![0, own].contains(&metadata.uid()) {
+        let becomes = self.owner.map_or(own, |(user, _)| user);
+        if ![0, own, becomes].contains(&metadata.uid()) {
             return Err(self.error(format!(
-                "belongs to user {}: it must belong to the agent's user {own} or root",
+                "belongs to user {}: it must belong to the agent's user {becomes} or root",
                 metadata.uid()
             )));
         }

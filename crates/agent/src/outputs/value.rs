@@ -2,10 +2,9 @@
 
 use super::Invalid;
 use crate::{
-    connection::{Connection, Property, Reference},
+    connection::{Connection, Glance, Property, Reference},
     failure::Failure,
     manager::Wanted,
-    store::Store,
 };
 use bailee_crypto::Sensitive;
 use std::{collections::BTreeMap, sync::Arc};
@@ -68,10 +67,13 @@ impl Value {
     ///
     /// # Errors
     /// The secret cannot be had.
-    pub async fn resolve(&self, store: &Store) -> Result<Arc<Sensitive<String>>, Failure> {
+    pub async fn resolve(
+        &self,
+        glance: &mut Glance<'_>,
+    ) -> Result<Arc<Sensitive<String>>, Failure> {
         match &self.0 {
             Property::Plain(text) => Ok(Arc::new(Sensitive::from(text.as_str()))),
-            Property::Secret(reference) => reference.value(store).await,
+            Property::Secret(reference) => reference.value(glance).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Configuration, ManagerKind,
-    run::{aws_surroundings, outputs, places},
+    run::{aws_surroundings, outputs, places, somebody},
 };
 use crate::config::ServerEnvironment;
 use anyhow::{Result, anyhow};
@@ -107,6 +107,11 @@ pub(crate) async fn check(
     environment: &ServerEnvironment,
 ) -> Result<Vec<Checked>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // As the agent will be: what only root may read helps it nothing.
+    let somebody = somebody(configuration.user.as_deref(), configuration.group.as_deref())?;
+    if let Some(somebody) = somebody.filter(|_| rustix::process::geteuid().is_root()) {
+        somebody.become_it()?;
+    }
     let (places, sessions) = places(&configuration.managers, environment, &clock).await?;
     let mut checked = Vec::new();
     for place in &places {
@@ -143,8 +148,12 @@ pub(crate) async fn check(
 async fn of_outputs(outputs: &Outputs) -> Vec<Step> {
     let mut steps = Vec::new();
     for file in &outputs.files {
-        let step = format!("file {}", file.path().display());
-        steps.push(Step::of(step, file.check().await.map_err(|error| error.to_string())));
+        let path = file.path().display().to_string();
+        let checked = file.check().await.map_err(|error| {
+            let told = error.to_string();
+            told.strip_prefix(&format!("{path}: ")).map_or_else(|| told.clone(), str::to_owned)
+        });
+        steps.push(Step::of(format!("file {path}"), checked));
     }
     if let Some(exec) = &outputs.exec {
         let checked = exec.check().await.map_err(|failure| failure.to_string());

@@ -5,12 +5,15 @@ use super::{
     inputs::{Known, manager_name},
 };
 use crate::config::reader::{Block, Faults};
-use bailee_agent::listeners::{
-    settings::{
-        ADDRESS_DEFAULT, Endpoint, Guard, Hosts, Limits, PATH_PREFIX_DEFAULT, SecretsManager,
-        SettingError, TOKEN_HEADERS_DEFAULT, TokenFile, TokenHeaders,
+use bailee_agent::{
+    listeners::{
+        settings::{
+            ADDRESS_DEFAULT, Endpoint, Guard, Hosts, Limits, PATH_PREFIX_DEFAULT, SecretsManager,
+            SettingError, TOKEN_HEADERS_DEFAULT, TokenFile, TokenHeaders,
+        },
+        vault::AgentToken,
     },
-    vault::AgentToken,
+    outputs::file,
 };
 
 /// The mode of a socket unless somebody says otherwise: its owner alone.
@@ -123,7 +126,10 @@ fn socket(block: &mut Block, faults: &mut Faults) -> Option<Endpoint> {
         faults.add(block.line, format_args!("{} needs path: where the socket is", block.name));
         return None;
     };
-    let socket = checked(Endpoint::unix(path.into(), mode), block, faults)?;
+    let owner = block.read("user", faults, |text| file::user(text).map_err(|it| it.to_string()));
+    let group = block.read("group", faults, |text| file::group(text).map_err(|it| it.to_string()));
+    let mut socket = checked(Endpoint::unix(path.into(), mode), block, faults)?;
+    (socket.owner, socket.group) = (owner, group);
     Some(Endpoint::Unix(socket))
 }
 
@@ -150,7 +156,8 @@ fn guard(block: &mut Block, faults: &mut Faults) -> Option<Guard> {
     };
     let token_headers = checked(token_headers, block, faults);
     let hosts = checked(Hosts::new(hosts.iter().map(String::as_str)), block, faults);
-    let token_file = path.map(|path| TokenFile { path: path.into(), create, group_may_read });
+    let token_file =
+        path.map(|path| TokenFile { path: path.into(), create, group_may_read, owner: None });
     Some(Guard { token_file, token_headers: token_headers?, hosts: hosts? })
 }
 

@@ -4,30 +4,51 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::{self, Gid, Group, Uid, User};
 use std::ffi::CString;
 
-/// Becomes `user` with `group`, or with the user's own group. Nothing is done where that is who it is already.
-pub(super) fn become_user(user: &str, group: Option<&str>) -> Result<()> {
-    let account = account(user)?;
-    let gid = match group {
-        Some(group) => group_id(group)?,
-        None => account.gid,
-    };
-    let is_already = unistd::geteuid() == account.uid && unistd::getegid() == gid;
-    if is_already {
-        return Ok(());
+/// Somebody whom the agent becomes.
+#[derive(Debug)]
+pub(super) struct Somebody {
+    user: String,
+    name: CString,
+    pub(super) uid: Uid,
+    pub(super) gid: Gid,
+}
+
+impl Somebody {
+    /// `user` with `group`, or with the user's own group.
+    pub(super) fn named(user: &str, group: Option<&str>) -> Result<Somebody> {
+        let account = account(user)?;
+        let gid = match group {
+            Some(group) => group_id(group)?,
+            None => account.gid,
+        };
+        let name = CString::new(account.name.as_str()).context("user")?;
+        Ok(Somebody { user: user.to_owned(), name, uid: account.uid, gid })
     }
-    if !unistd::geteuid().is_root() {
-        bail!(
-            "user {user:?}: only root can become somebody else; start as root, or leave user out"
-        );
+
+    /// Whether that is who it is already.
+    pub(super) fn is_me(&self) -> bool {
+        unistd::geteuid() == self.uid && unistd::getegid() == self.gid
     }
-    let name = CString::new(account.name.as_str()).context("user")?;
-    unistd::initgroups(&name, gid).with_context(|| format!("user {user:?}: its groups"))?;
-    unistd::setgid(gid).with_context(|| format!("group of user {user:?}"))?;
-    unistd::setuid(account.uid).with_context(|| format!("user {user:?}"))?;
-    if !account.uid.is_root() && unistd::setuid(Uid::from_raw(0)).is_ok() {
-        bail!("user {user:?}: the system gave the rights of root back");
+
+    /// Becomes this user for good.
+    pub(super) fn become_it(&self) -> Result<()> {
+        let Somebody { user, name, uid, gid } = self;
+        if self.is_me() {
+            return Ok(());
+        }
+        if !unistd::geteuid().is_root() {
+            bail!(
+                "user {user:?}: only root can become somebody else; start as root, or leave user out"
+            );
+        }
+        unistd::initgroups(name, *gid).with_context(|| format!("user {user:?}: its groups"))?;
+        unistd::setgid(*gid).with_context(|| format!("group of user {user:?}"))?;
+        unistd::setuid(*uid).with_context(|| format!("user {user:?}"))?;
+        if !uid.is_root() && unistd::setuid(Uid::from_raw(0)).is_ok() {
+            bail!("user {user:?}: the system gave the rights of root back");
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn account(user: &str) -> Result<User> {
@@ -55,9 +76,9 @@ mod tests {
 
     #[test]
     fn who_is_unknown_is_told_by_name() {
-        let told = format!("{:#}", become_user("no-such-user-here", None).unwrap_err());
+        let told = format!("{:#}", Somebody::named("no-such-user-here", None).unwrap_err());
         assert_eq!(told, "there is no user \"no-such-user-here\"");
-        let told = format!("{:#}", become_user("0", Some("no-such-group-here")).unwrap_err());
+        let told = format!("{:#}", Somebody::named("0", Some("no-such-group-here")).unwrap_err());
         assert_eq!(told, "there is no group \"no-such-group-here\"");
     }
 }

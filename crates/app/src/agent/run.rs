@@ -1,6 +1,8 @@
 //! The agent put together, and run to its end.
 
-use super::{CacheKey, Configuration, DiskSettings, Listening, Manager, ManagerKind, privileges};
+use super::{
+    CacheKey, Configuration, DiskSettings, Listening, Manager, ManagerKind, privileges::Somebody,
+};
 use crate::{
     assemble,
     config::{ServerEnvironment, env},
@@ -15,7 +17,7 @@ use bailee_agent::{
     disk::DiskCache,
     listeners::{
         Listeners, Metrics, Surroundings,
-        settings::{Interface, Settings},
+        settings::{Endpoint, Interface, Settings},
         vault::Vault,
     },
     outputs::{
@@ -73,11 +75,14 @@ pub(crate) async fn run(
         connections: connections.clone(),
         metrics: Some(Metrics::new(move || rendered.render())),
     };
-    let settings: Result<Vec<Settings>> =
-        listeners.into_iter().map(|listening| listener(listening, &sessions)).collect();
+    let somebody = somebody(configuration.user.as_deref(), configuration.group.as_deref())?;
+    let settings: Result<Vec<Settings>> = listeners
+        .into_iter()
+        .map(|listening| listener(given_to(listening, somebody.as_ref()), &sessions))
+        .collect();
     let listeners = Listeners::bind(settings?, &surroundings)?;
-    if let Some(user) = &configuration.user {
-        privileges::become_user(user, configuration.group.as_deref())?;
+    if let Some(somebody) = &somebody {
+        somebody.become_it()?;
     }
     if let Some(cache) = &cache {
         match cache.load() {
@@ -109,6 +114,26 @@ pub(crate) async fn run(
     }
     tracing::info!("agent stopped");
     ended
+}
+
+/// Whom the agent becomes.
+pub(super) fn somebody(user: Option<&str>, group: Option<&str>) -> Result<Option<Somebody>> {
+    user.map(|user| Somebody::named(user, group)).transpose()
+}
+
+/// A listener whose socket, and whose file of tokens where the agent makes it, belong to whom it becomes: who is
+/// this user, as the application is, can use them.
+fn given_to(mut listening: Listening, somebody: Option<&Somebody>) -> Listening {
+    let Some(somebody) = somebody.filter(|somebody| !somebody.is_me()) else { return listening };
+    let (uid, gid) = (somebody.uid.as_raw(), somebody.gid.as_raw());
+    if let Endpoint::Unix(socket) = &mut listening.endpoint {
+        socket.owner.get_or_insert(uid);
+        socket.group.get_or_insert(gid);
+    }
+    if let Some(file) = &mut listening.guard.token_file {
+        file.owner = Some((uid, gid));
+    }
+    listening
 }
 
 /// What runs beside everything else until the agent ends.

@@ -183,7 +183,8 @@ impl Stage {
 
     pub(super) fn settings(&self) -> Settings {
         let path = self.token_file(&format!("{TOKEN}\n"), 0o600);
-        let token_file = Some(TokenFile { path, create: false, group_may_read: false });
+        let token_file =
+            Some(TokenFile { path, create: false, group_may_read: false, owner: None });
         let mut interface = SecretsManager::new("m", "/v1/").unwrap();
         let role = "arn:aws:iam::123456789012:role/app";
         interface.roles.insert(role.to_owned(), "other".to_owned());

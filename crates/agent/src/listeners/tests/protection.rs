@@ -110,7 +110,7 @@ async fn a_token_file_that_others_may_read_is_refused_with_what_to_do() {
     ] {
         let mut settings = stage.settings();
         let path = stage.token_file(TOKEN, mode);
-        let file = TokenFile { path: path.clone(), create: false, group_may_read };
+        let file = TokenFile { path: path.clone(), create: false, group_may_read, owner: None };
         settings.guard.token_file = Some(file);
         if fine {
             Listeners::bind(vec![settings], &stage.surroundings()).unwrap();
@@ -149,7 +149,7 @@ async fn a_token_file_is_made_once_where_that_is_wanted() {
     let path = stage.folder.path().join("made");
     let mut settings = stage.settings();
     settings.guard.token_file =
-        Some(TokenFile { path: path.clone(), create: true, group_may_read: false });
+        Some(TokenFile { path: path.clone(), create: true, group_may_read: false, owner: None });
     let running = stage.run(settings.clone());
     let token = std::fs::read_to_string(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
@@ -164,7 +164,7 @@ async fn a_token_file_is_made_once_where_that_is_wanted() {
 async fn tokens_change_with_their_file_and_a_bad_file_changes_nothing() {
     let stage = Stage::new();
     let path = stage.token_file("first-token-of-all\n", 0o600);
-    let file = TokenFile { path: path.clone(), create: false, group_may_read: false };
+    let file = TokenFile { path: path.clone(), create: false, group_may_read: false, owner: None };
     let tokens = crate::listeners::tokens::Tokens::open(file).unwrap();
     let admitted = || {
         ["first-token-of-all", "second-token-of-all"].map(|token| tokens.admit(token.as_bytes()))
@@ -343,4 +343,20 @@ async fn an_address_that_is_taken_and_an_unknown_manager_are_named() {
     let interface = crate::listeners::settings::SecretsManager::new("none", "/v1/").unwrap();
     settings.interface = crate::listeners::settings::Interface::SecretsManager(interface);
     assert!(refusal(&stage, settings).contains("there is no secret manager \"none\""));
+}
+
+#[tokio::test]
+async fn what_the_agent_makes_belongs_to_whom_it_becomes() {
+    let folder = tempfile::tempdir().unwrap();
+    // Only root can become somebody else.
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let owner = if own.0 == 0 { (65_534, 65_534) } else { own };
+    let path = folder.path().join("token");
+    let file =
+        TokenFile { path: path.clone(), create: true, group_may_read: false, owner: Some(owner) };
+    for _ in ["made", "found at the next start"] {
+        crate::listeners::tokens::Tokens::open(file.clone()).unwrap();
+        let made = std::fs::metadata(&path).unwrap();
+        assert_eq!((made.uid(), made.gid(), made.mode() & 0o777), (owner.0, owner.1, 0o600));
+    }
 }

@@ -18,6 +18,7 @@ pub(super) use child::Child;
 
 use super::{Invalid, changes::Changes, event, value::Value};
 use crate::{
+    connection::Glance,
     failure::{Cause, Failure},
     store::Store,
 };
@@ -419,13 +420,13 @@ impl Exec {
     }
 
     async fn resolve(&self) -> Result<Values, Failure> {
-        let mut values = Values::new();
+        let (mut glance, mut values) = (Glance::at(&self.store), Values::new());
         for (variable, value) in &self.settings.environment {
             let of_variable = |failure: Failure| Failure {
                 message: format!("environment: {variable}: {}", failure.message),
                 ..failure
             };
-            let value = value.resolve(&self.store).await.map_err(of_variable)?;
+            let value = value.resolve(&mut glance).await.map_err(of_variable)?;
             variable.check(value.expose()).map_err(of_variable)?;
             values.insert(variable.clone(), value);
         }
