@@ -120,8 +120,19 @@ impl Store {
             event::served(place, event::Served::Kept);
             return Ok(held);
         }
+        if freshness == Freshness::Kept
+            && let Some(settled) = self.settled(place, &slot)
+        {
+            return settled;
+        }
         let asked_at = Instant::now();
-        let _one_at_a_time = slot.fetching.lock().await;
+        let _one_at_a_time = match self.turn(place, &slot).await {
+            Ok(turn) => turn,
+            Err(held) => {
+                event::served(place, event::Served::Stale);
+                return Ok(held);
+            }
+        };
         // Somebody else may have fetched it meanwhile.
         let since = match freshness {
             Freshness::Kept => slot.fresh(Instant::now()),
@@ -152,6 +163,30 @@ impl Store {
         Ok(())
     }
 
+    /// Waits until nobody else fetches it. Who can be served something old does not wait for long: the other may
+    /// wait for a place that does not answer.
+    async fn turn<'s>(
+        &self,
+        place: &Place,
+        slot: &'s Slot,
+    ) -> Result<tokio::sync::MutexGuard<'s, ()>, Arc<Held>> {
+        let stale = || slot.stale(Instant::now(), place.patience.stale_max);
+        if stale().is_none() {
+            return Ok(slot.fetching.lock().await);
+        }
+        match tokio::time::timeout(REFRESH_WAIT_MAX, slot.fetching.lock()).await {
+            Ok(turn) => Ok(turn),
+            Err(_) => match stale() {
+                Some(held) => {
+                    // Who asks next need not wait for it.
+                    place.failed(Instant::now(), &no_answer());
+                    Err(held)
+                }
+                None => Ok(slot.fetching.lock().await),
+            },
+        }
+    }
+
     /// What answers without a call: the place is known to be away, or just said no.
     fn settled(&self, place: &Place, slot: &Slot) -> Option<Result<Arc<Held>, Failure>> {
         let now = Instant::now();
@@ -173,11 +208,7 @@ impl Store {
         if slot.stale(Instant::now(), place.patience.stale_max).is_none() {
             return fetching.await;
         }
-        tokio::time::timeout(REFRESH_WAIT_MAX, fetching).await.unwrap_or_else(|_| {
-            let seconds = REFRESH_WAIT_MAX.as_secs();
-            let message = format!("no answer within {seconds} s");
-            Err(Failure::new(Cause::Unavailable, message))
-        })
+        tokio::time::timeout(REFRESH_WAIT_MAX, fetching).await.unwrap_or_else(|_| Err(no_answer()))
     }
 
     /// Puts an answer where it belongs and says what it means for those who wait.
@@ -258,6 +289,11 @@ impl Store {
         insert(&mut slots, key, slot.clone());
         slot
     }
+}
+
+fn no_answer() -> Failure {
+    let message = format!("no answer within {} s", REFRESH_WAIT_MAX.as_secs());
+    Failure::new(Cause::Unavailable, message)
 }
 
 /// Takes a slot in. What outputs stand on stays, however much else is asked for: there is more room where

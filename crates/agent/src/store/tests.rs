@@ -353,3 +353,27 @@ async fn after_a_restart_in_an_outage_it_serves_by_name_and_by_arn() {
     assert_eq!(get(&after, "arn:a").await.unwrap(), "one");
     assert_eq!(get(&after, "a").await.unwrap(), "one");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_is_not_answered_keeps_nobody_waiting_who_can_be_served() {
+    let manager = FakeManager::with(&[("a", "one")]);
+    let store = store_over(manager.clone());
+    store.pin("m", &Wanted::current("a")).unwrap();
+    get(&store, "a").await.unwrap();
+    manager.hang(true);
+    advance(Duration::from_secs(61)).await;
+    let refreshing = store.refresh_due();
+    let asking = async {
+        sleep(Duration::from_millis(10)).await;
+        for (freshness, wait) in [
+            (Freshness::Kept, REFRESH_WAIT_MAX),
+            (Freshness::Kept, Duration::ZERO),
+            (Freshness::Now, REFRESH_WAIT_MAX),
+        ] {
+            let began = tokio::time::Instant::now();
+            assert_eq!(read(&store, "a", freshness).await.unwrap(), "one");
+            assert_eq!(began.elapsed().as_secs(), wait.as_secs(), "{freshness:?}");
+        }
+    };
+    tokio::join!(refreshing, asking);
+}

@@ -26,7 +26,8 @@ const STALE_MAX: Duration = Duration::from_secs(90 * 86_400);
 /// Secrets and tags that one manager may be told to keep.
 const PREFETCHED_MAX: usize = 10_000;
 
-/// Reads a configuration; all that is wrong with it is told at once.
+/// Reads a configuration; all that is wrong with it is told at once, but for what stands on a secret manager that is
+/// wrong itself.
 ///
 /// # Errors
 /// Each fault with its line and field.
@@ -41,12 +42,16 @@ pub(crate) fn parse(text: &str, is_yaml: bool) -> Result<Configuration, Faults> 
         }
     };
     let mut file = Block::new("the configuration", 1, body);
-    let configuration = configuration(&mut file, &mut faults);
+    let managers = managers(&mut file, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let configuration = configuration(&mut file, managers, &mut faults);
     file.finish(&mut faults);
     if faults.is_empty() { Ok(configuration) } else { Err(faults) }
 }
 
-fn configuration(file: &mut Block, faults: &mut Faults) -> Configuration {
+fn managers(file: &mut Block, faults: &mut Faults) -> BTreeMap<String, Manager> {
     let mut managers = BTreeMap::new();
     for (name, block) in file.blocks("secret_manager", faults) {
         let line = block.line;
@@ -60,6 +65,14 @@ fn configuration(file: &mut Block, faults: &mut Faults) -> Configuration {
             "there is no secret_manager: give at least one, such as secret_manager \"prod\" { … }",
         );
     }
+    managers
+}
+
+fn configuration(
+    file: &mut Block,
+    managers: BTreeMap<String, Manager>,
+    faults: &mut Faults,
+) -> Configuration {
     let names: Vec<String> = managers.keys().cloned().collect();
     let mut connections = BTreeMap::new();
     for (name, block) in file.blocks("connection", faults) {
@@ -278,6 +291,19 @@ mod tests {
         assert_eq!(read.listeners.len(), 1);
         assert!(matches!(read.disk.unwrap().key, super::super::CacheKey::Credential(_)));
         assert_eq!(read.user.as_deref(), Some("orders"));
+    }
+
+    #[test]
+    fn a_wrong_manager_is_told_without_what_stands_on_it() {
+        let text = "secret_manager \"prod\" { type = \"aws-sm\" authentication = \"instance-profile\" \
+                    region = \"US East (Ohio)\" }\n\
+                    connection \"db\" { secret \"password\" { id = \"prod/db\" } }\n";
+        let told = parse(text, false).err().unwrap().to_string();
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(
+            told.ends_with("\"US East (Ohio)\" is no region's code: write \"us-east-2\""),
+            "{told}"
+        );
     }
 
     #[test]

@@ -64,14 +64,19 @@ fn tables(context: &mut Context, status: &Value) -> Result<(), Failure> {
         let failure = text(secret, "failure");
         let state = match (held, stale) {
             (true, false) => "fresh".to_owned(),
-            (true, true) => format!("old: {failure}"),
-            (false, _) => format!("missing: {failure}"),
+            (true, true) => with("old", &failure),
+            (false, _) => with("missing", &failure),
         };
         let fetched = ago(secret.get("age_seconds"));
         let (id, manager) = (text(secret, "id"), text(secret, "manager"));
         secrets.row([id, manager, text(secret, "version"), fetched, state]);
     }
     context.output.table(&secrets)
+}
+
+/// A state with its reason, where there is one yet.
+fn with(state: &str, reason: &str) -> String {
+    if reason.is_empty() { state.to_owned() } else { format!("{state}: {reason}") }
 }
 
 fn text(value: &Value, name: &str) -> String {
