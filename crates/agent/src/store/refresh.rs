@@ -95,9 +95,18 @@ impl Store {
             let mut ours = Vec::with_capacity(chunk.len());
             for slot in chunk {
                 let Ok(guard) = slot.fetching.try_lock() else { continue };
-                if slot.due().is_over(Instant::now()) && !self.renew(place, slot).await {
-                    anew.push(slot.clone());
-                    ours.push(guard);
+                if !slot.due().is_over(Instant::now()) {
+                    continue;
+                }
+                match self.renew(place, slot).await {
+                    Ok(true) => {}
+                    // Whoever took it holds it still, maybe; but nobody waits for another one.
+                    Err(failure) if slot.is_idle() => drop(slot.failed(Instant::now(), &failure)),
+                    Ok(false) if slot.is_idle() => slot.rest(),
+                    Ok(false) | Err(_) => {
+                        anew.push(slot.clone());
+                        ours.push(guard);
+                    }
                 }
             }
             self.fetch_all(place, &anew).await;
@@ -133,25 +142,25 @@ impl Store {
     }
 
     /// Renews the lease of a secret, where it has one that has not come to its end.
-    async fn renew(&self, place: &Arc<Place>, slot: &Arc<Slot>) -> bool {
-        let Some(held) = slot.held() else { return false };
+    async fn renew(&self, place: &Arc<Place>, slot: &Arc<Slot>) -> Result<bool, Failure> {
+        let Some(held) = slot.held() else { return Ok(false) };
         let Some(lease) = held.fetched.lease.as_ref().filter(|lease| lease.renewable) else {
-            return false;
+            return Ok(false);
         };
         let now = Instant::now();
         if held.age_at(now) >= lease.duration {
-            return false;
+            return Ok(false);
         }
         match place.manager.renew(lease).await {
             Ok(duration) if lasts(lease, duration) => {
                 place.answered(now);
                 slot.renewed(duration, (now, self.clock.now()), &place.patience);
-                true
+                Ok(true)
             }
-            Ok(_) => false,
+            Ok(_) => Ok(false),
             Err(failure) => {
                 event::failed(place, slot.key.id(), &failure, true);
-                false
+                Err(failure)
             }
         }
     }

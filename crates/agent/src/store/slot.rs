@@ -220,11 +220,24 @@ impl Slot {
         }
     }
 
+    /// Whether no output stands on it, and nobody asked for it since it was fetched.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        !state.pinned && !state.used
+    }
+
+    /// Leaves it to grow old until somebody asks for it.
+    pub(crate) fn rest(&self) {
+        let mut state = self.state.lock();
+        (state.refresh_at, state.failed) = (None, None);
+    }
+
     /// When it is to be fetched ahead of time: what outputs stand on, and what somebody asked for since it was
-    /// fetched last.
+    /// fetched last. Leases are renewed however long ago somebody asked: an application asks once.
     pub(crate) fn due(&self) -> Due {
         let state = self.state.lock();
-        if !state.pinned && !state.used {
+        let lease = state.held.as_ref().and_then(|held| held.fetched.lease.as_ref());
+        if !state.pinned && !state.used && !lease.is_some_and(|lease| lease.renewable) {
             return Due::Never;
         }
         match (&state.failed, state.refresh_at) {

@@ -377,3 +377,36 @@ async fn a_refresh_that_is_not_answered_keeps_nobody_waiting_who_can_be_served()
     };
     tokio::join!(refreshing, asking);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_took_once_is_renewed_to_its_end_and_no_other_is_made() {
+    let manager = FakeManager::with(&[("creds", "user-1")]);
+    let seconds = Duration::from_secs;
+    let lease = Lease { id: "l".to_owned(), duration: seconds(90), renewable: true };
+    manager.lease(Some(lease), Some(seconds(90)));
+    let store = store_over(manager.clone());
+    get(&store, "creds").await.unwrap();
+    manager.calls();
+    for _ in 0..3 {
+        advance(seconds(61)).await;
+        store.refresh_due().await;
+        assert_eq!(manager.calls(), ["renew l"]);
+    }
+    // It may fail for a while.
+    advance(seconds(61)).await;
+    manager.fail(Some(Cause::Unavailable));
+    store.refresh_due().await;
+    manager.fail(None);
+    advance(seconds(2)).await;
+    store.refresh_due().await;
+    assert_eq!(manager.calls(), ["renew l", "renew l"]);
+    let lease = Lease { id: "m".to_owned(), duration: seconds(90), renewable: true };
+    manager.lease(Some(lease), Some(seconds(20)));
+    for _ in 0..3 {
+        advance(seconds(61)).await;
+        store.refresh_due().await;
+    }
+    assert_eq!(manager.calls(), ["renew l"]);
+    get(&store, "creds").await.unwrap();
+    assert_eq!(manager.calls(), ["fetch creds"]);
+}
