@@ -4,6 +4,7 @@ use super::{AwsManager, calls::Calls, names};
 use crate::{
     failure::{Cause, Failure},
     manager::{Fetched, Wanted},
+    store::ENTRIES_MAX,
 };
 use std::time::Duration;
 
@@ -49,9 +50,50 @@ impl AwsManager {
         }
     }
 
+    /// Notes how new what the region gave is. Only needed where there is a replica.
+    pub(super) fn note_home<'f>(&self, fetched: impl IntoIterator<Item = &'f Fetched>) {
+        if self.replica.is_none() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for one in fetched {
+            let (Some(created), true) = (one.created, one.is_current()) else { continue };
+            let secret = without_end(&one.id);
+            if state.made.len() >= ENTRIES_MAX && !state.made.contains_key(secret) {
+                state.made.clear();
+            }
+            state.made.insert(secret.to_owned(), (one.version.clone(), created));
+        }
+    }
+
     /// What the replica gave, by the ARN that the secret has at home.
-    pub(super) fn brought_home(&self, fetched: Fetched) -> Fetched {
-        Fetched { id: names::in_region(&fetched.id, &self.home.region), ..fetched }
+    ///
+    /// # Errors
+    /// It is older than what the region gave: AWS has not brought that to the replica yet.
+    pub(super) fn brought_home(&self, fetched: Fetched) -> Result<Fetched, Failure> {
+        let id = names::in_region(&fetched.id, &self.home.region);
+        let fetched = Fetched { id, ..fetched };
+        let newest = self.state.lock().made.get(without_end(&fetched.id)).cloned();
+        let is_behind = newest
+            .zip(fetched.created)
+            .is_some_and(|((version, newest), made)| version != fetched.version && made < newest);
+        if is_behind && fetched.is_current() {
+            let message = format!("{}: the replica has an older version", fetched.name);
+            return Err(Failure::new(Cause::Unavailable, message));
+        }
+        Ok(fetched)
+    }
+}
+
+/// An ARN without its random end, which a secret that was made anew does not share with its former replica.
+fn without_end(arn: &str) -> &str {
+    arn.rsplit_once('-').map_or(arn, |(secret, _)| secret)
+}
+
+impl Fetched {
+    /// Whether it is the version that is current now: others are older by right.
+    fn is_current(&self) -> bool {
+        self.stages.iter().any(|stage| stage == "AWSCURRENT")
     }
 }
 

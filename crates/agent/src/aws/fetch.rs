@@ -33,7 +33,10 @@ impl AwsManager {
                 Some(replica) => self.get_abroad(replica, wanted, Some(failure)).await,
                 None => Err(failure),
             },
-            fetched => fetched,
+            Ok(fetched) => {
+                self.note_home([&fetched]);
+                Ok(fetched)
+            }
         }
     }
 
@@ -45,7 +48,7 @@ impl AwsManager {
     ) -> Result<Fetched, Failure> {
         let fetched = get(replica, &Self::abroad(replica, wanted)).await;
         fetched
-            .map(|fetched| self.brought_home(fetched))
+            .and_then(|fetched| self.brought_home(fetched))
             .map_err(|failure| of_both(home, replica, failure))
     }
 
@@ -91,7 +94,10 @@ impl AwsManager {
         let failure = match replica {
             Some(_) => None,
             None => match self.at_home(self.home.batch(&unique(&ids))).await {
-                Ok(batch) => return sorted(&ids, batch),
+                Ok(batch) => {
+                    self.note_home(&batch.values);
+                    return sorted(&ids, batch);
+                }
                 Err(failure) => Some(failure),
             },
         };
@@ -106,7 +112,7 @@ impl AwsManager {
             Ok(batch) => {
                 let (served, left) = sorted(&abroad, batch);
                 let home = served.into_iter().map(|(place, answer)| {
-                    let answer = answer.map(|fetched| self.brought_home(fetched));
+                    let answer = answer.and_then(|fetched| self.brought_home(fetched));
                     (place, answer.map_err(|error| of_both(failure.clone(), replica, error)))
                 });
                 (home.collect(), left)

@@ -54,6 +54,9 @@ struct State {
     no_batch_until: Option<SystemTime>,
     /// Until when the region is left alone, as its replica answers instead.
     home_away_until: Option<SystemTime>,
+    /// The versions that the region gave last, and when they were made, by ARN without its end: a replica
+    /// may lag.
+    made: BTreeMap<String, (String, SystemTime)>,
     /// Which secrets carry which tags.
     sorted: BTreeMap<BTreeMap<String, String>, tagged::Sorted>,
 }

@@ -56,7 +56,10 @@ impl AwsManager {
                 Some(replica) => self.tagged_abroad(replica, tags, Some(failure)).await,
                 None => Err(failure),
             },
-            found => found,
+            Ok(found) => {
+                self.note_home(&found);
+                Ok(found)
+            }
         }
     }
 
@@ -67,7 +70,14 @@ impl AwsManager {
         home: Option<Failure>,
     ) -> Result<Vec<Fetched>, Failure> {
         match self.at(replica, tags).await {
-            Ok(found) => Ok(found.into_iter().map(|one| self.brought_home(one)).collect()),
+            Ok(found) => {
+                let home = found.into_iter().filter_map(|one| {
+                    let name = one.name.clone();
+                    let told = |failure| event::tagged_left_out(&self.place, &name, &failure);
+                    self.brought_home(one).map_err(told).ok()
+                });
+                Ok(home.collect())
+            }
             Err(failure) => Err(of_both(home, replica, failure)),
         }
     }

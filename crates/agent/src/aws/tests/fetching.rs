@@ -289,3 +289,30 @@ async fn a_replica_answers_while_the_region_is_away_and_only_then() {
     bed.pass(Duration::from_secs(31)).await;
     assert_eq!(get(&manager, "a").await.unwrap(), "home");
 }
+
+#[tokio::test]
+async fn a_replica_that_lags_gives_nothing_older_than_the_region_gave() {
+    let bed = Bed::new().await;
+    bed.aws.put_secret_in("us-west-2", "a", "old");
+    bed.pass(Duration::from_secs(60)).await;
+    bed.aws.put_secret("a", "new");
+    let key = bed.aws.create_user("app", &[&reader()]);
+    let fields = super::Fields {
+        failover_region: Some("us-west-2".to_owned()),
+        failover_endpoint: Some(bed.aws.endpoint()),
+        ..bed.keys(&key)
+    };
+    let manager = bed.manager(&fields).await;
+    assert_eq!(get(&manager, "a").await.unwrap(), "new");
+    bed.aws.inject(Fault::error(GET, 503, "ServiceUnavailable", "away").times(1));
+    for _ in ["home fails", "home is left alone"] {
+        let failure = get(&manager, "a").await.unwrap_err();
+        assert_eq!(failure.cause, Cause::Unavailable);
+        assert!(failure.message.contains("the replica has an older version"), "{failure}");
+    }
+    bed.aws.put_secret_in("us-west-2", "a", "newer");
+    assert_eq!(get(&manager, "a").await.unwrap(), "newer");
+    // Who never saw the region's is given what there is.
+    bed.aws.inject(Fault::error(GET, 503, "ServiceUnavailable", "away").times(1));
+    assert_eq!(get(&bed.manager(&fields).await, "a").await.unwrap(), "newer");
+}
