@@ -141,9 +141,9 @@ pub(crate) fn failed(failure: &Failure) -> Answer {
     told(status, code, &failure.message)
 }
 
-/// An error as AWS's agent writes it, space included.
+/// An error as AWS's agent 2.1 writes it.
 pub(crate) fn told(status: StatusCode, code: &str, message: &str) -> Answer {
     let (code, message) = (serde_json::json!(code), serde_json::json!(message));
-    let body = format!("{{\"__type\":{code}, \"message\":{message}}}");
+    let body = format!("{{\"__type\":{code},\"message\":{message}}}");
     answer::bare(status, body)
 }

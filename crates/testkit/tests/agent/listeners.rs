@@ -99,7 +99,7 @@ async fn what_asks_awss_agent_is_answered_by_ours_and_status_tells_how_it_fares(
     assert!(secret["CreatedDate"].is_string());
     let (status, missing) = ask("/v1/none", good).await;
     assert_eq!(status, 400);
-    let begins = r#"{"__type":"ResourceNotFoundException", "message":""#;
+    let begins = r#"{"__type":"ResourceNotFoundException","message":""#;
     assert!(missing.starts_with(begins), "{missing}");
     assert_eq!(ask("/v1/prod/orders", "wrong").await, (403, "Bad Token".to_owned()));
     let (status, orders) = ask("/connections/orders", good).await;

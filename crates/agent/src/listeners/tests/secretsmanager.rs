@@ -70,7 +70,7 @@ async fn refresh_now_asks_the_place_and_what_is_kept_serves_otherwise() {
 async fn errors_have_the_status_and_the_text_of_awss_agent() {
     let stage = Stage::new();
     let running = stage.start();
-    let missing = r#"{"__type":"ResourceNotFoundException", "message":"Secrets Manager can't find the specified secret."}"#;
+    let missing = r#"{"__type":"ResourceNotFoundException","message":"Secrets Manager can't find the specified secret."}"#;
     let long = format!("/secretsmanager/get?secretId={}", "a".repeat(9_000));
     for (target, status, body) in [
         ("/secretsmanager/get?secretId=none", 400, missing),
@@ -128,7 +128,7 @@ async fn failures_of_a_place_have_its_code_or_the_one_of_awss_agent() {
         let id = format!("s{nth}");
         stage.shelf.put(Wanted::current(&id), Err(failure));
         let answer = running.get(&format!("/v1/{id}")).await;
-        let body = format!(r#"{{"__type":"{code}", "message":"text \"quoted\""}}"#);
+        let body = format!(r#"{{"__type":"{code}","message":"text \"quoted\""}}"#);
         assert_eq!(answer.brief(), (status, body.as_str()));
     }
 }
@@ -169,6 +169,6 @@ async fn a_place_that_does_not_answer_is_not_waited_for_without_end() {
     let mut settings = stage.settings();
     settings.limits.request_time_max = std::time::Duration::from_millis(20);
     let running = stage.run(settings);
-    let body = r#"{"__type":"TimeoutError", "message":"Timeout"}"#;
+    let body = r#"{"__type":"TimeoutError","message":"Timeout"}"#;
     assert_eq!(running.get("/v1/app").await.brief(), (504, body));
 }
