@@ -6,9 +6,13 @@
 
 use crate::{Error, Method, Outgoing, Response, Session, kv::KvMount};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::atomic::{AtomicUsize, Ordering},
     time::SystemTime,
 };
@@ -36,9 +40,9 @@ pub struct KvMetadata {
     /// When anything about it changed last.
     #[serde(default)]
     pub updated_time: String,
-    /// Its versions by number.
-    #[serde(default)]
-    pub versions: BTreeMap<String, KvVersion>,
+    /// Its versions with their numbers: a list, as a map takes a kilobyte for the one version that most have.
+    #[serde(default, deserialize_with = "numbered")]
+    pub versions: Vec<(u64, KvVersion)>,
 }
 
 /// What the metadata say of a version.
@@ -61,17 +65,43 @@ impl KvMetadata {
         if self.versions.is_empty() {
             return Some(self.current_version).filter(|version| *version > 0);
         }
-        let numbered = |(number, version): (&String, &KvVersion)| {
-            version.lives(now).then(|| number.parse().ok()).flatten()
-        };
-        self.versions.iter().filter_map(numbered).max()
+        let living = self.versions.iter().filter(|(_, version)| version.lives(now));
+        living.map(|(number, _)| *number).max()
     }
+}
+
+/// Versions by number, as servers write them; what has no number is left out.
+fn numbered<'d, D: Deserializer<'d>>(map: D) -> Result<Vec<(u64, KvVersion)>, D::Error> {
+    struct Versions;
+    impl<'d> Visitor<'d> for Versions {
+        type Value = Vec<(u64, KvVersion)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("versions by number")
+        }
+
+        fn visit_map<M: MapAccess<'d>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut versions = Vec::new();
+            while let Some((number, version)) = map.next_entry::<String, KvVersion>()? {
+                if let Ok(number) = number.parse() {
+                    versions.push((number, version));
+                }
+            }
+            versions.shrink_to_fit();
+            Ok(versions)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+    }
+    map.deserialize_any(Versions)
 }
 
 impl KvMetadata {
     fn bytes(&self) -> usize {
-        let of_version = |(number, version): (&String, &KvVersion)| {
-            number.len() + version.created_time.len() + version.deletion_time.len()
+        let of_version = |(_, version): &(u64, KvVersion)| {
+            version.created_time.len() + version.deletion_time.len()
         };
         let times = self.created_time.len() + self.updated_time.len();
         times + self.versions.iter().map(of_version).sum::<usize>()
@@ -558,9 +588,7 @@ mod tests {
             destroyed,
         };
         let of = |versions: Vec<(u64, KvVersion)>| {
-            let versions = versions.into_iter().map(|(number, it)| (number.to_string(), it));
-            KvMetadata { current_version: 9, versions: versions.collect(), ..KvMetadata::default() }
-                .newest_live(now)
+            KvMetadata { current_version: 9, versions, ..KvMetadata::default() }.newest_live(now)
         };
         let past = "2020-01-02T03:04:05.123456789Z";
         let future = "2100-01-02T03:04:05Z";

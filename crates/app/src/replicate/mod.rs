@@ -224,7 +224,7 @@ pub async fn run_once(configuration: &Configuration, environment: &ServerEnviron
     run_within(configuration, environment, None).await
 }
 
-/// As [`run_once`], where the run itself may take so long, and telling of it [`TELLING_MAX`]: what is not
+/// As [`run_once`], where the run itself may take so long, and telling of it a few seconds: what is not
 /// done then, the next one does.
 pub async fn run_within(
     configuration: &Configuration,
