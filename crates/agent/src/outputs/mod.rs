@@ -2,7 +2,7 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`file`] | a file that a template or a connection fills, replaced as a whole when it changes |
+//! | [`file`](mod@file) | a file that a template or a connection fills, replaced as a whole when it changes |
 //! | [`exec`] | a process that is started with variables, and started again or told when they change |
 //! | [`run`] | all of them together |
 //! | [`template`] | texts made of secrets and connections |
