@@ -131,6 +131,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("sync dissociate", &["$ sync dissociate aws-sm/main secret app"]),
     ("sync status", &["$ sync status -watch", "$ sync status aws-sm/main"]),
     (
+        "agent check",
+        &["$ agent check -config=agent.hcl", "$ agent check -format=json -config=agent.hcl"],
+    ),
+    ("agent run", &["$ agent run -config=agent.hcl"]),
+    ("agent status", &["$ agent status -config=agent.hcl"]),
+    (
         "replicate plan",
         &[
             "$ replicate plan -config=replicate.hcl",

@@ -156,15 +156,16 @@ async fn changes_that_come_together_start_it_again_once() {
 async fn a_process_can_be_told_instead_and_gets_the_signals_of_the_agent() {
     let scene = Scene::with(&[("a", "one")]);
     let mut said = scene.lines();
-    let script = "trap 'echo hup > \"$OUT\"' HUP; trap 'echo usr1 > \"$OUT\"' USR1
+    // Not HUP: a shell that began with it ignored, as below nohup, cannot be told by it.
+    let script = "trap 'echo usr2 > \"$OUT\"' USR2; trap 'echo usr1 > \"$OUT\"' USR1
                   trap 'echo term > \"$OUT\"; exit 7' TERM; echo up > \"$OUT\"
                   while :; do sleep 60 > /dev/null 2>&1 & wait $!; done";
     let mut settings = scene.shell(script);
-    settings.on_change = OnChange::Signal(Signal::Hup);
+    settings.on_change = OnChange::Signal(Signal::Usr2);
     let running = scene.run(settings);
     assert_eq!(soon(said.next()).await, "up");
     scene.change("a", "two").await;
-    assert_eq!(soon(said.next()).await, "hup");
+    assert_eq!(soon(said.next()).await, "usr2");
     running.tell(Signal::Usr1).await;
     assert_eq!(soon(said.next()).await, "usr1");
     running.tell(Signal::Term).await;

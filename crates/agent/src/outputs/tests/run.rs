@@ -43,9 +43,9 @@ async fn the_process_starts_when_the_files_are_there_and_is_told_when_they_chang
     let scene = Scene::with(&[("a", "one")]);
     let mut said: Said = scene.lines();
     let mut settings = scene.reader(
-        "trap 'cat \"$FILE\" > \"$OUT\"' HUP; cat \"$FILE\" > \"$OUT\"; while :; do sleep 60 > /dev/null 2>&1 & wait $!; done",
+        "trap 'cat \"$FILE\" > \"$OUT\"' USR2; cat \"$FILE\" > \"$OUT\"; while :; do sleep 60 > /dev/null 2>&1 & wait $!; done",
     );
-    settings.on_change = OnChange::Signal(Signal::Hup);
+    settings.on_change = OnChange::Signal(Signal::Usr2);
     let (told, receiver) = mpsc::channel(8);
     let running = tokio::spawn(scene.outputs(Some(settings)).run(receiver));
     assert_eq!(soon(said.next()).await, "one");
