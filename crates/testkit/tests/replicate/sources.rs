@@ -258,7 +258,6 @@ fn header(head: &str, name: &str) -> Option<String> {
 async fn signed_tokens_of_an_issuer_and_of_kubernetes_let_in() {
     let world = World::connected().await;
     world.write("a", json!({ "n": 0 })).await;
-    let gate = Gate::before(world.server.api(), &world.token).await;
     world.file("jwt", "signed.canary.token\n");
     for (number, (auth, path, role)) in [
         ("auth \"jwt\" {\n role = \"r\"\n jwt_file = \"jwt\"\n}", "/v1/auth/jwt/login", Some("r")),
@@ -272,6 +271,9 @@ async fn signed_tokens_of_an_issuer_and_of_kubernetes_let_in() {
     .into_iter()
     .enumerate()
     {
+        // A run gives back the token that it got by a login.
+        let token = world.reader("apps").await;
+        let gate = Gate::before(world.server.api(), &token).await;
         world.file(
             "signed.hcl",
             &format!(
