@@ -40,28 +40,47 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Sensitive<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-/// Replaces a file as a whole, mode 0600: a reader never sees half of it, and after a crash it is the old one or
-/// the new one.
+/// Makes a file that was not there, empty.
+///
+/// # Errors
+/// It is there, or cannot be made.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes a file beside another one that it is to replace; gives where it is, too.
+///
+/// # Errors
+/// It cannot be made.
+pub fn beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", random::alphanumeric(12)));
+    let beside = PathBuf::from(beside);
+    let file = create(&beside)?;
+    Ok((beside, file))
+}
+
+/// Writes all of it, and returns when it is on the disk.
+///
+/// # Errors
+/// A part of it may be written.
+pub fn fill(mut file: File, content: &[u8]) -> io::Result<()> {
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Replaces a file as a whole: a reader never sees half of it, nor anyone a readable one, and after a crash it is the
+/// old one or the new one.
 ///
 /// # Errors
 /// The old file is as it was.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", random::alphanumeric(12)));
-    let beside = PathBuf::from(beside);
-    let written = fill(&beside, content).and_then(|()| fs::rename(&beside, path));
+    let (new, file) = beside(path)?;
+    let written = fill(file, content).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
-        fs::remove_file(&beside).ok();
+        fs::remove_file(&new).ok();
         return written;
     }
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
-}
-
-fn fill(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -21,7 +21,6 @@ mod input;
 mod lambda;
 pub mod logs;
 mod output;
-mod private_file;
 pub mod replicate;
 mod token_file;
 mod unsent;

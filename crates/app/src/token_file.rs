@@ -1,6 +1,7 @@
 //! What remembers the token between commands: a file, or the user's own program.
 
-use crate::{config::env, private_file};
+use crate::config::env;
+use bailee_agent::private_file;
 use bailee_crypto::Sensitive;
 use bailee_notation::hcl;
 use std::{

@@ -5,7 +5,8 @@
 //! interrupted is simply started again. Keys and tokens go into files, never to the terminal: with
 //! one exception, when the file cannot be written and the keys would be lost.
 
-use crate::{arguments, context::Context, failure::Failure, output::Order, private_file, value};
+use crate::{arguments, context::Context, failure::Failure, output::Order, value};
+use bailee_agent::private_file;
 use bailee_client::{Error, Method, Outgoing};
 use bailee_crypto::Sensitive;
 use clap::Args;

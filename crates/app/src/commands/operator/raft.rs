@@ -1,8 +1,7 @@
 //! `operator raft`: the storage's peers and snapshots.
 
-use crate::{
-    arguments, context::Context, failure::Failure, output::Table, private_file, value::plain,
-};
+use crate::{arguments, context::Context, failure::Failure, output::Table, value::plain};
+use bailee_agent::private_file;
 use bailee_client::{Method, Outgoing};
 use clap::{Args, Subcommand};
 use serde_json::Value;
