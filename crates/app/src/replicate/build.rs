@@ -4,11 +4,11 @@ use super::{Auth, Configuration, Source, Vault, wrong};
 use crate::{assemble, config::ServerEnvironment};
 use bailee_client::{
     Client, Session, Settings as ClientSettings,
-    aws::{AwsKeys, AwsLogin},
-    login::{AwsKeySource, Login, Text},
+    aws::AwsLogin,
+    login::{Login, Text},
 };
 use bailee_cloud::{HttpOptions, Proxy, aws::AmbientChain};
-use bailee_crypto::{Clock, Sensitive};
+use bailee_crypto::Clock;
 use bailee_secret_sync::{
     Settings,
     failure::{Error, Failure},
@@ -17,7 +17,7 @@ use bailee_secret_sync::{
         connection::{Connection, name_of},
         report::{SetupFailure, Stage},
         source::Source as PullSource,
-        sources::{aws_secrets_manager::AwsSource, vault::VaultSource},
+        sources::{aws_secrets_manager::AwsSource, machine::machine_keys, vault::VaultSource},
     },
     registry::Details,
 };
@@ -172,27 +172,12 @@ fn login(auth: &Auth, proxy: Option<Proxy>, clock: &Arc<dyn Clock>) -> Login {
         Auth::Aws { mount, role, region, header_value, sts_endpoint } => Login::AwsIam {
             mount,
             login: AwsLogin { role, region, header_value, sts_endpoint },
-            keys: machine_keys(proxy, clock.clone()),
+            keys: machine_keys(&machine(proxy, clock)),
         },
     }
 }
 
-/// The keys of AWS that this machine has, as they are now.
-fn machine_keys(proxy: Option<Proxy>, clock: Arc<dyn Clock>) -> AwsKeySource {
-    let chain = AmbientChain::new(HttpOptions { proxy, ..HttpOptions::default() }, clock);
-    AwsKeySource::new(move || {
-        let chain = chain.clone();
-        async move {
-            let keys = chain.keys().await.map_err(|error| bailee_client::Error::Login {
-                reason: format!("no credentials of AWS on this machine: {error}"),
-            })?;
-            Ok(AwsKeys {
-                access_key_id: keys.access_key_id,
-                secret_access_key: keys.secret_access_key,
-                session_token: keys
-                    .session_token
-                    .map(|token| Sensitive::from(token.expose().clone())),
-            })
-        }
-    })
+/// The credentials that this machine has.
+fn machine(proxy: Option<Proxy>, clock: &Arc<dyn Clock>) -> AmbientChain {
+    AmbientChain::new(HttpOptions { proxy, ..HttpOptions::default() }, clock.clone())
 }

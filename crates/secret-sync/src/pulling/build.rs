@@ -10,17 +10,16 @@ use crate::{
         guarded::{EXCHANGE_TIME_MAX, Guarded, Way},
         report::{SetupFailure, Stage},
         source::Source,
-        sources::{aws_secrets_manager::AwsSource, vault::VaultSource},
+        sources::{aws_secrets_manager::AwsSource, machine::machine_keys, vault::VaultSource},
     },
     registry::{Blueprint, Configured, Details, Surroundings},
     store::Store,
 };
 use bailee_client::{
     Address, Client, Session, Settings as ClientSettings,
-    aws::{AwsKeys, AwsLogin},
-    login::{AwsKeySource, Login, Text},
+    aws::AwsLogin,
+    login::{Login, Text},
 };
-use bailee_cloud::aws::AmbientChain;
 use bailee_crypto::Sensitive;
 use bailee_sdk::Namespace;
 use std::sync::Arc;
@@ -220,24 +219,6 @@ fn login(
                 sts_endpoint: surroundings.settings.aws_sts_endpoint_url.clone(),
             };
             Login::AwsIam { mount, login, keys: machine_keys(chain) }
-        }
-    })
-}
-
-/// The keys of AWS that this machine has, as they are now.
-fn machine_keys(chain: &AmbientChain) -> AwsKeySource {
-    let chain = chain.clone();
-    AwsKeySource::new(move || {
-        let chain = chain.clone();
-        async move {
-            let keys = chain.keys().await.map_err(|error| bailee_client::Error::Login {
-                reason: format!("no credentials of AWS on this machine: {error}"),
-            })?;
-            Ok(AwsKeys {
-                access_key_id: keys.access_key_id,
-                secret_access_key: keys.secret_access_key,
-                session_token: keys.session_token,
-            })
         }
     })
 }
