@@ -44,6 +44,19 @@ struct Named {
     name: String,
 }
 
+/// Whether a destination or a source can have this name.
+fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    let legal = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
+    let fits = !name.is_empty() && name.len() <= 128 && name.chars().all(legal);
+    if fits && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "name of the {what} is invalid: up to 128 letters, digits, hyphens, underscores and dots, not \
+         beginning with a dot"
+    )))
+}
+
 impl Engine for Paths {
     fn paths(self: Arc<Self>) -> Vec<Path> {
         use Operation::{Delete, List, Patch, Read, Update};

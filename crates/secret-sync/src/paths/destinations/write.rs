@@ -12,7 +12,7 @@ use crate::{
     board::Manner,
     destination::{Deletion, Ownership},
     naming,
-    paths::Paths,
+    paths::{Paths, check_name},
     registry::{DestinationKind, Details, Drift, Network, StoredDestination},
     store::Store,
 };
@@ -213,7 +213,7 @@ fn written(
     before: Option<&StoredDestination>,
     partly: bool,
 ) -> Result<Asked, Error> {
-    check_name(&input.name)?;
+    check_name("destination", &input.name)?;
     let kept = before.filter(|_| partly).cloned();
     let mut destination = kept.unwrap_or_else(|| StoredDestination {
         // To pause is no field: nothing but resuming ends it.
@@ -273,18 +273,6 @@ fn blank(kind: &DestinationKind, name: &str) -> StoredDestination {
         paused: false,
         purge: None,
     }
-}
-
-fn check_name(name: &str) -> Result<(), Error> {
-    let legal = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
-    let fits = !name.is_empty() && name.len() <= 128 && name.chars().all(legal);
-    if fits && !name.starts_with('.') {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        "name of the destination is invalid: up to 128 letters, digits, hyphens, underscores and \
-         dots, not beginning with a dot",
-    ))
 }
 
 fn check_template(kind: &DestinationKind, destination: &StoredDestination) -> Result<(), Error> {

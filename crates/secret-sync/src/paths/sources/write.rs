@@ -4,7 +4,7 @@ use super::{input::WriteSource, show::shown, source_key};
 use crate::{
     destination::{Ownership, RECOVERY_DAYS_DEFAULT},
     paths::{
-        Paths,
+        Paths, check_name,
         destinations::{MASK, given::Given, is_mask, network::GivenNetwork, purging},
     },
     pull::{
@@ -139,7 +139,7 @@ fn written(
     before: Option<&StoredSource>,
     partly: bool,
 ) -> Result<StoredSource, Error> {
-    check_name(&input.name)?;
+    check_name("source", &input.name)?;
     let kept = before.filter(|_| partly).cloned();
     let mut source = kept.unwrap_or_else(|| StoredSource {
         id: before.map_or_else(|| random::uuid().to_string(), |before| before.id.clone()),
@@ -186,18 +186,6 @@ fn blank(name: &str) -> StoredSource {
         schedule: None,
         paused: false,
     }
-}
-
-fn check_name(name: &str) -> Result<(), Error> {
-    let legal = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
-    let fits = !name.is_empty() && name.len() <= 128 && name.chars().all(legal);
-    if fits && !name.starts_with('.') {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        "name of the source is invalid: up to 128 letters, digits, hyphens, underscores and dots, not \
-         beginning with a dot",
-    ))
 }
 
 fn kind(text: String) -> Result<String, Error> {
