@@ -21,6 +21,7 @@ mod plan;
 mod preview;
 mod scale;
 mod simulation;
+mod source_paths;
 mod sources;
 mod surveys;
 mod world;
