@@ -2,7 +2,8 @@
 
 use crate::world::Agent;
 use bailee_fake_clouds::FakeAws;
-use bailee_testkit::{Options, Storage, TestServer, free_port, python};
+use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
+use rustix::process::Signal;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 
@@ -104,6 +105,15 @@ async fn what_asks_awss_agent_is_answered_by_ours_and_status_tells_how_it_fares(
     assert_eq!(ask("/v1/prod/orders", "wrong").await, (403, "Bad Token".to_owned()));
     let (status, orders) = ask("/connections/orders", good).await;
     assert_eq!((status, &*orders), (200, r#"{"host":"db.example","password":"canary"}"#));
+
+    // It would be fetched again after five minutes; told to, the agent does so at once.
+    aws.put_secret("prod/orders", r#"{"password":"canary-second"}"#);
+    assert!(ask("/v1/prod/orders", good).await.1.contains(r#"canary\""#));
+    agent.signal(Signal::HUP);
+    eventually("what changed is fetched", async || {
+        ask("/v1/prod/orders", good).await.1.contains("canary-second")
+    })
+    .await;
 
     let told = agent.ends("status").await;
     assert_eq!(told.code, 0, "{told:?}");
