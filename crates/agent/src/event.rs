@@ -69,6 +69,10 @@ pub(crate) fn lease_not_given_back(place: &Place, failure: &Failure) {
     tracing::warn!(manager = %place.name, %failure, "a lease could not be given back; it ends by itself");
 }
 
+pub(crate) fn not_given_back_in_time(place: &Place, what: &str) {
+    tracing::warn!(manager = %place.name, "{what} could not be given back in time: what is left ends by itself");
+}
+
 pub(crate) fn listening(endpoint: &str) {
     tracing::info!(endpoint, "listening");
 }

@@ -52,6 +52,10 @@ pub trait SecretManager: Send + Sync + 'static {
 
     /// Gives a lease back, as when the agent ends.
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure>;
+
+    /// Gives back what the agent was let in with, where it got that by itself. What comes of it is not told: it ends
+    /// by itself, too.
+    async fn leave(&self) {}
 }
 
 /// A secret that somebody asks for.

@@ -125,7 +125,7 @@ impl FakeManager {
         state.renewals = renewals;
     }
 
-    /// The calls until now, each as `fetch a`, `batch a b`, `tagged`, `renew l` or `revoke l`.
+    /// The calls until now, each as `fetch a`, `batch a b`, `tagged`, `renew l`, `revoke l` or `leave`.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().calls)
     }
@@ -207,6 +207,10 @@ impl SecretManager for FakeManager {
 
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure> {
         self.called(format!("revoke {}", lease.id)).await
+    }
+
+    async fn leave(&self) {
+        self.called("leave".to_owned()).await.ok();
     }
 }
 

@@ -141,6 +141,11 @@ impl SecretManager for VaultManager {
         let sent = self.session.send(outgoing).await;
         sent.map(drop).map_err(|error| failed("sys/leases/revoke", &error))
     }
+
+    async fn leave(&self) {
+        // A token that an operator gave stays.
+        self.session.leave().await;
+    }
 }
 
 fn question(path: &str, version: &Which) -> Outgoing {

@@ -602,6 +602,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_of_a_login_is_given_back_once_and_one_that_was_given_never() {
+        let server = Server::start(|asked: &Asked| match asked.path.as_str() {
+            path if path.ends_with("/login") => grant("t", true),
+            _ => (200, json!({"data": {"ttl": 0}})),
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "given").unwrap();
+        let jwt = Text::Given(Sensitive::from("j"));
+        let jwt = Login::Jwt { mount: "kubernetes".to_owned(), role: None, jwt };
+        for (login, given_back) in [
+            (approle(), 1),
+            (jwt, 1),
+            (Login::Token(Sensitive::from("given")), 0),
+            (Login::TokenFile(file), 0),
+        ] {
+            let session = session(&server, login, &Hands::new());
+            session.leave().await;
+            assert!(server.take_paths().is_empty(), "nothing is held yet");
+            read(&session).await.unwrap();
+            session.leave().await;
+            session.leave().await;
+            let asked = server.take_paths();
+            let revoked = asked.iter().filter(|path| path.ends_with("/revoke-self")).count();
+            assert_eq!(revoked, given_back, "{asked:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_refused_login_says_what_the_server_says_and_no_secret() {
         let server =
             Server::start(|_: &Asked| (400, json!({"errors": ["invalid role or secret ID"]})))

@@ -3,6 +3,7 @@
 //! A secret is fetched once for all who wait for it, again when its time is over, and served old where its place is
 //! away. [`Store::keep_fresh`] fetches ahead of time, many at once, so that applications rarely wait.
 
+mod close;
 pub mod keepsake;
 mod place;
 mod refresh;

@@ -61,24 +61,6 @@ impl Store {
         }
     }
 
-    /// Gives back all leases, as when the agent ends. What cannot be given back ends by itself.
-    pub async fn close(&self) {
-        let slots: Vec<Arc<Slot>> =
-            self.slots.lock().iter().map(|(_, slot)| slot.clone()).collect();
-        let mut ended = BTreeSet::new();
-        for slot in slots {
-            let Some(held) = slot.held() else { continue };
-            let Some(lease) = &held.fetched.lease else { continue };
-            let Ok(place) = self.place(&slot.key.manager) else { continue };
-            if !lease.id.is_empty()
-                && ended.insert(lease.id.clone())
-                && let Err(failure) = place.manager.revoke(lease).await
-            {
-                event::lease_not_given_back(place, &failure);
-            }
-        }
-    }
-
     async fn refresh_place(&self, place: &Arc<Place>) {
         let now = Instant::now();
         if place.pause(now).is_some() {

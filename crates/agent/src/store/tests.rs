@@ -186,7 +186,28 @@ async fn a_lease_is_renewed_until_it_cannot_be_and_then_another_secret_is_fetche
     assert_eq!(manager.calls(), ["renew l", "batch creds"]);
     assert_eq!(get(&store, "creds").await.unwrap(), "user-2");
     store.close().await;
-    assert_eq!(manager.calls(), ["revoke m"]);
+    assert_eq!(manager.calls(), ["revoke m", "leave"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_does_not_answer_keeps_nobody_from_ending_and_nothing_from_another() {
+    let (silent, manager) = (FakeManager::with(&[("a", "1")]), FakeManager::with(&[("b", "1")]));
+    for (manager, id) in [(&silent, "l"), (&manager, "m")] {
+        let lease = Lease { id: id.to_owned(), duration: Duration::from_secs(90), renewable: true };
+        manager.lease(Some(lease), None);
+    }
+    let places = [("silent", silent.clone()), ("m", manager.clone())];
+    let places = places.map(|(name, manager)| Place::new(name, manager, Patience::default()));
+    let store = Store::new(places, NonZeroUsize::new(10).unwrap(), TokioClock::new());
+    for (place, id) in [("silent", "a"), ("m", "b")] {
+        store.get(place, &Wanted::current(id), Freshness::Kept).await.unwrap();
+    }
+    silent.hang(true);
+    let began = tokio::time::Instant::now();
+    store.close().await;
+    assert_eq!(began.elapsed(), Duration::from_secs(15));
+    assert_eq!(silent.calls(), ["fetch a", "revoke l", "leave"]);
+    assert_eq!(manager.calls(), ["fetch b", "revoke m", "leave"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,11 @@ use bailee_agent::{
 use bailee_client::Session;
 use bailee_crypto::{Clock, SystemClock};
 use serde::Serialize;
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 /// What was found of one secret manager, or of the outputs.
 #[derive(Debug, Serialize)]
@@ -113,14 +117,28 @@ pub(crate) async fn check(
         somebody.become_it()?;
     }
     let (places, sessions) = places(&configuration.managers, environment, &clock).await?;
+    let store = Arc::new(Store::new(places, configuration.entries_max, clock.clone()));
+    let checked = all(configuration, environment, &clock, &store, &sessions).await;
+    // However it went: a check leaves neither leases nor tokens behind.
+    store.close().await;
+    checked
+}
+
+async fn all(
+    configuration: Configuration,
+    environment: &ServerEnvironment,
+    clock: &Arc<dyn Clock>,
+    store: &Arc<Store>,
+    sessions: &BTreeMap<String, Arc<Session>>,
+) -> Result<Vec<Checked>> {
     let mut checked = Vec::new();
-    for place in &places {
+    for place in store.places() {
         let name = place.name.to_string();
         let secrets = wanted(&configuration, &name);
         let Some(manager) = configuration.managers.get(&name) else { continue };
         match &manager.kind {
             ManagerKind::Aws(settings) => {
-                let surroundings = aws_surroundings(environment, &clock)?;
+                let surroundings = aws_surroundings(environment, clock)?;
                 let wishes = Wishes { secrets, tags: manager.tagged.clone() };
                 let report = Box::pin(aws::check::check(settings, &surroundings, &wishes)).await;
                 let report = report.map_err(|error| anyhow!("secret_manager {name:?}: {error}"))?;
@@ -134,10 +152,8 @@ pub(crate) async fn check(
             }
         }
     }
-    let store = Arc::new(Store::new(places, configuration.entries_max, clock));
-    let outputs = outputs(configuration.exec, configuration.files, &store)?;
+    let outputs = outputs(configuration.exec, configuration.files, store)?;
     let steps = of_outputs(&outputs).await;
-    store.close().await;
     if !steps.is_empty() {
         checked.push(Checked::Steps { subject: "outputs".to_owned(), steps });
     }

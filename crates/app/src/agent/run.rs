@@ -36,20 +36,16 @@ use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
 };
 
 /// The word behind `agent` that starts a process which ends with the agent.
 pub(crate) const LAUNCH: &str = "launch";
 /// Exit code for a program that cannot be started, as shells have it.
 const NOT_STARTED: u8 = 127;
-/// How long leases are given back at the end.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Runs an agent to its end; gives the exit code, which is the one of the process that it ran.
 pub(crate) async fn run(
@@ -109,9 +105,7 @@ pub(crate) async fn run(
     if let Some(cache) = &cache {
         cache.write(&store).await;
     }
-    if timeout(CLOSE_TIME_MAX, store.close()).await.is_err() {
-        tracing::warn!("leases could not be given back in time; they end by themselves");
-    }
+    store.close().await;
     tracing::info!("agent stopped");
     ended
 }

@@ -113,6 +113,50 @@ async fn dynamic_credentials_are_renewed_and_given_back_at_the_end() {
     server.assert_no_panic();
 }
 
+/// How many tokens the server knows, but for the one that asks.
+async fn tokens(server: &TestServer) -> usize {
+    let listed = server.api().list("auth/token/accessors").await.ok();
+    listed.at("/data/keys").as_array().unwrap().len() - 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_logins_are_given_back_at_the_end_and_the_operators_stays() {
+    let server = TestServer::start().await;
+    let api = server.api();
+    let policy = "path \"secret/data/app\" { capabilities = [\"read\"] }";
+    let (role_id, secret_id) = role(&server, policy).await;
+    // So that none ends by itself meanwhile.
+    api.post("auth/approle/role/app", json!({ "token_ttl": "1h" })).await.done();
+    api.write("app", json!({ "password": "canary" })).await;
+    let configured = configured(&server, &role_id, "{ PASSWORD = \"secret/data/app#password\" }");
+
+    let mut agent = Agent::new(&configured);
+    agent.private("secret-id", &secret_id);
+    assert_eq!(agent.ends("check").await.code, 0);
+    assert_eq!(tokens(&server).await, 0, "a check leaves a token behind");
+    agent.started().await;
+    agent.until("given", "canary").await;
+    assert_eq!(tokens(&server).await, 1);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.code().await, Some(143));
+    assert_eq!(tokens(&server).await, 0, "a run leaves a token behind");
+
+    let given = json!({ "policies": ["app"], "ttl": "1h" });
+    let given = api.post("auth/token/create", given).await.ok().text("/auth/client_token");
+    let (before, after) = configured.split_once("auth \"approle\" {").unwrap();
+    let (_, after) = after.split_once("refresh").unwrap();
+    let auth = "auth \"token_file\" { path = \"{folder}/token\" }";
+    let mut agent = Agent::new(&format!("{before}{auth}\n  refresh{after}"));
+    agent.private("token", &given);
+    assert_eq!(agent.ends("check").await.code, 0);
+    agent.started().await;
+    agent.until("given", "canary").await;
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.code().await, Some(143));
+    assert_eq!(api.with_token(&given).get("auth/token/lookup-self").await.status, 200);
+    agent.assert_told_nothing(&["canary", &given, &secret_id]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_names_the_path_that_a_policy_lacks() {
     let server = TestServer::start().await;
