@@ -10,7 +10,7 @@
 use crate::{
     event,
     manager::{Fetched, Material, Wanted, Which},
-    private_file,
+    private_file::{self, Rule},
     store::{Store, keepsake::Keepsake},
 };
 use bailee_crypto::{
@@ -74,12 +74,12 @@ enum RecordedVersion {
 }
 
 impl DiskCache {
-    /// A cache in this file, under the key in that one.
+    /// A cache in this file, under the key in that one, which `rule` says who may have.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the key file.
-    pub fn new(path: &Path, key_file: &Path) -> Result<DiskCache, String> {
-        let bytes = private_file::read(key_file, KEY_BYTES_MAX)?;
+    pub fn new(path: &Path, key_file: &Path, rule: Rule) -> Result<DiskCache, String> {
+        let bytes = private_file::read(key_file, KEY_BYTES_MAX, rule)?;
         DiskCache::under(path, &bytes)
             .ok_or_else(|| format!("{} holds less than {KEY_BYTES_MIN} bytes", key_file.display()))
     }
@@ -278,7 +278,7 @@ mod tests {
     async fn what_is_written_is_read_back_and_shows_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let key = key(folder.path(), &[7; 32]);
-        let cache = DiskCache::new(&folder.path().join("cache"), &key).unwrap();
+        let cache = DiskCache::new(&folder.path().join("cache"), &key, Rule::OWN).unwrap();
         assert!(cache.load().unwrap().is_empty());
         let mut kept = filled().await.keepsakes();
         let mut binary = kept[0].clone();
@@ -303,9 +303,9 @@ mod tests {
     async fn another_key_and_a_damaged_file_are_told_and_open_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");
-        let cache = DiskCache::new(&path, &key(folder.path(), &[7; 32])).unwrap();
+        let cache = DiskCache::new(&path, &key(folder.path(), &[7; 32]), Rule::OWN).unwrap();
         cache.save(&filled().await.keepsakes()).unwrap();
-        let other = DiskCache::new(&path, &key(folder.path(), &[8; 32])).unwrap();
+        let other = DiskCache::new(&path, &key(folder.path(), &[8; 32]), Rule::OWN).unwrap();
         assert!(other.load().unwrap_err().contains("not written under this key"));
         let good = fs::read(&path).unwrap();
         for place in (0..good.len()).step_by(7) {
@@ -322,20 +322,21 @@ mod tests {
     fn a_key_that_others_may_read_or_that_is_short_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = key(folder.path(), &[7; 31]);
-        let told = DiskCache::new(&folder.path().join("c"), &path).unwrap_err();
+        let told = DiskCache::new(&folder.path().join("c"), &path, Rule::OWN).unwrap_err();
         assert!(told.ends_with("holds less than 32 bytes"), "{told}");
         let path = key(folder.path(), &[7; 32]);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let told = DiskCache::new(&folder.path().join("c"), &path).unwrap_err();
-        assert!(told.contains("has mode 0640") && told.contains("chmod 600"), "{told}");
-        assert!(DiskCache::new(&folder.path().join("c"), folder.path()).is_err());
+        let told = DiskCache::new(&folder.path().join("c"), &path, Rule::OWN).unwrap_err();
+        assert!(told.contains("has mode 0640") && told.contains("chmod 0600"), "{told}");
+        assert!(DiskCache::new(&folder.path().join("c"), folder.path(), Rule::OWN).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_is_written_when_it_changes() {
         let folder = tempfile::tempdir().unwrap();
         let key = key(folder.path(), &[7; 32]);
-        let cache = Arc::new(DiskCache::new(&folder.path().join("cache"), &key).unwrap());
+        let cache =
+            Arc::new(DiskCache::new(&folder.path().join("cache"), &key, Rule::OWN).unwrap());
         let store = filled().await;
         let keeping = tokio::spawn(cache.clone().keep(store.clone()));
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -56,7 +56,9 @@ async fn an_hour_of_outage_with_a_restart_in_the_middle_is_noticed_by_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key");
         private_file::replace(&key, &[3; 32]).unwrap();
-        let cache = Arc::new(DiskCache::new(&folder.path().join("cache"), &key).unwrap());
+        let cache = Arc::new(
+            DiskCache::new(&folder.path().join("cache"), &key, private_file::Rule::OWN).unwrap(),
+        );
         let (manager, clock) = (FakeManager::with(&[]), TokioClock::new());
         for id in SECRETS {
             manager.set(id, "before");

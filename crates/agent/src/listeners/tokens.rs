@@ -1,12 +1,12 @@
 //! The tokens that requests must show, out of a file that only few may read.
 
 use super::settings::TokenFile;
-use crate::event;
+use crate::{event, private_file::Rule};
 use bailee_crypto::{Sensitive, random, sensitive};
 use parking_lot::RwLock;
 use std::{
-    fs::{File, Metadata, OpenOptions},
-    io::{self, Read, Write},
+    fs::{Metadata, OpenOptions},
+    io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     time::Duration,
 };
@@ -121,8 +121,10 @@ impl TokenFile {
         tokens.into_iter().next().ok_or_else(|| self.error("holds no token"))
     }
 
-    fn mode(&self) -> u32 {
-        if self.group_may_read { 0o640 } else { 0o600 }
+    /// Who may have it.
+    fn rule(&self) -> Rule {
+        let mode = if self.group_may_read { 0o640 } else { 0o600 };
+        Rule { mode, owner: self.owner.map(|(user, _)| user) }
     }
 
     fn error(&self, reason: impl Into<String>) -> TokenFileError {
@@ -131,7 +133,8 @@ impl TokenFile {
 
     fn make(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(self.mode()).open(&self.path)?;
+        let mut file =
+            options.write(true).create_new(true).mode(self.rule().mode).open(&self.path)?;
         if let Some((user, group)) = self.owner {
             fchown(&file, Some(user), Some(group))?;
         }
@@ -142,13 +145,9 @@ impl TokenFile {
     }
 
     fn read(&self) -> Result<(Known, Seen), TokenFileError> {
-        let failed = |error: io::Error| self.error(error.to_string());
-        // What is asked is the file that was opened: another cannot be put in its place meanwhile.
-        let file = File::open(&self.path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        self.check(&metadata)?;
-        let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
-        file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
+        let read = self.rule().read(&self.path, FILE_BYTES_MAX);
+        let (text, metadata) = read.map_err(|fault| self.error(fault))?;
+        let text = text.expose();
         let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
         let mut tokens = Vec::new();
         for (nth, line) in lines.filter(|(_, line)| !line.is_empty()) {
@@ -168,31 +167,6 @@ impl TokenFile {
             1..=TOKENS_MAX => Ok((tokens, seen(&metadata))),
             _ => Err(self.error(format!("holds more than {TOKENS_MAX} tokens"))),
         }
-    }
-
-    fn check(&self, metadata: &Metadata) -> Result<(), TokenFileError> {
-        if !metadata.is_file() {
-            return Err(self.error("is no file"));
-        }
-        let (mode, most) = (metadata.mode() & 0o777, self.mode());
-        if mode & !most != 0 {
-            let path = self.path.display();
-            return Err(self.error(format!(
-                "others may use it (mode {mode:04o}): run chmod {most:04o} {path}"
-            )));
-        }
-        let own = rustix::process::geteuid().as_raw();
-        let becomes = self.owner.map_or(own, |(user, _)| user);
-        if ![0, own, becomes].contains(&metadata.uid()) {
-            return Err(self.error(format!(
-                "belongs to user {}: it must belong to the agent's user {becomes} or root",
-                metadata.uid()
-            )));
-        }
-        if metadata.len() > FILE_BYTES_MAX {
-            return Err(self.error(format!("is larger than {FILE_BYTES_MAX} bytes")));
-        }
-        Ok(())
     }
 }
 

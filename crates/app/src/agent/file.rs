@@ -42,20 +42,26 @@ pub(crate) fn parse(text: &str, is_yaml: bool) -> Result<Configuration, Faults> 
         }
     };
     let mut file = Block::new("the configuration", 1, body);
-    let managers = managers(&mut file, &mut faults);
+    // Whose the files with keys may be.
+    let user = file.text("user", &mut faults);
+    let managers = managers(&mut file, user.as_deref(), &mut faults);
     if !faults.is_empty() {
         return Err(faults);
     }
-    let configuration = configuration(&mut file, managers, &mut faults);
+    let configuration = configuration(&mut file, managers, user, &mut faults);
     file.finish(&mut faults);
     if faults.is_empty() { Ok(configuration) } else { Err(faults) }
 }
 
-fn managers(file: &mut Block, faults: &mut Faults) -> BTreeMap<String, Manager> {
+fn managers(
+    file: &mut Block,
+    user: Option<&str>,
+    faults: &mut Faults,
+) -> BTreeMap<String, Manager> {
     let mut managers = BTreeMap::new();
     for (name, block) in file.blocks("secret_manager", faults) {
         let line = block.line;
-        let Some(manager) = manager(&name, block, faults) else { continue };
+        let Some(manager) = manager(&name, block, user, faults) else { continue };
         if managers.insert(name.clone(), manager).is_some() {
             faults.add(line, format_args!("secret_manager {name:?} is given twice"));
         }
@@ -71,6 +77,7 @@ fn managers(file: &mut Block, faults: &mut Faults) -> BTreeMap<String, Manager> 
 fn configuration(
     file: &mut Block,
     managers: BTreeMap<String, Manager>,
+    user: Option<String>,
     faults: &mut Faults,
 ) -> Configuration {
     let names: Vec<String> = managers.keys().cloned().collect();
@@ -87,7 +94,6 @@ fn configuration(
     let exec = super::outputs::exec(file, &known, faults);
     let files = super::outputs::files(file, &known, faults);
     let listeners = super::listeners::listeners(file, &known, faults);
-    let user = file.text("user", faults);
     let group_line = file.line_of("group");
     let group = file.text("group", faults);
     if group.is_some() && user.is_none() {
@@ -110,13 +116,19 @@ fn configuration(
     }
 }
 
-fn manager(name: &str, mut block: Block, faults: &mut Faults) -> Option<Manager> {
+fn manager(
+    name: &str,
+    mut block: Block,
+    user: Option<&str>,
+    faults: &mut Faults,
+) -> Option<Manager> {
     let patience = patience(&mut block, faults);
     let (prefetched, tagged) = prefetch(&mut block, faults);
     let line = block.line_of("type");
     let kind = match block.text("type", faults) {
         Some(kind) if kind == AWS => {
-            inputs::aws(&mut block, faults).map(|settings| ManagerKind::Aws(Box::new(settings)))
+            let settings = inputs::aws(&mut block, user, faults);
+            settings.map(|settings| ManagerKind::Aws(Box::new(settings)))
         }
         Some(kind) if VAULTS.contains(&kind.as_str()) => {
             if !tagged.is_empty() {

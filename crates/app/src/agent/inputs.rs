@@ -1,6 +1,6 @@
 //! What several blocks of the agent's configuration have in common.
 
-use super::Manager;
+use super::{Manager, privileges};
 use crate::config::reader::{Block, Faults};
 use bailee_agent::{
     aws,
@@ -86,9 +86,14 @@ pub(super) fn reference(
     Some(Reference { manager: own?, wanted: Wanted { id: id?, version }, key })
 }
 
-/// The fields of a manager of type `aws-sm`.
-pub(super) fn aws(block: &mut Block, faults: &mut Faults) -> Option<aws::Settings> {
-    let mut secret = |name: &'static str, faults: &mut Faults| secret_text(block, name, faults);
+/// The fields of a manager of type `aws-sm`, of an agent that becomes `user`.
+pub(super) fn aws(
+    block: &mut Block,
+    user: Option<&str>,
+    faults: &mut Faults,
+) -> Option<aws::Settings> {
+    let mut secret =
+        |name: &'static str, faults: &mut Faults| secret_text(block, name, user, faults);
     let access_key_id = secret("access_key_id", faults).map(|id| id.expose().clone());
     let secret_access_key = secret("secret_access_key", faults);
     let session_token = secret("session_token", faults);
@@ -123,6 +128,7 @@ pub(super) fn aws(block: &mut Block, faults: &mut Faults) -> Option<aws::Setting
 fn secret_text(
     block: &mut Block,
     name: &'static str,
+    user: Option<&str>,
     faults: &mut Faults,
 ) -> Option<Sensitive<String>> {
     let in_file = format!("{name}_file");
@@ -132,7 +138,8 @@ fn secret_text(
     if written.is_some() {
         faults.add(line, format_args!("{name} and {in_file} exclude each other"));
     }
-    match private_file::read(Path::new(&path), KEY_PART_BYTES_MAX) {
+    let file = Path::new(&path);
+    match private_file::read(file, KEY_PART_BYTES_MAX, privileges::rule(file, user)) {
         Ok(bytes) => match std::str::from_utf8(bytes.expose()) {
             Ok(text) => Some(Sensitive::from(text.trim())),
             Err(_) => {

@@ -1,8 +1,10 @@
 //! Becoming somebody who may do less, once sockets are open and keys are read.
 
+use crate::config::env;
 use anyhow::{Context, Result, bail};
+use bailee_agent::private_file::Rule;
 use nix::unistd::{self, Gid, Group, Uid, User};
-use std::ffi::CString;
+use std::{ffi::CString, path::Path};
 
 /// Somebody whom the agent becomes.
 #[derive(Debug)]
@@ -49,6 +51,15 @@ impl Somebody {
         }
         Ok(())
     }
+}
+
+/// Who may have a file that the agent takes a key out of, where it becomes `user`. One that nobody knows is told of
+/// when the agent is to become it.
+pub(super) fn rule(path: &Path, user: Option<&str>) -> Rule {
+    let owner = user.and_then(|user| account(user).ok()).map(|account| account.uid.as_raw());
+    let folder = env::credentials_directory();
+    let is_credential = folder.is_some() && path.parent() == folder.as_deref();
+    Rule { owner, ..if is_credential { Rule::CREDENTIAL } else { Rule::OWN } }
 }
 
 fn account(user: &str) -> Result<User> {

@@ -1,7 +1,8 @@
 //! The agent put together, and run to its end.
 
 use super::{
-    CacheKey, Configuration, DiskSettings, Listening, Manager, ManagerKind, privileges::Somebody,
+    CacheKey, Configuration, DiskSettings, Listening, Manager, ManagerKind,
+    privileges::{self, Somebody},
 };
 use crate::{
     assemble,
@@ -62,7 +63,7 @@ pub(crate) async fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (places, sessions) = places(&managers, environment, &clock).await?;
     let store = Arc::new(Store::new(places, entries_max, clock.clone()));
-    let cache = disk.map(|disk| open(&disk)).transpose()?;
+    let cache = disk.map(|disk| open(&disk, configuration.user.as_deref())).transpose()?;
     let connections = Arc::new(connections);
     keep(&store, &managers, &connections)?;
     let rendered = metrics.clone();
@@ -297,13 +298,13 @@ fn keep(
     Ok(())
 }
 
-fn open(disk: &DiskSettings) -> Result<Arc<DiskCache>> {
+fn open(disk: &DiskSettings, user: Option<&str>) -> Result<Arc<DiskCache>> {
     let key_file = match &disk.key {
         CacheKey::File(path) => path.clone(),
         CacheKey::Credential(name) => credential(name)?,
     };
-    let cache =
-        DiskCache::new(&disk.path, &key_file).map_err(|reason| anyhow!("cache: {reason}"))?;
+    let cache = DiskCache::new(&disk.path, &key_file, privileges::rule(&key_file, user));
+    let cache = cache.map_err(|reason| anyhow!("cache: {reason}"))?;
     Ok(Arc::new(cache))
 }
 

@@ -122,7 +122,7 @@ async fn a_token_file_that_others_may_read_is_refused_with_what_to_do() {
         assert_eq!(
             told,
             format!(
-                "listener 127.0.0.1:0: token_file {path}: others may use it (mode {mode:04o}): run chmod {most} {path}"
+                "listener 127.0.0.1:0: token_file {path}: has mode {mode:04o}, so others may use it: run chmod {most} {path}"
             )
         );
     }
