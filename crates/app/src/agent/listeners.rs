@@ -89,6 +89,7 @@ fn vault(block: &mut Block, known: &Known<'_>, faults: &mut Faults) -> Option<In
         _ => Err(format!("want true, false or \"force\", not {text:?}")),
     });
     let require_request_header = block.flag("require_request_header", faults).unwrap_or(false);
+    let keep_logins = block.flag("cache_logins", faults);
     let cache_ttl = block.duration("cache_ttl", faults);
     let stale_max = block.duration("stale_max", faults);
     let cache_entries = block.read("cache_entries", faults, |text| {
@@ -107,6 +108,7 @@ fn vault(block: &mut Block, known: &Known<'_>, faults: &mut Faults) -> Option<In
         manager: manager?,
         agent_token: agent_token.unwrap_or_default(),
         require_request_header,
+        keep_logins,
         cache_ttl,
         cache_entries,
         stale_max,

@@ -122,6 +122,8 @@ pub(crate) struct VaultSettings {
     pub(crate) agent_token: AgentToken,
     /// Whether requests must carry `X-Vault-Request`.
     pub(crate) require_request_header: bool,
+    /// Whether a login that is repeated is answered with the token from before.
+    pub(crate) keep_logins: Option<bool>,
     /// How long secrets of KV engines serve.
     pub(crate) cache_ttl: Option<Duration>,
     /// Answers that are kept.

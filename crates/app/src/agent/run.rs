@@ -263,6 +263,7 @@ fn listener(listening: Listening, sessions: &BTreeMap<String, Arc<Session>>) -> 
             let mut vault = Vault::new(session);
             vault.agent_token = told.agent_token;
             vault.require_request_header = told.require_request_header;
+            vault.keep_logins = told.keep_logins.unwrap_or(vault.keep_logins);
             vault.stale_max = told.stale_max.unwrap_or(vault.stale_max);
             if let Some(ttl) = told.cache_ttl {
                 vault = vault.cache_ttl(ttl).with_context(|| format!("listener {endpoint}"))?;

@@ -1,9 +1,13 @@
 //! The listeners of a running agent, asked by clients of others.
 
-use crate::world::Agent;
+use crate::{
+    server::{role, tokens},
+    world::Agent,
+};
 use bailee_fake_clouds::FakeAws;
 use bailee_testkit::{Options, Storage, TestServer, eventually, free_port, python};
 use rustix::process::Signal;
+use serde_json::json;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 
@@ -69,6 +73,54 @@ async fn hvac_is_content_with_a_server_through_the_agent() {
     let kept = read().await;
     assert_eq!(kept.status().as_u16(), 200);
     assert_eq!(kept.headers()["x-cache"], "HIT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_repeated_shares_a_token_unless_its_secret_id_is_good_for_one() {
+    let server = TestServer::start().await;
+    let api = server.api();
+    let policy = "path \"secret/data/app\" { capabilities = [\"read\"] }";
+    let (role_id, many) = role(&server, policy).await;
+    api.post("auth/approle/role/app", json!({ "token_ttl": "1h" })).await.done();
+    let once = api.post("auth/approle/role/app/secret-id", json!({ "num_uses": 1 })).await.ok();
+    let once = once.text("/data/secret_id");
+    api.write("app", json!({ "password": "canary" })).await;
+    let port = free_port();
+    let text = CACHING.replace("SERVER", api.base()).replace("PORT", &port.to_string());
+    let mut agent = Agent::new(&text);
+    agent.private("vault-token", api.token());
+    agent.started().await;
+    let http = reqwest::Client::new();
+    let send = async |path: &str, body: &serde_json::Value, token: &str| {
+        let request = http.post(format!("http://127.0.0.1:{port}/v1/{path}")).json(body);
+        let request = request.header("X-Vault-Request", "true").header("X-Vault-Token", token);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let login = async |secret_id: &str| {
+        let body = json!({ "role_id": role_id, "secret_id": secret_id });
+        let (status, answer) = send("auth/approle/login", &body, "").await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        (status, answer["auth"]["client_token"].as_str().unwrap_or_default().to_owned())
+    };
+    let (_, first) = login(&many).await;
+    for _ in 0..3 {
+        assert_eq!(login(&many).await, (200, first.clone()));
+    }
+    assert_eq!(tokens(&server).await, 1, "what was made to ask is given back");
+    assert_eq!(login(&once).await.0, 200);
+    for _ in 0..2 {
+        assert_eq!(login(&once).await, (400, String::new()));
+    }
+    // Ended elsewhere: whoever is refused with it gets another by the same login.
+    api.post("auth/token/revoke", json!({ "token": first })).await.done();
+    assert_eq!(send("auth/token/lookup-self", &json!({}), &first).await.0, 403);
+    let (status, second) = login(&many).await;
+    assert!(status == 200 && second != first);
+    assert_eq!(send("auth/token/revoke-self", &json!({}), &second).await.0, 204);
+    let (status, third) = login(&many).await;
+    assert!(status == 200 && third != second);
+    agent.assert_told_nothing(&[&first, &second, &third, &many, &once, "canary"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ exec {
 "#;
 
 /// A server with a role for the agent, whose policy is this.
-async fn role(server: &TestServer, policy: &str) -> (String, String) {
+pub(crate) async fn role(server: &TestServer, policy: &str) -> (String, String) {
     let api = server.api();
     api.put("sys/policies/acl/app", json!({ "policy": policy })).await.done();
     api.post("sys/auth/approle", json!({ "type": "approle" })).await.done();
@@ -114,7 +114,7 @@ async fn dynamic_credentials_are_renewed_and_given_back_at_the_end() {
 }
 
 /// How many tokens the server knows, but for the one that asks.
-async fn tokens(server: &TestServer) -> usize {
+pub(crate) async fn tokens(server: &TestServer) -> usize {
     let listed = server.api().list("auth/token/accessors").await.ok();
     listed.at("/data/keys").as_array().unwrap().len() - 1
 }

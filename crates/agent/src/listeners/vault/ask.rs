@@ -5,11 +5,12 @@ use super::{
     cache::{ANSWER_BYTES_MAX, Kept, State},
     effect::{self, Effect},
     kind::{self, Kind},
+    login,
     question::{Key, Question, Token, mark, refusal},
 };
 use crate::{
     event::{self, Refusals},
-    listeners::answer::{self, Answer},
+    listeners::answer::{self, Answer, Refusal},
 };
 use bailee_client::{Error, Received};
 use bailee_crypto::Sensitive;
@@ -41,6 +42,40 @@ const PASSED_BACK: [&str; 8] = [
 /// An answer of the server, with the token that it was asked for with, where the agent's was used.
 type Asked = Result<(Option<Sensitive<String>>, Received), Error>;
 
+/// A whole answer with the status 200.
+pub(super) struct Whole {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Whole {
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    fn kept(&self, question: &Question, kind: Kind, token: Token, mark: Key) -> Kept {
+        let now = Instant::now();
+        Kept {
+            body: self.body.clone(),
+            media: self.headers.get(header::CONTENT_TYPE).cloned(),
+            kind,
+            path: question.full_path(),
+            namespace: question.namespace.clone(),
+            token,
+            mark,
+            fetched_at: now,
+            renewed_at: now,
+            doubted: false,
+        }
+    }
+
+    pub(super) fn given(self, question: &Question) -> Answer {
+        let mut given = answer::bare(StatusCode::OK, redacted(question, self.body));
+        passed_back(&self.headers, &mut given);
+        given
+    }
+}
+
 impl Proxy {
     /// Passes a request on, and the answer back as it comes.
     pub(super) async fn passed(&self, question: &Question) -> Answer {
@@ -60,11 +95,20 @@ impl Proxy {
         }
     }
 
-    /// Asks for what may be kept. `old` is what serves while the server is away.
-    pub(super) async fn fetched(&self, question: &Question, key: Key, old: Option<Kept>) -> Answer {
+    /// Asks for what may be kept. `old` is what was kept until now.
+    pub(super) async fn fetched(
+        &self,
+        question: &Question,
+        key: Key,
+        old: Option<(Kept, State)>,
+    ) -> Answer {
         if let Some(refused) = protected(question, &self.guard.refusals) {
             return refused;
         }
+        let login = old.as_ref().map(|(kept, _)| kept.clone());
+        let login = login.filter(|kept| matches!(kept.kind, Kind::Login { .. }));
+        // What serves while the server is away.
+        let old = old.filter(|(_, state)| *state == State::Stale).map(|(kept, _)| kept);
         let (effect, mut thrown) = (effect::of(question), self.cache.thrown());
         let asking = self.asked(question);
         let asked = match &old {
@@ -91,91 +135,102 @@ impl Proxy {
             // What it threw away itself is no reason.
             thrown = self.cache.thrown();
         }
-        if let Some(old) = &old {
-            if matches!(received.status, 502..=504) {
-                self.is_gone();
-                return self.given(old, State::Stale);
-            }
-            if received.status != 200 {
-                // The server says that it is not so any more.
-                self.cache.remove(&key);
+        if let Some(old) = &old
+            && matches!(received.status, 502..=504)
+        {
+            self.is_gone();
+            return self.given(old, State::Stale);
+        }
+        if received.status != 200 {
+            // The server says that it is not so any more.
+            match (&login, &old) {
+                (Some(_), _) => self.cache.refused(&key),
+                (None, Some(_)) => self.cache.remove(&key),
+                (None, None) => {}
             }
         }
         *self.away_until.lock() = None;
         if received.status != 200 {
             return self.back(question, received).await;
         }
-        self.kept(question, key, agent, received, thrown).await
+        match self.whole(question, received).await {
+            Ok(answered) => match login {
+                Some(kept) => self.repeated(question, key, &kept, answered, thrown).await,
+                None => {
+                    self.note(question, key, agent, &answered, thrown);
+                    answered.given(question)
+                }
+            },
+            Err(passed) => *passed,
+        }
     }
 
-    /// Keeps an answer where it is one to keep, and passes it back.
-    async fn kept(
-        &self,
-        question: &Question,
-        key: Key,
-        agent: Option<Sensitive<String>>,
-        received: Received,
-        thrown: u64,
-    ) -> Answer {
+    /// Reads an answer to its end. One that is too long to be kept is passed back as it comes, and so is one that
+    /// breaks off.
+    async fn whole(&self, question: &Question, received: Received) -> Result<Whole, Refusal> {
         let Received { status, headers, mut body } = received;
         let mut whole = Zeroizing::new(Vec::with_capacity(expected(&headers)));
         while whole.len() <= ANSWER_BYTES_MAX {
             match body.next().await {
-                None => {
-                    let body = answer::wiped(whole);
-                    self.note(question, key, agent, &headers, &body, thrown);
-                    let mut given = answer::bare(StatusCode::OK, redacted(question, body));
-                    passed_back(&headers, &mut given);
-                    return given;
-                }
+                None => return Ok(Whole { headers, body: answer::wiped(whole) }),
                 Some(Ok(part)) => append(&mut whole, &part),
                 Some(Err(_)) => {
-                    return refusal(StatusCode::BAD_GATEWAY, "the server's answer broke off");
+                    let told = "the server's answer broke off";
+                    return Err(Box::new(refusal(StatusCode::BAD_GATEWAY, told)));
                 }
             }
         }
-        // Too long to be kept.
         let begun = stream::iter([Ok(answer::wiped(whole))]);
-        self.back(question, Received { status, headers, body: begun.chain(body).boxed() }).await
+        let received = Received { status, headers, body: begun.chain(body).boxed() };
+        Err(Box::new(self.back(question, received).await))
     }
 
-    fn note(
+    /// Keeps an answer where it is one to keep.
+    pub(super) fn note(
         &self,
         question: &Question,
         key: Key,
         agent: Option<Sensitive<String>>,
-        headers: &HeaderMap,
-        body: &Bytes,
+        answered: &Whole,
         thrown: u64,
     ) {
+        let kept = if question.is_login() {
+            self.kept_login(question, answered)
+        } else {
+            self.kept(question, agent, answered)
+        };
+        if let Some(kept) = kept.filter(|kept| self.cache.keeps(&kept.kind)) {
+            self.cache.put(key, kept, thrown);
+        }
+    }
+
+    fn kept(
+        &self,
+        question: &Question,
+        agent: Option<Sensitive<String>>,
+        answered: &Whole,
+    ) -> Option<Kept> {
         let token = match (&question.token, &agent) {
             (Token::Own(token), _) | (_, Some(token)) => token,
-            (Token::Agent | Token::None, None) => return,
+            (Token::Agent | Token::None, None) => return None,
         };
-        self.note_child(question, token, body);
-        let Some(kind) = kind::of(question.is_read(), &question.path, body) else { return };
-        if !self.cache.keeps(&kind) {
-            return;
-        }
-        let now = Instant::now();
+        self.note_child(question, token, &answered.body);
+        let kind = kind::of(question.is_read(), &question.path, &answered.body)?;
         // The token is kept only where a lease is to be renewed with it.
         let keeper = match (&kind, &question.token) {
             (Kind::Kv, Token::Own(_)) => Token::None,
-            (Kind::Kv | Kind::Leased { .. }, token) => token.clone(),
+            (_, token) => token.clone(),
         };
-        let kept = Kept {
-            body: body.clone(),
-            media: headers.get(header::CONTENT_TYPE).cloned(),
-            kind,
-            path: question.full_path(),
-            namespace: question.namespace.clone(),
-            token: keeper,
-            mark: mark(&self.cache.mac, token.expose()),
-            fetched_at: now,
-            renewed_at: now,
-            doubted: false,
-        };
-        self.cache.put(key, kept, thrown);
+        let mark = mark(&self.cache.mac, token.expose());
+        Some(answered.kept(question, kind, keeper, mark))
+    }
+
+    fn kept_login(&self, question: &Question, answered: &Whole) -> Option<Kept> {
+        let entered = login::entered(&answered.body)?;
+        let mark = mark(&self.cache.mac, entered.token.expose());
+        let kept = answered.kept(question, entered.kind, Token::Own(entered.token), mark);
+        let namespace = login::door(&kept.path)?.namespace;
+        Some(Kept { namespace, ..kept })
     }
 
     /// Remembers who made a token: it ends with its maker.
@@ -215,7 +270,11 @@ impl Proxy {
             }
             Token::Own(token) => {
                 let client = session.client().clone().with_token(Some(token.clone()));
-                client.exchange(&outgoing).await.map(|received| (None, received))
+                let received = client.exchange(&outgoing).await?;
+                if received.status == 403 {
+                    self.cache.denied(token.expose());
+                }
+                Ok((None, received))
             }
             Token::None => {
                 session.client().exchange(&outgoing).await.map(|received| (None, received))

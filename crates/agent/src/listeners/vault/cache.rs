@@ -3,6 +3,7 @@
 use super::{
     effect::Effect,
     kind::Kind,
+    login,
     question::{Key, Token, mark},
 };
 use bailee_crypto::mac::MacKey;
@@ -32,9 +33,9 @@ pub(crate) struct Kept {
     pub(crate) kind: Kind,
     /// Namespace and path.
     pub(crate) path: String,
-    /// The namespace alone, for the renewal of a lease.
+    /// The namespace alone, for the renewal.
     pub(crate) namespace: String,
-    /// The token that its lease is renewed with.
+    /// The token that its lease is renewed with; of a login the one that it gave.
     pub(crate) token: Token,
     /// The code of that token; of the agent's, as it was then.
     pub(crate) mark: Key,
@@ -53,6 +54,8 @@ pub(crate) enum State {
     Fresh,
     /// It answers while the server is away.
     Stale,
+    /// It is a login that the server has to take again before it answers.
+    Asked,
     /// It is over.
     Over,
 }
@@ -94,6 +97,16 @@ impl Kept {
                     State::Fresh
                 }
             }
+            Kind::Login { duration, .. }
+                if age(self.renewed_at) >= duration.mul_f64(LEASE_SHARE) =>
+            {
+                State::Over
+            }
+            Kind::Login { taken_at, .. } => match taken_at {
+                Some(at) if age(*at) < ttl && !self.doubted => State::Fresh,
+                Some(at) if age(*at) < ttl.saturating_add(stale_max) => State::Stale,
+                _ => State::Asked,
+            },
             Kind::Kv if age(self.fetched_at) < ttl && !self.doubted => State::Fresh,
             Kind::Kv if age(self.fetched_at) < ttl.saturating_add(stale_max) => State::Stale,
             Kind::Kv => State::Over,
@@ -140,7 +153,7 @@ impl Cache {
     /// Whether an answer of this kind is kept at all.
     pub(crate) fn keeps(&self, kind: &Kind) -> bool {
         match kind {
-            Kind::Kv => !self.ttl.is_zero(),
+            Kind::Kv | Kind::Login { .. } => !self.ttl.is_zero(),
             Kind::Leased { .. } => true,
         }
     }
@@ -196,7 +209,7 @@ impl Cache {
         let (ttl, stale_max) = (self.ttl, self.stale_max);
         inner.throw_quietly(|kept| kept.state(now, ttl, stale_max) == State::Over);
         let due = |kept: &Kept| match kept.kind {
-            Kind::Leased { duration, renewable, .. } => {
+            Kind::Leased { duration, renewable, .. } | Kind::Login { duration, renewable, .. } => {
                 let age = now.saturating_duration_since(kept.renewed_at);
                 renewable && age >= duration.mul_f64(2.0 / 3.0)
             }
@@ -210,10 +223,41 @@ impl Cache {
     pub(crate) fn renewed(&self, key: &Key, now: Instant, holds: Duration, renews: bool) {
         let mut inner = self.inner.lock();
         if let Some(kept) = inner.kept.peek_mut(key)
-            && let Kind::Leased { duration, renewable, .. } = &mut kept.kind
+            && let Kind::Leased { duration, renewable, .. }
+            | Kind::Login { duration, renewable, .. } = &mut kept.kind
         {
             (*duration, *renewable) = (holds, renews);
             kept.renewed_at = now;
+        }
+    }
+
+    /// Notes that the server took a login again.
+    pub(crate) fn taken(&self, key: &Key, now: Instant) {
+        let mut inner = self.inner.lock();
+        if let Some(kept) = inner.kept.peek_mut(key)
+            && let Kind::Login { taken_at, .. } = &mut kept.kind
+        {
+            *taken_at = Some(now);
+            kept.doubted = false;
+        }
+    }
+
+    /// Notes that the server refused a login that it took before: it does not serve, and its token lives on with
+    /// who has it.
+    pub(crate) fn refused(&self, key: &Key) {
+        if let Some(kept) = self.inner.lock().kept.peek_mut(key)
+            && let Kind::Login { taken_at, .. } = &mut kept.kind
+        {
+            *taken_at = None;
+        }
+    }
+
+    /// Notes that something was denied to a token: where it came out of a login, it may have ended elsewhere, and
+    /// the login is asked for again before it gives the same token.
+    pub(crate) fn denied(&self, token: &str) {
+        let code = mark(&self.mac, token);
+        for (_, kept) in self.inner.lock().kept.iter_mut() {
+            kept.doubted |= matches!(kept.kind, Kind::Login { .. }) && kept.mark == code;
         }
     }
 
@@ -291,8 +335,9 @@ impl Inner {
 fn is_hit(kept: &Kept, effect: &Effect, marks: &BTreeSet<Key>) -> bool {
     let lease = match &kept.kind {
         Kind::Leased { id, .. } => Some(id),
-        Kind::Kv => None,
+        Kind::Kv | Kind::Login { .. } => None,
     };
+    let is_login = matches!(kept.kind, Kind::Login { .. });
     match effect {
         Effect::Nothing => false,
         Effect::All => true,
@@ -300,7 +345,12 @@ fn is_hit(kept: &Kept, effect: &Effect, marks: &BTreeSet<Key>) -> bool {
         Effect::Paths(paths) => lease.is_none() && paths.contains(&kept.path),
         Effect::Below(prefix) => kept.path.starts_with(prefix.as_str()),
         Effect::Lease(id) => lease == Some(id),
+        // A token is under a lease that is called after where it was got.
+        Effect::Leases(prefix) if is_login => kept.path.contains(prefix.as_str()),
         Effect::Leases(prefix) => lease.is_some_and(|id| id.starts_with(prefix.as_str())),
         Effect::Token(_) => marks.contains(&kept.mark),
+        Effect::Logins(path) => {
+            is_login && login::door(&kept.path).is_some_and(|door| path.starts_with(&door.mount))
+        }
     }
 }

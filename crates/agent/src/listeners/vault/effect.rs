@@ -1,6 +1,9 @@
 //! What a request that changes something makes old of what is kept.
 
-use super::question::{Question, Token};
+use super::{
+    login,
+    question::{Question, Token},
+};
 use bailee_crypto::Sensitive;
 
 /// The parts of a KV engine of version 2 that show one secret.
@@ -31,8 +34,10 @@ pub(crate) enum Effect {
     Lease(String),
     /// What is under leases that begin so.
     Leases(String),
-    /// What was asked for with this token, or with one that it made.
+    /// What was asked for with this token, or with one that it made, and the login that gave it.
     Token(Sensitive<String>),
+    /// Logins at the mount that this path is below.
+    Logins(String),
     /// Everything.
     All,
 }
@@ -52,7 +57,7 @@ pub(crate) fn of(question: &Question) -> Effect {
             let rest = parts.get(at + 1..).unwrap_or_default().join("/");
             match parts.get(at) {
                 Some(&"sys") => of_sys(question, &rest),
-                _ => of_auth(question, &rest),
+                _ => of_auth(question, &full, &rest),
             }
         }
         _ => Effect::Paths(paths(&parts)),
@@ -95,7 +100,7 @@ fn of_sys(question: &Question, rest: &str) -> Effect {
     Effect::All
 }
 
-fn of_auth(question: &Question, rest: &str) -> Effect {
+fn of_auth(question: &Question, full: &str, rest: &str) -> Effect {
     match rest {
         "token/revoke-self" => match &question.token {
             Token::Own(token) => Effect::Token(token.clone()),
@@ -106,6 +111,8 @@ fn of_auth(question: &Question, rest: &str) -> Effect {
         }
         // Whose accessor it is, nobody here knows.
         "token/revoke-accessor" => Effect::All,
-        _ => Effect::Nothing,
+        _ if rest.starts_with("token/") || login::door(full).is_some() => Effect::Nothing,
+        // As where a role, a password or a secret id is changed.
+        _ => Effect::Logins(full.to_owned()),
     }
 }

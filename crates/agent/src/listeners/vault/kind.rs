@@ -3,6 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// An answer that may be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub(crate) enum Kind {
         duration: Duration,
         /// Whether it can be renewed.
         renewable: bool,
+    },
+    /// The token that a login gave.
+    Login {
+        /// How long it holds.
+        duration: Duration,
+        /// Whether it can be renewed.
+        renewable: bool,
+        /// When the server last took the same login again, after the first time.
+        taken_at: Option<Instant>,
     },
 }
 

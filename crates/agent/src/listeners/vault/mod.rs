@@ -2,12 +2,14 @@
 //! hold secrets are kept.
 //!
 //! `question` reads a request, `kind` says what an answer is, `effect` what a change makes old, `cache` keeps.
-//! `ask` asks the server, `renew` keeps leases alive, `own` answers at the agent's own paths.
+//! `ask` asks the server, `login` answers logins that are repeated, `renew` keeps leases alive, `own` answers at the
+//! agent's own paths.
 
 mod ask;
 mod cache;
 mod effect;
 mod kind;
+mod login;
 mod own;
 mod question;
 mod renew;
@@ -28,6 +30,7 @@ use cache::{Cache, Kept, State};
 use http::{HeaderValue, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use kind::Kind;
 use parking_lot::Mutex;
 use question::{Question, refusal};
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -79,8 +82,10 @@ pub struct Vault {
     pub agent_token: AgentToken,
     /// Whether requests must carry `X-Vault-Request: true`, which web pages cannot make a browser send.
     pub require_request_header: bool,
+    /// Whether a login that is repeated is answered with the token from before.
+    pub keep_logins: bool,
     cache_ttl: Duration,
-    /// How long secrets of KV engines serve beyond their time while the server is away.
+    /// How long secrets of KV engines, and logins, serve beyond their time while the server is away.
     pub stale_max: Duration,
     entries_max: NonZeroUsize,
 }
@@ -93,10 +98,15 @@ impl Vault {
             session,
             agent_token: AgentToken::Never,
             require_request_header: false,
+            keep_logins: true,
             cache_ttl: CACHE_TTL_DEFAULT,
             stale_max: STALE_DEFAULT,
             entries_max,
         }
+    }
+
+    fn keeps(&self, question: &Question) -> bool {
+        !question.is_login() || (self.keep_logins && !self.cache_ttl.is_zero())
     }
 
     /// Whether it lends the agent's token to whoever asks.
@@ -209,20 +219,18 @@ impl Proxy {
     }
 
     async fn answered(&self, question: &Question) -> Answer {
-        let Some(key) = question.key(&self.cache.mac) else {
+        let key = question.key(&self.cache.mac);
+        let Some(key) = key.filter(|_| self.settings.keeps(question)) else {
             return self.passed(question).await;
         };
         loop {
-            let kept = self.cache.get(&key, Instant::now()).filter(|_| !question.anew);
-            let old = match kept {
-                Some((kept, State::Fresh)) => return self.given(&kept, State::Fresh),
-                Some((kept, _)) => Some(kept),
-                None => None,
-            };
-            if let Some(old) = &old
-                && self.is_away()
-            {
-                return self.given(old, State::Stale);
+            let old = self.cache.get(&key, Instant::now()).filter(|_| !question.anew);
+            match &old {
+                Some((kept, State::Fresh)) => return self.given(kept, State::Fresh),
+                Some((kept, State::Stale)) if self.is_away() => {
+                    return self.given(kept, State::Stale);
+                }
+                _ => {}
             }
             match self.cache.fly(key) {
                 Ok(_flight) => return Box::pin(self.fetched(question, key, old)).await,
@@ -241,7 +249,14 @@ impl Proxy {
     fn given(&self, kept: &Kept, state: State) -> Answer {
         let age = kept.fetched_at.elapsed();
         event::proxied(if state == State::Stale { "stale" } else { "hit" });
-        let mut given = answer::bare(StatusCode::OK, kept.body.clone());
+        let body = match kept.kind {
+            Kind::Login { duration, .. } => login::with_time_left(
+                &kept.body,
+                duration.saturating_sub(kept.renewed_at.elapsed()),
+            ),
+            Kind::Kv | Kind::Leased { .. } => kept.body.clone(),
+        };
+        let mut given = answer::bare(StatusCode::OK, body);
         let headers = given.headers_mut();
         if let Some(media) = &kept.media {
             headers.insert(header::CONTENT_TYPE, media.clone());

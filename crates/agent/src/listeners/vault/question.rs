@@ -133,18 +133,29 @@ impl Question {
         self.path.contains("auth/token/create")
     }
 
+    /// Whether it has a second factor beside it.
+    pub(crate) fn has_factor(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "x-vault-mfa")
+    }
+
     /// The key of its answer; `None` where no answer to it is ever kept.
     pub(crate) fn key(&self, mac: &MacKey) -> Option<Key> {
         let kept = matches!(self.verb, Verb::GET | Verb::PUT | Verb::POST);
+        let login = self.is_login();
         // A token that is made is no answer to keep, but one to know of.
-        let passing = kind::is_passing(&self.path) && !self.makes_token();
-        if !kept || passing || self.is_list() || self.wrapped || matches!(self.token, Token::None) {
+        let passing = kind::is_passing(&self.path) && !self.makes_token() && !login;
+        let nobodys = matches!(self.token, Token::None) && !login;
+        if !kept || passing || self.is_list() || self.wrapped || nobodys {
             return None;
         }
         let mut query = self.query.clone();
         query.sort();
         let verb = if self.verb == Verb::GET { "read" } else { "write" };
-        let kind = if let Token::Agent = self.token { "agent" } else { "own" };
+        let kind = match self.token {
+            Token::Agent => "agent",
+            Token::Own(_) => "own",
+            Token::None => "none",
+        };
         let mut parts: Vec<&[u8]> = vec![verb.as_bytes(), kind.as_bytes()];
         if let Token::Own(token) = &self.token {
             parts.push(token.expose().as_bytes());

@@ -1,4 +1,4 @@
-//! Keeping leases alive, until they come to their end.
+//! Keeping leases, and tokens of logins, alive until they come to their end.
 
 use super::{
     Proxy,
@@ -17,12 +17,29 @@ const LOOK_TIME: Duration = Duration::from_secs(1);
 /// The share of its duration below which a renewed lease has come to its end.
 const RENEWED_SHARE_MIN: f64 = 0.5;
 
-#[derive(Deserialize)]
+/// What was renewed: a token tells of itself in `auth`, a lease beside it.
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(flatten)]
+    lease: Renewed,
+    #[serde(default)]
+    auth: Option<Renewed>,
+}
+
+#[derive(Default, Deserialize)]
 struct Renewed {
     #[serde(default)]
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
+}
+
+/// The request in the namespace of what it is about.
+pub(super) fn in_namespace(outgoing: Outgoing, namespace: &str) -> Outgoing {
+    if namespace.is_empty() {
+        return outgoing;
+    }
+    outgoing.header("X-Vault-Namespace", namespace.to_owned())
 }
 
 impl Proxy {
@@ -37,9 +54,19 @@ impl Proxy {
     /// Renews what is due, once. What the server does not know any more is thrown away.
     pub(super) async fn renew_due(&self) {
         for (key, kept) in self.cache.due(Instant::now()) {
-            let Kind::Leased { id, duration, .. } = &kept.kind else { continue };
-            match self.renewed(&kept, id, *duration).await {
-                Ok(response) => self.holds(&key, *duration, &response),
+            let (outgoing, duration) = match &kept.kind {
+                Kind::Kv => continue,
+                Kind::Leased { id, duration, .. } => {
+                    let body = json!({"lease_id": id, "increment": duration.as_secs()});
+                    (Outgoing::new(Method::Put, "sys/leases/renew").json(&body), *duration)
+                }
+                Kind::Login { duration, .. } => {
+                    let body = json!({"increment": duration.as_secs()});
+                    (Outgoing::new(Method::Put, "auth/token/renew-self").json(&body), *duration)
+                }
+            };
+            match self.renewed(&kept, outgoing).await {
+                Ok(response) => self.holds(&key, duration, &response),
                 // Nobody knows it, or the token that it hangs on has ended.
                 Err(Error::Refused { response, .. }) if (400..=404).contains(&response.status) => {
                     self.cache.remove(&key);
@@ -50,13 +77,9 @@ impl Proxy {
         }
     }
 
-    async fn renewed(&self, kept: &Kept, id: &str, duration: Duration) -> Result<Response, Error> {
+    async fn renewed(&self, kept: &Kept, outgoing: Outgoing) -> Result<Response, Error> {
         let session = &self.settings.session;
-        let body = json!({"lease_id": id, "increment": duration.as_secs()});
-        let mut outgoing = Outgoing::new(Method::Put, "sys/leases/renew").json(&body);
-        if !kept.namespace.is_empty() {
-            outgoing = outgoing.header("X-Vault-Namespace", kept.namespace.clone());
-        }
+        let outgoing = in_namespace(outgoing, &kept.namespace);
         match &kept.token {
             Token::Own(token) => {
                 session.client().clone().with_token(Some(token.clone())).send(outgoing).await
@@ -66,9 +89,8 @@ impl Proxy {
     }
 
     fn holds(&self, key: &Key, duration: Duration, response: &Response) {
-        let renewed = serde_json::from_slice(response.bytes());
-        let Renewed { lease_duration, renewable } =
-            renewed.unwrap_or(Renewed { lease_duration: 0, renewable: false });
+        let answer: Answer = serde_json::from_slice(response.bytes()).unwrap_or_default();
+        let Renewed { lease_duration, renewable } = answer.auth.unwrap_or(answer.lease);
         let holds = Duration::from_secs(lease_duration);
         let lasts = holds.as_secs_f64() >= duration.as_secs_f64() * RENEWED_SHARE_MIN;
         self.cache.renewed(key, Instant::now(), holds, renewable && lasts);

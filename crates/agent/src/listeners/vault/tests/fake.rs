@@ -12,7 +12,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+};
 use tokio::net::TcpListener;
 
 type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
@@ -36,6 +41,10 @@ pub(in crate::listeners) struct State {
     pub(in crate::listeners) fares: Fares,
     pub(in crate::listeners) lease: u64,
     pub(in crate::listeners) renewals: Option<u64>,
+    /// Secret ids, and for how many logins each is still good.
+    pub(in crate::listeners) secret_ids: BTreeMap<String, u64>,
+    /// Tokens that have ended.
+    pub(in crate::listeners) ended: BTreeSet<String>,
     made: u64,
 }
 
@@ -125,7 +134,7 @@ impl State {
         wrapped: bool,
     ) -> (u16, Value) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        if token == "refused" {
+        if token == "refused" || self.ended.contains(token) {
             return (403, json!({"errors": ["permission denied"]}));
         }
         if wrapped {
@@ -154,7 +163,18 @@ impl State {
                 json!({"lease_id": id, "lease_duration": self.lease, "renewable": true, "data": data}),
             );
         }
+        if path.split('/').any(|part| part == "login") {
+            return self.login(body);
+        }
         match path {
+            "auth/token/revoke-self" if token.contains("login") => {
+                self.ended.insert(token.to_owned());
+                (204, Value::Null)
+            }
+            "auth/token/renew-self" => {
+                let auth = json!({"client_token": token, "lease_duration": self.renewals, "renewable": true});
+                (200, json!({ "auth": auth }))
+            }
             "sys/leases/renew" => match self.renewals {
                 Some(seconds) => {
                     let id = &body["lease_id"];
@@ -171,6 +191,20 @@ impl State {
             "sys/health" => (200, json!({"initialized": true})),
             _ => (204, Value::Null),
         }
+    }
+
+    fn login(&mut self, body: &Value) -> (u16, Value) {
+        let secret_id = body["secret_id"].as_str().unwrap_or("any");
+        match self.secret_ids.get_mut(secret_id) {
+            Some(0) => return (400, json!({"errors": ["invalid role or secret ID"]})),
+            Some(uses) => *uses -= 1,
+            None => {}
+        }
+        self.made += 1;
+        let token = format!("canary-login-{}", self.made);
+        let auth = json!({"client_token": token, "lease_duration": self.lease, "renewable": true,
+            "num_uses": body["num_uses"].as_u64().unwrap_or(0)});
+        (200, json!({ "auth": auth, "lease_duration": 0, "data": null, "wrap_info": null }))
     }
 
     fn kv(&mut self, verb: &str, name: &str) -> (u16, Value) {

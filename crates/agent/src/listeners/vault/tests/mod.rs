@@ -1,6 +1,7 @@
 //! A server's API through the agent.
 
 pub(in crate::listeners) mod fake;
+mod login;
 
 use super::{AgentToken, Proxy, Vault};
 use crate::listeners::{
