@@ -4,14 +4,17 @@
 //! only its owner reads. AES-256-GCM over the whole content; the key is derived from the operator's bytes.
 //!
 //! ```text
-//! bailee-agent-cache-1\n   nonce, ciphertext, tag
+//! bailee-agent-cache-2\n   nonce, ciphertext, tag
 //! ```
 
 use crate::{
     event,
-    manager::{Fetched, Material, Wanted, Which},
+    manager::{Fetched, Material, Newest, Wanted, Which},
     private_file::{self, Rule},
-    store::{Store, keepsake::Keepsake},
+    store::{
+        Store,
+        keepsake::{Keepsake, Known, Memory},
+    },
 };
 use bailee_crypto::{
     Sensitive,
@@ -30,7 +33,7 @@ use std::{
 use zeroize::{Zeroize, Zeroizing};
 
 /// How the file begins.
-const MAGIC: &[u8] = b"bailee-agent-cache-1\n";
+const MAGIC: &[u8] = b"bailee-agent-cache-2\n";
 /// The fewest bytes of a key.
 pub const KEY_BYTES_MIN: usize = 32;
 /// The most bytes of a key file.
@@ -46,6 +49,28 @@ const WRITE_EVERY: Duration = Duration::from_secs(60);
 pub struct DiskCache {
     path: PathBuf,
     key: AeadKey,
+}
+
+/// What is written.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    secrets: Vec<Record>,
+    places: Vec<RecordedPlace>,
+}
+
+/// What is written of a place.
+#[derive(Serialize, Deserialize)]
+struct RecordedPlace {
+    manager: String,
+    place: String,
+    newest: Vec<RecordedNewest>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordedNewest {
+    id: String,
+    version: String,
+    created: u64,
 }
 
 /// What is written of a secret.
@@ -97,11 +122,11 @@ impl DiskCache {
     ///
     /// # Errors
     /// The file cannot be read, or was not written under this key.
-    pub fn load(&self) -> Result<Vec<Keepsake>, String> {
+    pub fn load(&self) -> Result<Memory, String> {
         let shown = self.path.display();
         let length = match fs::metadata(&self.path) {
             Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
             Err(error) => return Err(format!("{shown} cannot be read: {error}")),
         };
         if length > FILE_BYTES_MAX {
@@ -116,19 +141,19 @@ impl DiskCache {
             .key
             .open(MAGIC, sealed)
             .map_err(|_| format!("{shown} was not written under this key, or is damaged"))?;
-        let records: Vec<Record> = serde_json::from_slice(&plain)
+        let content: Content = serde_json::from_slice(&plain)
             .map_err(|_| format!("{shown} holds something else than a cache"))?;
-        Ok(records.into_iter().filter_map(Record::keepsake).collect())
+        Ok(content.memory())
     }
 
     /// Writes what is kept, in place of what was written before.
     ///
     /// # Errors
     /// The file is as it was.
-    pub fn save(&self, keepsakes: &[Keepsake]) -> io::Result<()> {
-        let records: Vec<Record> = keepsakes.iter().map(Record::of).collect();
-        let mut plain = Zeroizing::new(Vec::with_capacity(room(&records)));
-        serde_json::to_writer(&mut *plain, &records)?;
+    pub fn save(&self, memory: &Memory) -> io::Result<()> {
+        let content = Content::of(memory);
+        let mut plain = Zeroizing::new(Vec::with_capacity(content.room()));
+        serde_json::to_writer(&mut *plain, &content)?;
         let mut sealed = MAGIC.to_vec();
         self.key.seal(MAGIC, &plain, &mut sealed);
         private_file::replace(&self.path, &sealed)
@@ -155,8 +180,8 @@ impl DiskCache {
 
     /// Writes once, as when the agent ends.
     pub async fn write(self: &Arc<Self>, store: &Arc<Store>) {
-        let (cache, keepsakes) = (self.clone(), store.keepsakes());
-        let saved = tokio::task::spawn_blocking(move || cache.save(&keepsakes)).await;
+        let (cache, memory) = (self.clone(), store.memory());
+        let saved = tokio::task::spawn_blocking(move || cache.save(&memory)).await;
         if let Ok(Err(error)) = saved {
             event::cache_not_written(&self.path, &error);
         }
@@ -169,14 +194,51 @@ impl std::fmt::Debug for DiskCache {
     }
 }
 
-/// Bytes that the records take at most, so that their buffer does not grow and leave copies behind.
-fn room(records: &[Record]) -> usize {
-    let texts = |record: &Record| {
-        let value = record.text.as_ref().or(record.binary.as_ref()).map_or(0, String::len);
-        // A control character is written as six.
-        value * 6 + record.id.len() * 12 + record.place.len() * 6 + 1_024
-    };
-    records.iter().map(texts).sum::<usize>() + 16
+impl Content {
+    fn of(memory: &Memory) -> Content {
+        let newest = |newest: &Newest| RecordedNewest {
+            id: newest.id.clone(),
+            version: newest.version.clone(),
+            created: to_millis(newest.created),
+        };
+        let places = memory.places.iter().map(|known| RecordedPlace {
+            manager: known.manager.clone(),
+            place: known.place.clone(),
+            newest: known.newest.iter().map(newest).collect(),
+        });
+        let places = places.collect();
+        Content { secrets: memory.secrets.iter().map(Record::of).collect(), places }
+    }
+
+    fn memory(self) -> Memory {
+        let newest = |newest: RecordedNewest| Newest {
+            id: newest.id,
+            version: newest.version,
+            created: from_millis(newest.created),
+        };
+        let places = self.places.into_iter().map(|place| Known {
+            manager: place.manager,
+            place: place.place,
+            newest: place.newest.into_iter().map(newest).collect(),
+        });
+        let places = places.collect();
+        Memory { secrets: self.secrets.into_iter().filter_map(Record::keepsake).collect(), places }
+    }
+
+    /// Bytes that it takes at most, so that its buffer does not grow and leave copies behind.
+    fn room(&self) -> usize {
+        let secrets = self.secrets.iter().map(|record| {
+            let value = record.text.as_ref().or(record.binary.as_ref()).map_or(0, String::len);
+            // A control character is written as six.
+            value * 6 + record.id.len() * 12 + record.place.len() * 6 + 1_024
+        });
+        let places = self.places.iter().map(|place| {
+            let newest = place.newest.iter();
+            let newest = newest.map(|one| (one.id.len() + one.version.len()) * 6 + 128);
+            (place.manager.len() + place.place.len()) * 6 + 128 + newest.sum::<usize>()
+        });
+        secrets.sum::<usize>() + places.sum::<usize>() + 64
+    }
 }
 
 impl Record {
@@ -279,24 +341,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = key(folder.path(), &[7; 32]);
         let cache = DiskCache::new(&folder.path().join("cache"), &key, Rule::OWN).unwrap();
-        assert!(cache.load().unwrap().is_empty());
-        let mut kept = filled().await.keepsakes();
-        let mut binary = kept[0].clone();
+        assert!(cache.load().unwrap().secrets.is_empty());
+        let mut kept = filled().await.memory();
+        let mut binary = kept.secrets[0].clone();
         binary.fetched.material = Material::binary([0, 159, 1]);
         binary.wanted.version = Which::Stage("AWSPREVIOUS".to_owned());
-        kept.push(binary);
+        kept.secrets.push(binary);
+        let newest = Newest {
+            id: "arn:a".to_owned(),
+            version: "v".to_owned(),
+            created: from_millis(1_790_000_000_123),
+        };
+        let (manager, place) = ("m".to_owned(), "fake/here/me".to_owned());
+        kept.places.push(Known { manager, place, newest: vec![newest] });
         cache.save(&kept).unwrap();
         let raw = fs::read(folder.path().join("cache")).unwrap();
         assert!(!raw.windows(6).any(|part| part == b"canary"));
         let mode = fs::metadata(folder.path().join("cache")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let back = cache.load().unwrap();
-        for (back, kept) in back.iter().zip(&kept) {
+        assert_eq!(back.places, kept.places);
+        assert_eq!(back.secrets.len(), 3);
+        for (back, kept) in back.secrets.iter().zip(&kept.secrets) {
             assert_eq!(back.fetched.material, kept.fetched.material);
             assert_eq!((&back.wanted, &back.place, back.at), (&kept.wanted, &kept.place, kept.at));
             assert_eq!(back.fetched.version, kept.fetched.version);
         }
-        assert_eq!(back.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,7 +374,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");
         let cache = DiskCache::new(&path, &key(folder.path(), &[7; 32]), Rule::OWN).unwrap();
-        cache.save(&filled().await.keepsakes()).unwrap();
+        cache.save(&filled().await.memory()).unwrap();
         let other = DiskCache::new(&path, &key(folder.path(), &[8; 32]), Rule::OWN).unwrap();
         assert!(other.load().unwrap_err().contains("not written under this key"));
         let good = fs::read(&path).unwrap();
@@ -342,10 +412,10 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         store.get("m", &Wanted::current("a"), Freshness::Now).await.unwrap();
         tokio::time::sleep(Duration::from_secs(61)).await;
-        while cache.load().unwrap().is_empty() {
+        while cache.load().unwrap().secrets.is_empty() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        assert_eq!(cache.load().unwrap().len(), 2);
+        assert_eq!(cache.load().unwrap().secrets.len(), 2);
         keeping.abort();
     }
 }

@@ -50,6 +50,14 @@ pub trait SecretManager: Send + Sync + 'static {
         None
     }
 
+    /// The newest versions that the place itself gave, where something older might be taken for current later.
+    fn newest(&self) -> Vec<Newest> {
+        Vec::new()
+    }
+
+    /// Takes back what an earlier run said of that; what is known now goes before.
+    fn remember(&self, _: Vec<Newest>) {}
+
     /// Gives a lease back, as when the agent ends.
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure>;
 
@@ -103,6 +111,17 @@ pub struct Fetched {
     pub material: Material,
     /// The lease it is under.
     pub lease: Option<Lease>,
+}
+
+/// The newest version of a secret that a place gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// What the place calls the secret.
+    pub id: String,
+    /// The version's id.
+    pub version: String,
+    /// When it was made.
+    pub created: SystemTime,
 }
 
 /// The value of a secret. Wiped when dropped, never printed.

@@ -93,7 +93,7 @@ async fn an_hour_of_outage_with_a_restart_in_the_middle_is_noticed_by_nobody() {
             }
             sleep(Duration::from_secs(1)).await;
         }
-        assert_eq!(agent.cache.load().unwrap().len(), SECRETS.len());
+        assert_eq!(agent.cache.load().unwrap().secrets.len(), SECRETS.len());
         agent.kill();
     }
 }

@@ -1,12 +1,12 @@
 //! What happens when the region is away: its replica answers.
 
-use super::{AwsManager, calls::Calls, names};
+use super::{AwsManager, State, calls::Calls, names};
 use crate::{
     failure::{Cause, Failure},
-    manager::{Fetched, Wanted},
+    manager::{Fetched, Newest, Wanted},
     store::ENTRIES_MAX,
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long the region has to answer before its replica is asked. Shorter than the store waits.
 const HOME_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -59,10 +59,31 @@ impl AwsManager {
         for one in fetched {
             let (Some(created), true) = (one.created, one.is_current()) else { continue };
             let secret = without_end(&one.id);
-            if state.made.len() >= ENTRIES_MAX && !state.made.contains_key(secret) {
-                state.made.clear();
-            }
+            state.make_room_for(secret);
             state.made.insert(secret.to_owned(), (one.version.clone(), created));
+        }
+    }
+
+    /// What the region gave, for the next run.
+    pub(super) fn given_at_home(&self) -> Vec<Newest> {
+        let state = self.state.lock();
+        let newest = |(id, (version, created)): (&String, &(String, SystemTime))| Newest {
+            id: id.clone(),
+            version: version.clone(),
+            created: *created,
+        };
+        state.made.iter().map(newest).collect()
+    }
+
+    /// Takes back what the region gave an earlier run.
+    pub(super) fn remember_home(&self, newest: Vec<Newest>) {
+        if self.replica.is_none() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for Newest { id, version, created } in newest {
+            state.make_room_for(&id);
+            state.made.entry(id).or_insert((version, created));
         }
     }
 
@@ -82,6 +103,14 @@ impl AwsManager {
             return Err(Failure::new(Cause::Unavailable, message));
         }
         Ok(fetched)
+    }
+}
+
+impl State {
+    fn make_room_for(&mut self, secret: &str) {
+        if self.made.len() >= ENTRIES_MAX && !self.made.contains_key(secret) {
+            self.made.clear();
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use settings::{Fields, InvalidField, Settings};
 
 use crate::{
     failure::{Cause, Failure},
-    manager::{Fetched, Lease, SecretManager, Wanted},
+    manager::{Fetched, Lease, Newest, SecretManager, Wanted},
 };
 use async_trait::async_trait;
 use bailee_crypto::Clock;
@@ -123,6 +123,14 @@ impl SecretManager for AwsManager {
 
     async fn renew(&self, _: &Lease) -> Result<Duration, Failure> {
         Err(Failure::new(Cause::Invalid, "secrets of AWS Secrets Manager have no lease"))
+    }
+
+    fn newest(&self) -> Vec<Newest> {
+        self.given_at_home()
+    }
+
+    fn remember(&self, newest: Vec<Newest>) {
+        self.remember_home(newest);
     }
 
     async fn revoke(&self, _: &Lease) -> Result<(), Failure> {

@@ -1,8 +1,28 @@
 //! What outlives the agent: the store's content, for the encrypted file and back.
 
 use super::{Key, Store, slot::Slot};
-use crate::manager::{Fetched, Wanted};
+use crate::manager::{Fetched, Newest, Wanted};
 use std::{sync::Arc, time::SystemTime};
+
+/// All that outlives the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The secrets.
+    pub secrets: Vec<Keepsake>,
+    /// What is known of places.
+    pub places: Vec<Known>,
+}
+
+/// What is known of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The manager's name in the configuration.
+    pub manager: String,
+    /// What its place was.
+    pub place: String,
+    /// The newest versions that it gave, also of secrets that are not kept.
+    pub newest: Vec<Newest>,
+}
 
 /// A secret with all that is needed to serve it after a restart.
 #[derive(Clone, Debug)]
@@ -20,8 +40,18 @@ pub struct Keepsake {
 }
 
 impl Store {
-    /// All that is kept and may serve after a restart. Leases are left out: they belong to this run.
-    pub fn keepsakes(&self) -> Vec<Keepsake> {
+    /// All that is to outlive the agent. Leases are left out: they belong to this run.
+    pub fn memory(&self) -> Memory {
+        let places = self.places.values().map(|place| Known {
+            manager: place.name.to_string(),
+            place: place.manager.place(),
+            newest: place.manager.newest(),
+        });
+        let known = places.filter(|known| !known.newest.is_empty()).collect();
+        Memory { secrets: self.keepsakes(), places: known }
+    }
+
+    fn keepsakes(&self) -> Vec<Keepsake> {
         let slots: Vec<Arc<Slot>> = {
             let slots = self.slots.lock();
             slots
@@ -45,11 +75,18 @@ impl Store {
     }
 
     /// Takes back what an earlier run kept. It serves while its place is away, and is fetched anew where it is
-    /// there. Gives how many were taken; what belongs to another place, or is too old, is not.
-    pub fn restore(&self, keepsakes: Vec<Keepsake>) -> usize {
+    /// there. Gives how many secrets were taken; what belongs to another place, or is too old, is not.
+    pub fn restore(&self, memory: Memory) -> usize {
         let now = self.clock.now();
         let mut taken = 0;
-        for keepsake in keepsakes {
+        for known in memory.places {
+            if let Ok(place) = self.place(&known.manager)
+                && place.manager.place() == known.place
+            {
+                place.manager.remember(known.newest);
+            }
+        }
+        for keepsake in memory.secrets {
             let Ok(place) = self.place(&keepsake.manager).cloned() else { continue };
             let age = now.duration_since(keepsake.at).unwrap_or_default();
             if place.manager.place() != keepsake.place || age > place.patience.stale_max {

@@ -238,11 +238,11 @@ async fn after_a_restart_what_was_kept_serves_while_the_place_is_away() {
     let manager = FakeManager::with(&[("a", "one")]);
     let before = store_over(manager.clone());
     get(&before, "a").await.unwrap();
-    let keepsakes = before.keepsakes();
+    let memory = before.memory();
     manager.calls();
     manager.fail(Some(Cause::Unavailable));
     let after = store_over(manager.clone());
-    assert_eq!(after.restore(keepsakes.clone()), 1);
+    assert_eq!(after.restore(memory.clone()), 1);
     assert_eq!(get(&after, "a").await.unwrap(), "one");
     // It is old, so its place is asked first.
     assert_eq!(manager.calls(), ["fetch a"]);
@@ -251,8 +251,8 @@ async fn after_a_restart_what_was_kept_serves_while_the_place_is_away() {
     advance(Duration::from_secs(2)).await;
     assert_eq!(get(&after, "a").await.unwrap(), "two");
     // What another identity fetched is not for this one.
-    let mut foreign = keepsakes;
-    foreign.iter_mut().for_each(|keepsake| keepsake.place = "fake/here/other".to_owned());
+    let mut foreign = memory;
+    foreign.secrets.iter_mut().for_each(|keepsake| keepsake.place = "fake/here/other".to_owned());
     assert_eq!(store_over(manager).restore(foreign), 0);
 }
 
@@ -370,7 +370,7 @@ async fn after_a_restart_in_an_outage_it_serves_by_name_and_by_arn() {
     get(&before, "arn:a").await.unwrap();
     manager.fail(Some(Cause::Unavailable));
     let after = store_over(manager);
-    after.restore(before.keepsakes());
+    after.restore(before.memory());
     assert_eq!(get(&after, "arn:a").await.unwrap(), "one");
     assert_eq!(get(&after, "a").await.unwrap(), "one");
 }

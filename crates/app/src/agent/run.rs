@@ -83,8 +83,8 @@ pub(crate) async fn run(
     }
     if let Some(cache) = &cache {
         match cache.load() {
-            Ok(keepsakes) => {
-                let taken = store.restore(keepsakes);
+            Ok(memory) => {
+                let taken = store.restore(memory);
                 tracing::info!(secrets = taken, "secrets of an earlier run taken back");
             }
             Err(reason) => tracing::warn!(%reason, "the encrypted cache was not taken back"),

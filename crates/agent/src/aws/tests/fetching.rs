@@ -1,7 +1,9 @@
 use super::{Bed, allow, get, read, reader, text};
 use crate::{
+    disk::DiskCache,
     failure::Cause,
     manager::{Material, SecretManager, Wanted, Which},
+    private_file::{self, Rule},
     store::{Freshness, Patience, Place, Store},
 };
 use bailee_fake_clouds::aws::Fault;
@@ -315,4 +317,51 @@ async fn a_replica_that_lags_gives_nothing_older_than_the_region_gave() {
     // Who never saw the region's is given what there is.
     bed.aws.inject(Fault::error(GET, 503, "ServiceUnavailable", "away").times(1));
     assert_eq!(get(&bed.manager(&fields).await, "a").await.unwrap(), "newer");
+}
+
+#[tokio::test]
+async fn after_a_restart_a_replica_that_lags_gives_nothing_older_either() {
+    let bed = Bed::new().await;
+    for id in ["kept", "pushed-out"] {
+        bed.aws.put_secret_in("us-west-2", id, "old");
+    }
+    bed.pass(Duration::from_secs(60)).await;
+    for id in ["kept", "pushed-out"] {
+        bed.aws.put_secret(id, "new");
+    }
+    let key = bed.aws.create_user("app", &[&reader()]);
+    let fields = super::Fields {
+        failover_region: Some("us-west-2".to_owned()),
+        failover_endpoint: Some(bed.aws.endpoint()),
+        ..bed.keys(&key)
+    };
+    let start = async || {
+        let place = Place::new("m", Arc::new(bed.manager(&fields).await), Patience::default());
+        Store::new([place], NonZeroUsize::new(10).unwrap(), bed.clock.clone())
+    };
+    let get = async |store: &Store, id: &str| {
+        let held = store.get("m", &Wanted::current(id), Freshness::Now).await;
+        held.map(|held| text(&held.fetched))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    private_file::replace(&key, &[3; 32]).unwrap();
+    let cache = DiskCache::new(&folder.path().join("cache"), &key, Rule::OWN).unwrap();
+    let before = start().await;
+    for id in ["kept", "pushed-out"] {
+        assert_eq!(get(&before, id).await.unwrap(), "new");
+    }
+    let mut memory = before.memory();
+    memory.secrets.retain(|secret| secret.wanted.id == "kept");
+    cache.save(&memory).unwrap();
+
+    let after = start().await;
+    assert_eq!(after.restore(cache.load().unwrap()), 1);
+    bed.aws.inject(Fault::error(GET, 503, "ServiceUnavailable", "away").times(1));
+    assert_eq!(get(&after, "kept").await.unwrap(), "new");
+    let failure = get(&after, "pushed-out").await.unwrap_err();
+    assert!(failure.message.contains("the replica has an older version"), "{failure}");
+    // Who has no such file has no way to know.
+    bed.aws.inject(Fault::error(GET, 503, "ServiceUnavailable", "away").times(1));
+    assert_eq!(get(&start().await, "kept").await.unwrap(), "old");
 }
