@@ -84,7 +84,8 @@ impl Reference {
             return Err(Failure::new(Cause::Invalid, message));
         };
         let Some(key) = &self.key else { return Ok(text.clone()) };
-        keyed(id, text.expose(), key).map(|value| Arc::new(Sensitive::new(value)))
+        keyed(id, text.expose(), key, held.fetched.versioned)
+            .map(|value| Arc::new(Sensitive::new(value)))
     }
 }
 
@@ -131,15 +132,16 @@ impl Connection {
     }
 }
 
-/// The value under a key of a JSON object; a dot goes deeper where no key has the whole name.
-pub(crate) fn keyed(id: &str, text: &str, key: &str) -> Result<String, Failure> {
+/// The value under a key of a JSON object; a dot goes deeper where no key has the whole name. Of what a versioned KV
+/// engine answers only the secret is meant, whatever its keys are called.
+fn keyed(id: &str, text: &str, key: &str, versioned: bool) -> Result<String, Failure> {
     let invalid = |message: String| Failure::new(Cause::Invalid, message);
     let object: Value = serde_json::from_str(text).map_err(|_| {
         invalid(format!("{id}: key {key:?} is wanted, and the secret is no JSON object"))
     })?;
-    let deeper = || key.split('.').try_fold(&object, |value, part| value.get(part));
-    let found = object.get(key).or_else(deeper).or_else(|| versioned(&object)?.get(key));
-    let value = match found {
+    let secret = if versioned { object.get("data").unwrap_or(&Value::Null) } else { &object };
+    let deeper = || key.split('.').try_fold(secret, |value, part| value.get(part));
+    let value = match secret.get(key).or_else(deeper) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => {
             return Err(invalid(format!("{id}: the secret has no key {key:?}")));
@@ -148,12 +150,6 @@ pub(crate) fn keyed(id: &str, text: &str, key: &str) -> Result<String, Failure> 
     };
     drop(Zeroizing::new(wiped(object)));
     Ok(value)
-}
-
-/// The secret within what a versioned KV engine answers.
-fn versioned(object: &Value) -> Option<&Value> {
-    object.get("metadata")?.get("version")?;
-    object.get("data")
 }
 
 /// All texts of a value, so that they are wiped.
@@ -170,6 +166,7 @@ fn wiped(value: Value) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::testing::{FakeManager, store_over};
+    use serde_json::json;
 
     const SECRET: &str = r#"{"password":"p","port":5432,"nested":{"key":"k"},"a.b":"dotted"}"#;
 
@@ -183,17 +180,34 @@ mod tests {
         for (key, value) in
             [("password", "p"), ("port", "5432"), ("nested.key", "k"), ("a.b", "dotted")]
         {
-            assert_eq!(keyed("s", SECRET, key).unwrap(), value);
+            assert_eq!(keyed("s", SECRET, key, false).unwrap(), value);
         }
-        let versioned = r#"{"data":{"password":"p"},"metadata":{"version":1}}"#;
-        assert_eq!(keyed("s", versioned, "password").unwrap(), "p");
+    }
+
+    #[test]
+    fn of_a_versioned_engine_the_secret_alone_is_meant_whatever_its_keys_are_called() {
+        let inner = r#"{"password":"p","data":"d","metadata":{"version":"inner"}}"#;
+        let outer = format!(r#"{{"data":{inner},"metadata":{{"version":7}}}}"#);
+        for (key, of_engine, as_it_is) in [
+            ("password", Some("p"), None),
+            ("data", Some("d"), Some(inner)),
+            ("metadata.version", Some("inner"), Some("7")),
+            ("data.password", None, Some("p")),
+        ] {
+            for (versioned, value) in [(true, of_engine), (false, as_it_is)] {
+                let found = keyed("s", &outer, key, versioned).ok();
+                let found = found.map(|text| serde_json::from_str(&text).unwrap_or(json!(text)));
+                let value = value.map(|text| serde_json::from_str(text).unwrap_or(json!(text)));
+                assert_eq!(found, value, "{key} {versioned}");
+            }
+        }
     }
 
     #[test]
     fn a_missing_key_is_told_without_the_secret() {
-        let told = keyed("prod/db", SECRET, "user").unwrap_err().to_string();
+        let told = keyed("prod/db", SECRET, "user", false).unwrap_err().to_string();
         assert_eq!(told, "prod/db: the secret has no key \"user\"");
-        let told = keyed("prod/db", "not json", "user").unwrap_err().to_string();
+        let told = keyed("prod/db", "not json", "user", true).unwrap_err().to_string();
         assert_eq!(told, "prod/db: key \"user\" is wanted, and the secret is no JSON object");
     }
 

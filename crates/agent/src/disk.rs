@@ -88,6 +88,7 @@ struct Record {
     at: u64,
     text: Option<String>,
     binary: Option<String>,
+    versioned: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -266,6 +267,7 @@ impl Record {
             at: to_millis(keepsake.at),
             text,
             binary,
+            versioned: fetched.versioned,
         }
     }
 
@@ -299,6 +301,7 @@ impl Record {
                 stages: std::mem::take(&mut self.stages),
                 created: self.created.map(from_millis),
                 material,
+                versioned: self.versioned,
                 lease: None,
             },
             at: from_millis(self.at),
@@ -346,6 +349,7 @@ mod tests {
         let mut binary = kept.secrets[0].clone();
         binary.fetched.material = Material::binary([0, 159, 1]);
         binary.wanted.version = Which::Stage("AWSPREVIOUS".to_owned());
+        binary.fetched.versioned = true;
         kept.secrets.push(binary);
         let newest = Newest {
             id: "arn:a".to_owned(),
@@ -366,6 +370,7 @@ mod tests {
             assert_eq!(back.fetched.material, kept.fetched.material);
             assert_eq!((&back.wanted, &back.place, back.at), (&kept.wanted, &kept.place, kept.at));
             assert_eq!(back.fetched.version, kept.fetched.version);
+            assert_eq!(back.fetched.versioned, kept.fetched.versioned);
         }
     }
 

@@ -109,6 +109,8 @@ pub struct Fetched {
     pub created: Option<SystemTime>,
     /// The value.
     pub material: Material,
+    /// Whether the value is what a versioned KV engine answers: the secret is its `data`, beside `metadata`.
+    pub versioned: bool,
     /// The lease it is under.
     pub lease: Option<Lease>,
 }

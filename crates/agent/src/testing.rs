@@ -162,6 +162,7 @@ impl FakeManager {
             stages: vec!["AWSCURRENT".to_owned()],
             created: None,
             material: Material::text(value.clone()),
+            versioned: false,
             lease: state.lease.clone(),
         })
     }

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use bailee_client::{Error, Method, Outgoing, Response, Session, kv::KvMount};
 use bailee_crypto::Sensitive;
 use futures_util::{StreamExt as _, stream};
-use serde::Deserialize;
+use parking_lot::Mutex;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Requests that run at once.
 const REQUESTS_AT_ONCE: usize = 16;
@@ -18,18 +20,25 @@ const REQUESTS_AT_ONCE: usize = 16;
 const TEND_AGAIN: Duration = Duration::from_secs(5);
 /// The longest path, in bytes.
 const PATH_BYTES_MAX: usize = 1_024;
+/// How long it is believed which mount serves a path, and whether that keeps versions.
+const MOUNT_KEPT: Duration = Duration::from_secs(300);
+/// Mounts of which that is remembered.
+const MOUNTS_MAX: usize = 1_000;
 
 /// Vault, OpenBao or bailee.
 #[derive(Debug)]
 pub struct VaultManager {
     session: Arc<Session>,
     identity: String,
+    /// What mounts are, and when they said so: by their paths with a slash at the end, or by the path of a secret
+    /// where nobody says.
+    mounts: Mutex<BTreeMap<String, (KvMount, Instant)>>,
 }
 
 impl VaultManager {
     /// The server behind a session. `identity` says as whom, such as `approle orders`; no secret is in it.
     pub fn new(session: Arc<Session>, identity: impl Into<String>) -> VaultManager {
-        VaultManager { session, identity: identity.into() }
+        VaultManager { session, identity: identity.into(), mounts: Mutex::default() }
     }
 
     async fn read(&self, wanted: &Wanted) -> Result<Fetched, Failure> {
@@ -37,7 +46,11 @@ impl VaultManager {
             Ok(response) => response,
             Err(error) => return self.read_at_data(wanted, error).await,
         };
-        fetched(wanted, &response)
+        let mut fetched = fetched(wanted, &response)?;
+        if version_of(&fetched).is_some() {
+            fetched.versioned = self.is_versioned(&wanted.id).await?;
+        }
+        Ok(with_version(fetched))
     }
 
     /// Who leaves out the `data/` of a versioned engine means what is below it. Policies permit that path and
@@ -47,22 +60,63 @@ impl VaultManager {
         if !matches!(error.status(), Some(403 | 404)) {
             return Err(refused);
         }
-        let mount = match KvMount::found(&self.session, &wanted.id).await {
+        let mount = match self.ask_for_mount(&wanted.id).await {
             Ok(mount) => mount,
             // Who may not ask about the mount is told what was refused first. Where the server went away between
             // the two requests, nobody said that the secret is gone.
-            Err(error) => {
-                let failure = failed(&wanted.id, &error);
+            Err(failure) => {
                 return Err(if is_answer(failure.cause) { refused } else { failure });
             }
         };
-        let api = format!("{}data/", mount.path);
-        if !mount.versioned || wanted.id.starts_with(&api) {
+        if !mount.versioned || is_at_data(&mount, &wanted.id) {
             return Err(refused);
         }
         let outgoing = question(&mount.api_path("data", &wanted.id), &wanted.version);
         let response = self.session.send(outgoing).await;
-        fetched(wanted, &response.map_err(|error| failed(&wanted.id, &error))?)
+        let fetched = fetched(wanted, &response.map_err(|error| failed(&wanted.id, &error))?)?;
+        Ok(with_version(Fetched { versioned: true, ..fetched }))
+    }
+
+    /// Whether what looks like the answer of a versioned engine is one. A secret of another engine may look like
+    /// that, too, so it is the mount's word that counts.
+    async fn is_versioned(&self, path: &str) -> Result<bool, Failure> {
+        let mount = match self.known_mount(path) {
+            Some(mount) => mount,
+            None => match self.ask_for_mount(path).await {
+                Ok(mount) => mount,
+                // Who may not ask about the mount has to go by the looks.
+                Err(failure) if is_answer(failure.cause) => {
+                    let seeming = KvMount { path: String::new(), versioned: true };
+                    self.note_mount(path, seeming.clone());
+                    seeming
+                }
+                Err(failure) => return Err(failure),
+            },
+        };
+        Ok(mount.versioned && (mount.path.is_empty() || is_at_data(&mount, path)))
+    }
+
+    fn known_mount(&self, path: &str) -> Option<KvMount> {
+        let mounts = self.mounts.lock();
+        let serves =
+            |known: &str| known == path || (known.ends_with('/') && path.starts_with(known));
+        let (_, (mount, since)) = mounts.iter().rfind(|(known, _)| serves(known))?;
+        (since.elapsed() < MOUNT_KEPT).then(|| mount.clone())
+    }
+
+    async fn ask_for_mount(&self, path: &str) -> Result<KvMount, Failure> {
+        let mount = KvMount::found(&self.session, path).await;
+        let mount = mount.map_err(|error| failed(path, &error))?;
+        self.note_mount(&mount.path, mount.clone());
+        Ok(mount)
+    }
+
+    fn note_mount(&self, at: &str, mount: KvMount) {
+        let mut mounts = self.mounts.lock();
+        if mounts.len() >= MOUNTS_MAX && !mounts.contains_key(at) {
+            mounts.clear();
+        }
+        mounts.insert(at.to_owned(), (mount, Instant::now()));
     }
 }
 
@@ -181,26 +235,40 @@ fn fetched(wanted: &Wanted, response: &Response) -> Result<Fetched, Failure> {
     Ok(Fetched {
         id: wanted.id.clone(),
         name: wanted.id.clone(),
-        version: version_of(data),
+        version: String::new(),
         stages: Vec::new(),
         created: None,
         material: Material::Text(Arc::new(Sensitive::from(data))),
+        versioned: false,
         lease,
     })
 }
 
-/// The version that a versioned engine tells beside the secret.
-fn version_of(data: &str) -> String {
+/// Whether a path is that of a secret's data below a mount that keeps versions.
+fn is_at_data(mount: &KvMount, path: &str) -> bool {
+    path.strip_prefix(&mount.path).is_some_and(|rest| rest.starts_with("data/"))
+}
+
+/// With the version that a versioned engine tells beside the secret.
+fn with_version(fetched: Fetched) -> Fetched {
+    let version = version_of(&fetched).filter(|_| fetched.versioned).unwrap_or_default();
+    Fetched { version, ..fetched }
+}
+
+/// The version that an answer seems to tell beside a secret.
+fn version_of(fetched: &Fetched) -> Option<String> {
     #[derive(Deserialize)]
     struct Versioned {
+        #[serde(rename = "data")]
+        _data: IgnoredAny,
         metadata: Metadata,
     }
     #[derive(Deserialize)]
     struct Metadata {
         version: u64,
     }
-    let versioned = serde_json::from_str::<Versioned>(data);
-    versioned.map(|versioned| versioned.metadata.version.to_string()).unwrap_or_default()
+    let versioned: Versioned = serde_json::from_slice(fetched.material.bytes()).ok()?;
+    Some(versioned.metadata.version.to_string())
 }
 
 fn unreadable(path: &str) -> Failure {
@@ -267,7 +335,6 @@ mod tests {
         login::{Login, Text},
     };
     use bailee_crypto::SystemClock;
-    use parking_lot::Mutex;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -278,14 +345,17 @@ mod tests {
     }
 
     fn entering(address: &str, login: Login) -> VaultManager {
-        let client = Client::new(Settings::new(address.parse().unwrap())).unwrap();
+        let mut settings = Settings::new(address.parse().unwrap());
+        settings.retries = 0;
+        let client = Client::new(settings).unwrap();
         let session = Session::new(client, login, Arc::new(SystemClock));
         VaultManager::new(Arc::new(session), "token")
     }
 
-    type Script = Arc<Mutex<(u16, &'static str, u16)>>;
+    type Answer = (u16, &'static str);
+    type Script = Arc<Mutex<(Answer, Answer)>>;
 
-    /// A server that answers secrets with the status and body, and questions about mounts with the other status.
+    /// A server that answers secrets with the one answer, and questions about mounts with the other.
     async fn scripted(script: &Script) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -296,12 +366,10 @@ mod tests {
                 let mut head = vec![0; 4_096];
                 let length = stream.read(&mut head).await.unwrap();
                 let head = String::from_utf8_lossy(&head[..length]).into_owned();
-                let (status, body) = match &*script.lock() {
+                let (status, body) = match *script.lock() {
                     _ if head.contains("/lookup-self") => (200, r#"{"data":{"ttl":0}}"#),
-                    (.., mounts) if head.contains("/sys/internal/ui/") => {
-                        (*mounts, r#"{"errors":[]}"#)
-                    }
-                    (status, body, _) => (*status, *body),
+                    (_, mount) if head.contains("/sys/internal/ui/") => mount,
+                    (secret, _) => secret,
                 };
                 let length = body.len();
                 let answer = format!(
@@ -317,21 +385,21 @@ mod tests {
     async fn only_the_servers_own_word_says_that_a_secret_is_gone() {
         let none = r#"{"errors":[]}"#;
         let deleted = r#"{"data":{"data":null,"metadata":{"version":2}}}"#;
-        let script: Script = Arc::new(Mutex::new((200, "", 403)));
+        let script: Script = Arc::new(Mutex::new(((200, ""), (403, none))));
         let manager = Arc::new(entering(&scripted(&script).await, Login::Token("t".into())));
         let wanted = Wanted::current("secret/data/app");
         for (answer, cause) in [
-            ((404, none, 403), Cause::NotFound),
-            ((404, deleted, 403), Cause::NotFound),
+            (((404, none), (403, none)), Cause::NotFound),
+            (((404, deleted), (403, none)), Cause::NotFound),
             // A load balancer without a server behind it.
-            ((404, "<h1>default backend</h1>", 403), Cause::Unavailable),
+            (((404, "<h1>default backend</h1>"), (403, none)), Cause::Unavailable),
             // An engine whose database is away.
-            ((400, r#"{"errors":["the database is away"]}"#, 403), Cause::Denied),
+            (((400, r#"{"errors":["the database is away"]}"#), (403, none)), Cause::Denied),
             // The server goes away between the two questions.
-            ((404, none, 429), Cause::Throttled),
+            (((404, none), (429, none)), Cause::Throttled),
         ] {
             let store = store_of(manager.clone());
-            *script.lock() = (200, r#"{"data":{"password":"one"}}"#, 403);
+            *script.lock() = ((200, r#"{"data":{"password":"one"}}"#), (403, none));
             store.get("m", &wanted, Freshness::Now).await.unwrap();
             *script.lock() = answer;
             let again = store.get("m", &wanted, Freshness::Now).await;
@@ -374,9 +442,35 @@ mod tests {
         assert!(manager.normal(&staged).unwrap_err().message.contains("no stages"));
     }
 
-    #[test]
-    fn the_version_is_told_where_there_is_one() {
-        assert_eq!(version_of(r#"{"data":{"a":"b"},"metadata":{"version":7}}"#), "7");
-        assert_eq!(version_of(r#"{"username":"u"}"#), "");
+    #[tokio::test]
+    async fn whether_a_secret_is_of_a_versioned_engine_its_mount_says() {
+        let looks = r#"{"data":{"data":{"data":"d","password":"p"},"metadata":{"version":7}}}"#;
+        let plain = r#"{"data":{"data":"d","metadata":"m"}}"#;
+        let versioned = r#"{"data":{"path":"secret/","options":{"version":"2"}}}"#;
+        let unversioned = r#"{"data":{"path":"secret/","options":{"version":"1"}}}"#;
+        let nothing = r#"{"errors":[]}"#;
+        for (secret, path, mount, is) in [
+            (looks, "secret/data/app", (200, versioned), true),
+            (looks, "secret/data/app", (200, unversioned), false),
+            // Another page of the engine, which happens to look the same.
+            (looks, "secret/other/app", (200, versioned), false),
+            (plain, "secret/data/app", (200, versioned), false),
+            // Who may not ask goes by the looks.
+            (looks, "secret/data/app", (403, nothing), true),
+            (plain, "secret/data/app", (403, nothing), false),
+        ] {
+            let script: Script = Arc::new(Mutex::new(((200, secret), mount)));
+            let manager = entering(&scripted(&script).await, Login::Token("t".into()));
+            let fetched = manager.fetch(&Wanted::current(path)).await.unwrap();
+            assert_eq!(fetched.versioned, is, "{path} {secret} {mount:?}");
+            assert_eq!(fetched.version, if is { "7" } else { "" });
+            // It is asked once.
+            script.lock().1 = (500, nothing);
+            assert_eq!(manager.fetch(&Wanted::current(path)).await.unwrap().versioned, is);
+            // Nobody guesses while the server is away.
+            let manager = entering(&scripted(&script).await, Login::Token("t".into()));
+            let asked = secret == looks;
+            assert_eq!(manager.fetch(&Wanted::current(path)).await.is_err(), asked);
+        }
     }
 }

@@ -201,6 +201,7 @@ fn fetched(parts: Parts) -> Result<Fetched, Failure> {
         stages: parts.stages.unwrap_or_default(),
         created: parts.created.and_then(|at| SystemTime::try_from(at).ok()),
         material,
+        versioned: false,
         lease: None,
         id,
     })

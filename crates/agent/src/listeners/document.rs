@@ -127,6 +127,7 @@ mod tests {
             stages: vec!["AWSCURRENT".to_owned(), "x".to_owned()],
             created: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_125)),
             material,
+            versioned: false,
             lease: None,
         }
     }

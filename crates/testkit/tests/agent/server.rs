@@ -127,8 +127,10 @@ async fn tokens_of_logins_are_given_back_at_the_end_and_the_operators_stays() {
     let (role_id, secret_id) = role(&server, policy).await;
     // So that none ends by itself meanwhile.
     api.post("auth/approle/role/app", json!({ "token_ttl": "1h" })).await.done();
-    api.write("app", json!({ "password": "canary" })).await;
-    let configured = configured(&server, &role_id, "{ PASSWORD = \"secret/data/app#password\" }");
+    // A key that is called as what a versioned engine puts around a secret.
+    api.write("app", json!({ "password": "canary", "data": "inner" })).await;
+    let environment = "{ PASSWORD = \"secret/data/app#password\", KEY = \"secret/data/app#data\" }";
+    let configured = configured(&server, &role_id, environment);
 
     let mut agent = Agent::new(&configured);
     agent.private("secret-id", &secret_id);
@@ -136,6 +138,7 @@ async fn tokens_of_logins_are_given_back_at_the_end_and_the_operators_stays() {
     assert_eq!(tokens(&server).await, 0, "a check leaves a token behind");
     agent.started().await;
     agent.until("given", "canary").await;
+    agent.until("key-given", "inner").await;
     assert_eq!(tokens(&server).await, 1);
     agent.signal(Signal::TERM);
     assert_eq!(agent.code().await, Some(143));

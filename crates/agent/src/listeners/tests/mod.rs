@@ -127,6 +127,7 @@ pub(super) fn app(material: Material) -> Fetched {
         stages: vec!["AWSCURRENT".to_owned()],
         created: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250)),
         material,
+        versioned: false,
         lease: None,
     }
 }
