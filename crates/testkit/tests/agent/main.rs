@@ -5,5 +5,6 @@
 mod configuration;
 mod delivery;
 mod listeners;
+mod privileges;
 mod server;
 mod world;

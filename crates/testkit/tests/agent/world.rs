@@ -20,13 +20,17 @@ pub(crate) struct Ended {
 /// A folder with a configuration, and the agent that runs with it.
 pub(crate) struct Agent {
     pub(crate) folder: TempDir,
+    /// What it finds in its environment beside the least.
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
+    program: PathBuf,
     running: Option<Child>,
 }
 
 impl Agent {
     pub(crate) fn new(configuration: &str) -> Agent {
         let folder = tempfile::tempdir().unwrap();
-        let agent = Agent { folder, running: None };
+        let program = binary().to_owned();
+        let agent = Agent { folder, environment: Vec::new(), program, running: None };
         agent.configure(configuration);
         agent
     }
@@ -40,6 +44,20 @@ impl Agent {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Runs a copy of the program that everybody can reach, wherever it was built.
+    pub(crate) fn for_everybody(&mut self) {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.program = self.path("bailee");
+        std::fs::copy(binary(), &self.program).unwrap();
+        let open = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(self.folder.path(), open).unwrap();
+    }
+
+    /// The id of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().and_then(Child::id).unwrap()
     }
 
     /// A file that only its owner reads.
@@ -56,7 +74,7 @@ impl Agent {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.program);
         command
             .arg("agent")
             .args(arguments)
@@ -66,6 +84,7 @@ impl Agent {
             .env("HOME", self.folder.path())
             // No machine's own credentials.
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.environment.iter().cloned())
             .kill_on_drop(true);
         command
     }
@@ -96,8 +115,8 @@ impl Agent {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.running.as_ref().and_then(Child::id).unwrap();
-        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Kills it without a chance to write anything.
