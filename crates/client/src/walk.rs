@@ -158,6 +158,13 @@ impl Listed {
     }
 }
 
+/// A list that is to be asked for: a folder, and the name after which a further part begins.
+#[derive(Debug)]
+struct Asked {
+    folder: String,
+    after: Option<String>,
+}
+
 /// How lists are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -249,69 +256,56 @@ impl Walker<'_> {
     /// Everything below a folder; `None` where that is not found.
     async fn tree(&self, way: Way, folder: &str) -> Result<Option<Walked>, Error> {
         let mut walked = Walked::default();
-        let Some(top) = self.folder(way, folder).await? else { return Ok(None) };
-        let mut waiting = VecDeque::new();
-        take(way, folder, top, &mut walked, &mut waiting);
+        let mut waiting = VecDeque::from([Asked { folder: folder.to_owned(), after: None }]);
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < REQUESTS_AT_ONCE
                 && let Some(next) = waiting.pop_front()
             {
                 running.push(async move {
-                    let found = self.folder(way, &next).await;
-                    (next, found)
+                    let part = self.part(way, &next).await;
+                    (next, part)
                 });
             }
-            let Some((path, found)) = running.next().await else { return Ok(Some(walked)) };
-            match found {
-                Ok(Some(listed)) => take(way, &path, listed, &mut walked, &mut waiting),
-                // Emptied meanwhile.
+            let Some((asked, part)) = running.next().await else { return Ok(Some(walked)) };
+            let is_top = asked.folder == folder;
+            match part {
+                Ok(Some(listed)) => take(way, asked, listed, &mut walked, &mut waiting),
+                Ok(None) if is_top && asked.after.is_none() => return Ok(None),
+                // Emptied meanwhile, or at its end.
                 Ok(None) => {}
-                Err(error) => walked.put_aside(path, error)?,
+                Err(error) if is_top => return Err(error),
+                Err(error) => walked.put_aside(asked.folder, error)?,
             }
         }
     }
 
-    /// One folder, or all below it, in as many parts as it takes.
-    async fn folder(&self, way: Way, folder: &str) -> Result<Option<Listed>, Error> {
-        let mut whole = Listed { keys: Vec::new(), key_info: BTreeMap::new() };
-        loop {
-            let path = self.mount.api_path(way.segment(), &format!("{}{folder}", self.mount.path));
-            let mut outgoing =
-                Outgoing::new(way.method(), format!("{}/", path.trim_end_matches('/')))
-                    .query("limit", PAGE.to_string());
-            let last = whole.keys.last().cloned();
-            if let Some(last) = &last {
-                outgoing = outgoing.query("after", last);
-            }
-            let url = outgoing.url(self.session.settings());
-            let part: Option<Listed> = match self.session.send(outgoing).await {
-                Ok(response) => Some(response.typed().ok_or(Error::Answer {
-                    method: Method::List.verb(),
-                    url,
-                    reason: "is not what this path answers",
-                })?),
-                // What is empty has no words for it. A mount or namespace that is gone has.
-                Err(Error::Refused { response, .. })
-                    if response.status == 404 && response.errors().is_empty() =>
-                {
-                    None
-                }
-                Err(error) => return Err(error),
-            };
-            let Some(part) = part else { return Ok(last.map(|_| whole)) };
-            let count = part.keys.len();
-            self.count(folder, count, part.bytes(folder))?;
-            // A server without parts gives all, and all again.
-            let again = last.as_ref().is_some_and(|last| part.keys.contains(last));
-            if !again {
-                whole.keys.extend(part.keys);
-                whole.key_info.extend(part.key_info);
-            }
-            if count != PAGE || again {
-                return Ok(Some(whole));
-            }
+    /// A part of one folder, or of all below it.
+    async fn part(&self, way: Way, asked: &Asked) -> Result<Option<Listed>, Error> {
+        let folder = &asked.folder;
+        let path = self.mount.api_path(way.segment(), &format!("{}{folder}", self.mount.path));
+        let mut outgoing = Outgoing::new(way.method(), format!("{}/", path.trim_end_matches('/')))
+            .query("limit", PAGE.to_string());
+        if let Some(after) = &asked.after {
+            outgoing = outgoing.query("after", after);
         }
+        let url = outgoing.url(self.session.settings());
+        let part: Listed = match self.session.send(outgoing).await {
+            Ok(response) => response.typed().ok_or(Error::Answer {
+                method: Method::List.verb(),
+                url,
+                reason: "is not what this path answers",
+            })?,
+            // What is empty has no words for it. A mount or namespace that is gone has.
+            Err(Error::Refused { response, .. })
+                if response.status == 404 && response.errors().is_empty() =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        self.count(folder, part.keys.len(), part.bytes(folder))?;
+        Ok(Some(part))
     }
 
     /// Asks for the metadata that no list told.
@@ -353,15 +347,21 @@ pub async fn metadata(
     session.read(Outgoing::new(Method::Get, path), Response::typed).await
 }
 
-/// Sorts what a list gave into secrets and folders that are still to be listed.
+/// Sorts what a list gave into secrets, folders that are still to be listed, and what comes after it.
 fn take(
     way: Way,
-    folder: &str,
+    asked: Asked,
     listed: Listed,
     walked: &mut Walked,
-    waiting: &mut VecDeque<String>,
+    waiting: &mut VecDeque<Asked>,
 ) {
     let Listed { keys, mut key_info } = listed;
+    // A server without parts gives all, and all again.
+    if asked.after.as_ref().is_some_and(|after| keys.contains(after)) {
+        return;
+    }
+    let Asked { folder, .. } = asked;
+    let next = keys.last().filter(|_| keys.len() == PAGE).cloned();
     for key in keys {
         let path = format!("{folder}{key}");
         // Such a name would lead elsewhere when it is asked for.
@@ -371,9 +371,12 @@ fn take(
         match (key.ends_with('/'), way.method()) {
             // Everything below came with it.
             (true, Method::Scan) => {}
-            (true, _) => waiting.push_back(path),
+            (true, _) => waiting.push_back(Asked { folder: path, after: None }),
             (false, _) => drop(walked.secrets.insert(path, key_info.remove(&key))),
         }
+    }
+    if let Some(after) = next {
+        waiting.push_back(Asked { folder, after: Some(after) });
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{ANSWER_BYTES_MAX, Client, Error, Received, Settings, Unanswered, sec
 use bailee_notation::json;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 const STREAM_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Redirects followed on the same host before giving up.
 const REDIRECTS_MAX: usize = 3;
+/// Bytes that an answer gets room for before it comes.
+const ROOM_MAX: usize = 8 << 20;
 /// What a path segment may not hold unencoded.
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -307,7 +309,10 @@ async fn read(outgoing: &Outgoing, url: &str, mut answer: Received) -> Result<Re
     let status = answer.status;
     let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-    let mut bytes = Zeroizing::new(Vec::new());
+    // In room of the right size, where it is told: what a growing one leaves behind is wiped and as large again.
+    let told =
+        answer.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(told.unwrap_or(0).min(ROOM_MAX)));
     let failed = |reason| unanswered(outgoing.method.verb(), url, reason);
     while let Some(part) = answer.body.next().await.transpose().map_err(failed)? {
         if bytes.len() + part.len() > ANSWER_BYTES_MAX {
