@@ -2,7 +2,7 @@
 
 use super::{
     Known,
-    compare::Put,
+    compare::{Due, Put},
     keys::Keys,
     ledger::{CONTENT_TAG, DELIVERED_TAG, ORPHAN_TAG, is_other},
     patience::{Failing, patiently, wait},
@@ -94,8 +94,8 @@ impl<'a> Acting<'a> {
         let mut left = comparison.names();
         // By their places: with borrowed items the whole run could not move between threads.
         let puts = futures_util::stream::iter(0..comparison.puts.len()).map(|at| async move {
-            let put = comparison.puts.get(at)?;
-            Some((put.entry.desired.name.as_str(), self.put(known, put).await))
+            let due = comparison.puts.get(at)?;
+            Some((due.name.as_str(), self.put(known, due).await))
         });
         self.follow(puts.buffer_unordered(at_once), &mut left, &mut results).await;
         let removals =
@@ -137,8 +137,11 @@ impl<'a> Acting<'a> {
         }
     }
 
-    async fn put(&self, known: &Known, put: &Put) -> Result<Effect, Unfinished> {
+    async fn put(&self, known: &Known, due: &Due) -> Result<Effect, Unfinished> {
         self.going_on()?;
+        let Known { listing, comparison } = known;
+        let whole = comparison.put(self.spec, self.keys, self.target, listing, due);
+        let Some(put) = &whole else { return Ok(Effect::Nothing) };
         let mut delivery = self.delivery(put);
         if delivery.extent == Extent::Aspects {
             if let Some(previous) = &mut delivery.previous {

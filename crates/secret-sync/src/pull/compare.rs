@@ -24,7 +24,7 @@ const SHOWN_MAX: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     /// Deliveries, in the order of their names.
-    pub(super) puts: Vec<Put>,
+    pub(super) puts: Vec<Due>,
     /// Removals, likewise.
     pub(super) removals: Vec<Object>,
     /// How many secrets stay as they are.
@@ -35,9 +35,21 @@ pub(super) struct Comparison {
     pub(super) failed: Vec<FailedSecret>,
     /// Sentences.
     pub(super) notes: Vec<String>,
+    /// What the destination shows of what changes, by name.
+    pub(super) found: BTreeMap<String, Remote>,
 }
 
-/// One delivery.
+/// One delivery that is due. What goes with it is seen again when its turn comes: of ten thousand, few are
+/// under way at one time.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) name: String,
+    /// Which secret of the listing.
+    at: usize,
+    why: Reason,
+}
+
+/// One delivery, with all that is known before its value is read.
 #[derive(Debug)]
 pub(super) struct Put {
     /// Which secret of the listing.
@@ -50,78 +62,183 @@ pub(super) struct Put {
 
 /// Names that are wanted, each with its secret.
 struct Wanted<'a> {
-    by_name: BTreeMap<String, (usize, &'a Revision)>,
+    by_name: BTreeMap<String, Want<'a>>,
     /// Names of secrets without a live version.
     gone: BTreeSet<String>,
 }
 
-/// What brings the destination to what the source has.
-pub(super) fn compare(
-    spec: &Spec,
-    keys: &Keys,
-    target: &Target,
-    listing: &Listing,
-    found: &BTreeMap<String, Remote>,
-) -> Comparison {
-    let mut comparison = Comparison::default();
-    let wanted = wanted(spec, target, listing, &mut comparison.failed);
-    let standings: BTreeMap<&str, Standing> = found
-        .iter()
-        .filter(|(name, _)| !spec.reserved.contains(*name))
-        .map(|(name, remote)| (name.as_str(), standing(spec, keys, name, remote)))
-        .collect();
-    comparison.owned = standings.values().filter(|it| **it == Standing::Ours).count();
+/// A secret that is wanted.
+#[derive(Clone, Copy)]
+struct Want<'a> {
+    at: usize,
+    revision: &'a Revision,
+    /// Whether the destination has shown something under its name.
+    is_seen: bool,
+}
 
-    let placement = target.destination().placement();
-    let rules = Rules { drift: spec.drift, ownership: spec.ownership };
-    let mut left = Vec::new();
-    // One name after another, though all could be planned at once: what stays as it is, is forgotten.
-    for (name, (at, revision)) in &wanted.by_name {
-        let standing = standings.get(name.as_str()).copied();
-        let remote = found.get(name).zip(standing);
-        let entry = entry(spec, keys, placement, name, revision, remote);
-        let shown = remote.map(|(remote, standing)| (name.clone(), seen(remote, standing)));
+/// What is decided about a name.
+enum Decided {
+    Put(Due),
+    Remove(Box<Object>),
+    Refuse(Owner),
+    /// It was changed by others, and stays so.
+    Leave,
+}
+
+/// A comparison while the destination still shows what it has: what stays as it is, is forgotten at
+/// once, so that a run takes the room of what changes.
+pub(super) struct Comparing<'a> {
+    spec: &'a Spec,
+    keys: &'a Keys,
+    target: &'a Target,
+    listing: &'a Listing,
+    wanted: Wanted<'a>,
+    /// Names of what is ours at the destination.
+    owned: BTreeSet<String>,
+    decided: BTreeMap<String, Decided>,
+    comparison: Comparison,
+}
+
+impl<'a> Comparing<'a> {
+    /// Begins with what the source has.
+    pub(super) fn new(
+        spec: &'a Spec,
+        keys: &'a Keys,
+        target: &'a Target,
+        listing: &'a Listing,
+    ) -> Comparing<'a> {
+        let mut comparison = Comparison::default();
+        let wanted = wanted(spec, target, listing, &mut comparison.failed);
+        let (owned, decided) = (BTreeSet::new(), BTreeMap::new());
+        Comparing { spec, keys, target, listing, wanted, owned, decided, comparison }
+    }
+
+    /// Takes what the destination shows of one object. What it shows last of a name is true.
+    pub(super) fn take(&mut self, name: String, remote: Remote) {
+        if self.spec.reserved.contains(&name) {
+            return;
+        }
+        let standing = standing(self.spec, self.keys, &name, &remote);
+        let is_ours = standing == Standing::Ours;
+        match is_ours {
+            true => self.owned.insert(name.clone()),
+            false => self.owned.remove(&name),
+        };
+        let decided = match self.wanted.by_name.get_mut(&name) {
+            Some(want) => {
+                want.is_seen = true;
+                let want = *want;
+                self.judge(&name, want, Some((&remote, standing)))
+            }
+            None if is_ours && !remote.deleting => self.judge_unwanted(&name, &remote),
+            None => None,
+        };
+        match decided {
+            Some(decided) => {
+                if matches!(decided, Decided::Put(_) | Decided::Remove(_)) {
+                    self.comparison.found.insert(name.clone(), remote);
+                }
+                self.decided.insert(name, decided);
+            }
+            None => {
+                self.comparison.found.remove(&name);
+                self.decided.remove(&name);
+            }
+        }
+    }
+
+    /// What is to be done, now that the destination has shown everything.
+    pub(super) fn finish(mut self) -> Comparison {
+        let unseen: Vec<(String, Want<'_>)> = (self.wanted.by_name.iter())
+            .filter(|(_, want)| !want.is_seen)
+            .map(|(name, want)| (name.clone(), *want))
+            .collect();
+        for (name, want) in unseen {
+            if let Some(decided) = self.judge(&name, want, None) {
+                self.decided.insert(name, decided);
+            }
+        }
+        let Comparing { spec, listing, wanted, owned, decided, mut comparison, .. } = self;
+        comparison.owned = owned.len();
+        let (mut left, mut changing) = (Vec::new(), 0);
+        for (name, decided) in decided {
+            match decided {
+                Decided::Put(due) => {
+                    changing += 1;
+                    comparison.puts.push(due);
+                }
+                Decided::Refuse(owner) => {
+                    changing += 1;
+                    comparison.failed.push(refused(&name, owner));
+                }
+                Decided::Remove(object) => comparison.removals.push(*object),
+                Decided::Leave => left.push(name),
+            }
+        }
+        comparison.unchanged = wanted.by_name.len().saturating_sub(changing) as u64;
+        comparison.notes.extend(left_alone(&left));
+        comparison.settle_removals(spec, listing, &wanted);
+        comparison
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { drift: self.spec.drift, ownership: self.spec.ownership }
+    }
+
+    /// What is to be done for one name that is wanted; nothing where it stays as it is.
+    fn judge(
+        &self,
+        name: &str,
+        want: Want<'_>,
+        remote: Option<(&Remote, Standing)>,
+    ) -> Option<Decided> {
+        let placement = self.target.destination().placement();
+        let entry = entry(self.spec, self.keys, placement, name, want.revision, remote);
+        let shown = remote.map(|(remote, standing)| (name.to_owned(), seen(remote, standing)));
         let (shown, ledger) = (shown.into_iter().collect(), entry.object.clone());
-        let planned = plan(
-            std::slice::from_ref(&entry.desired),
-            ledger.as_slice(),
-            Some(&shown),
-            rules,
-            |_| true,
-        );
-        if planned.steps.is_empty() && !planned.drift.is_empty() {
-            left.push(name.as_str());
-        }
+        let desired = std::slice::from_ref(&entry.desired);
+        let planned = plan(desired, ledger.as_slice(), Some(&shown), self.rules(), |_| true);
         match planned.steps.into_iter().next() {
-            Some(Step::Put { why, .. }) => {
-                let adopts = standing.is_some_and(|standing| standing != Standing::Ours);
-                comparison.puts.push(Put { at: *at, entry, why, adopts });
-            }
-            Some(Step::Refuse { name, owner }) => comparison.failed.push(refused(&name, owner)),
-            Some(Step::Delete { .. }) | None => comparison.unchanged += 1,
+            Some(Step::Put { name, why }) => Some(Decided::Put(Due { name, at: want.at, why })),
+            Some(Step::Refuse { owner, .. }) => Some(Decided::Refuse(owner)),
+            Some(Step::Delete { .. }) => None,
+            None => (!planned.drift.is_empty()).then_some(Decided::Leave),
         }
     }
-    for (name, standing) in &standings {
-        let Some(remote) = found.get(*name) else { continue };
-        let is_ours = *standing == Standing::Ours && !remote.deleting;
-        if is_ours && !wanted.by_name.contains_key(*name) {
-            let object = leaving(name, remote);
-            let planned = plan(&[], std::slice::from_ref(&object), None, rules, |_| true);
-            if matches!(planned.steps.as_slice(), [Step::Delete { .. }]) {
-                comparison.removals.push(object);
-            }
-        }
+
+    /// What is to be done for what is ours, and the source does not have.
+    fn judge_unwanted(&self, name: &str, remote: &Remote) -> Option<Decided> {
+        let object = leaving(name, remote);
+        let planned = plan(&[], std::slice::from_ref(&object), None, self.rules(), |_| true);
+        let removes = matches!(planned.steps.as_slice(), [Step::Delete { .. }]);
+        removes.then(|| Decided::Remove(Box::new(object)))
     }
-    comparison.notes.extend(left_alone(&left));
-    comparison.settle_removals(spec, listing, &wanted);
-    comparison
 }
 
 impl Comparison {
     /// Names of what changes.
     pub(super) fn names(&self) -> BTreeSet<&str> {
-        let puts = self.puts.iter().map(|put| put.entry.desired.name.as_str());
+        let puts = self.puts.iter().map(|due| due.name.as_str());
         puts.chain(self.removals.iter().map(|object| object.name.as_str())).collect()
+    }
+
+    /// A delivery that is due, whole.
+    pub(super) fn put(
+        &self,
+        spec: &Spec,
+        keys: &Keys,
+        target: &Target,
+        listing: &Listing,
+        due: &Due,
+    ) -> Option<Put> {
+        let Due { name, at, why } = due;
+        let revision = &listing.secrets.get(*at)?.revision;
+        let there = self.found.get(name);
+        let there = there.map(|remote| (remote, standing(spec, keys, name, remote)));
+        let placement = target.destination().placement();
+        let entry = entry(spec, keys, placement, name, revision, there);
+        let adopts = there.is_some_and(|(_, standing)| standing != Standing::Ours);
+        Some(Put { at: *at, entry, why: *why, adopts })
     }
 
     /// What of the removals is really to be done.
@@ -221,21 +338,22 @@ fn wanted<'a>(
             wanted.gone.insert(name);
             continue;
         }
-        if let Some((holder, _)) = wanted.by_name.get(&name) {
-            let holder = listing.secrets.get(*holder).map(|secret| secret.full_path());
+        if let Some(holder) = wanted.by_name.get(&name) {
+            let holder = listing.secrets.get(holder.at).map(|secret| secret.full_path());
             let holder = holder.unwrap_or_default();
             let message = format!("{path} would have the name {name:?}, which {holder} has");
             fail(&path, Failure::NameTaken, message);
             continue;
         }
-        wanted.by_name.insert(name, (at, &secret.revision));
+        let revision = &secret.revision;
+        wanted.by_name.insert(name, Want { at, revision, is_seen: false });
     }
     wanted
 }
 
 /// What others changed and nobody undoes is told.
-fn left_alone(names: &[&str]) -> Option<String> {
-    let shown: Vec<&str> = names.iter().take(SHOWN_MAX).copied().collect();
+fn left_alone(names: &[String]) -> Option<String> {
+    let shown: Vec<&str> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
     let more = if names.len() > shown.len() { ", …" } else { "" };
     (!names.is_empty()).then(|| {
         format!(

@@ -3,6 +3,7 @@
 use super::{
     Known,
     compare::Put,
+    keys::Keys,
     ledger::DELIVERED_TAG,
     report::FailedSecret,
     spec::{Removals, Spec},
@@ -89,6 +90,7 @@ impl Forecast {
 /// `equal` are the names of deliveries whose value turned out to be there already.
 pub(super) fn forecast(
     spec: &Spec,
+    keys: &Keys,
     target: &Target,
     known: &Known,
     equal: &BTreeSet<&str>,
@@ -107,17 +109,18 @@ pub(super) fn forecast(
             message: error.message.clone(),
         });
     }
-    for put in &comparison.puts {
+    let puts = comparison.puts.iter();
+    for put in puts.filter_map(|due| comparison.put(spec, keys, target, &known.listing, due)) {
         let name = &put.entry.desired.name;
         let is_equal = equal.contains(name.as_str());
         let path = known.listing.secrets.get(put.at).map(|secret| secret.full_path());
         forecast.rows.push(Row {
-            action: if is_equal { Action::Retag } else { action(put) },
+            action: if is_equal { Action::Retag } else { action(&put) },
             reason: put.why.name(),
             name: name.clone(),
             path: path.unwrap_or_default(),
         });
-        let seen = known.found.get(name).map_or(Seen::Missing, Seen::There);
+        let seen = known.comparison.found.get(name).map_or(Seen::Missing, Seen::There);
         let aspects = put.why.is_aspect() || is_equal;
         let mut tags = put.entry.desired.tags.clone();
         if !aspects {
@@ -143,7 +146,7 @@ pub(super) fn forecast(
             name: object.name.clone(),
             path: String::new(),
         });
-        let seen = known.found.get(&object.name).map_or(Seen::Missing, Seen::There);
+        let seen = known.comparison.found.get(&object.name).map_or(Seen::Missing, Seen::There);
         let effect = Effect::Remove(how);
         let change = Change { previous: object.delivered.as_ref(), seen, effect };
         estimate::add(&mut forecast.calls, target.destination().calls_of(&change));

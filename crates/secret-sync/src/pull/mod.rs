@@ -28,21 +28,17 @@ pub use spec::Spec;
 pub use target::{Place, Target};
 
 use crate::{
-    destination::{Names, Remote},
+    destination::Names,
     failure::{Error, Failure},
 };
 use act::Acting;
 use bailee_crypto::{Clock, random};
-use compare::{Comparison, Put, compare};
+use compare::{Comparing, Comparison, Put};
 use futures_util::StreamExt;
 use patience::{Failing, patiently};
 use report::{FailedSecret, Outcome, Results, RunReport, SetupFailure, Stage};
 use source::{Listing, Revision, Source};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 use tokio::time::Instant;
 
 /// Secrets that are read at once where a source tells no versions.
@@ -60,7 +56,6 @@ pub struct Replication {
 /// What a run knows before it acts.
 struct Known {
     listing: Listing,
-    found: BTreeMap<String, Remote>,
     comparison: Comparison,
 }
 
@@ -85,7 +80,7 @@ impl Replication {
     pub async fn plan(&self) -> Result<Forecast, SetupFailure> {
         let known = self.look().await?;
         let equal = self.equal(&known).await?;
-        Ok(forecast::forecast(&self.spec, &self.target, &known, &equal))
+        Ok(forecast::forecast(&self.spec, &self.keys, &self.target, &known, &equal))
     }
 
     /// Brings the destination to what the source has.
@@ -129,32 +124,30 @@ impl Replication {
 
     async fn look(&self) -> Result<Known, SetupFailure> {
         let at = |stage| move |error| SetupFailure::new(stage, error);
-        let (listing, found) = tokio::join!(self.source.list(), self.survey());
-        let mut listing = listing.map_err(|error| match error.failure {
+        let mut listing = self.source.list().await.map_err(|error| match error.failure {
             Failure::Unauthenticated => SetupFailure::new(Stage::Login, error),
             _ => SetupFailure::new(Stage::Source, error),
         })?;
-        let mut found = found.map_err(at(Stage::Destination))?;
         self.read_untold(&mut listing).await?;
-        let comparison = compare(&self.spec, &self.keys, &self.target, &listing, &found);
+        let comparison = self.survey(&listing).await.map_err(at(Stage::Destination))?;
         comparison.guard(&self.spec, &listing)?;
-        // What stays as it is takes no room while the rest is done.
-        let changing = comparison.names();
-        found.retain(|name, _| changing.contains(name.as_str()));
-        Ok(Known { listing, found, comparison })
+        Ok(Known { listing, comparison })
     }
 
-    async fn survey(&self) -> Result<BTreeMap<String, Remote>, Error> {
+    /// Compares what the source has with what the destination shows, page by page.
+    async fn survey(&self, listing: &Listing) -> Result<Comparison, Error> {
+        let mut comparing = Comparing::new(&self.spec, &self.keys, &self.target, listing);
         let names = Names::Below(self.spec.fixed_start(&self.target));
-        let mut found = BTreeMap::new();
         let mut after = None;
         loop {
             let destination = self.target.destination();
             let page = patiently(|| destination.survey(&names, after.clone())).await?;
-            found.extend(page.objects);
+            for (name, remote) in page.objects {
+                comparing.take(name, remote);
+            }
             after = page.next;
             if after.is_none() {
-                return Ok(found);
+                return Ok(comparing.finish());
             }
         }
     }
@@ -216,14 +209,15 @@ impl Replication {
     /// Where values are compared by their digest, only reading tells which of those that may have
     /// changed are there already.
     async fn equal<'k>(&self, known: &'k Known) -> Result<BTreeSet<&'k str>, SetupFailure> {
+        let Known { listing, comparison } = known;
         let hashed = self.spec.compare == spec::Compare::Hash;
-        let puts = &known.comparison.puts;
-        let is_unsure = |at: &usize| hashed && puts.get(*at).is_some_and(Put::may_be_equal);
-        let unsure: Vec<usize> = (0..puts.len()).filter(is_unsure).collect();
-        let reads = futures_util::stream::iter(unsure).map(|at| async move {
-            let Some(put) = puts.get(at) else { return Ok(None) };
-            let name = put.entry.desired.name.as_str();
-            let Some(secret) = known.listing.secrets.get(put.at) else { return Ok(None) };
+        let unsure = if hashed { comparison.puts.len() } else { 0 };
+        let reads = futures_util::stream::iter(0..unsure).map(|at| async move {
+            let Some(due) = comparison.puts.get(at) else { return Ok(None) };
+            let whole = comparison.put(&self.spec, &self.keys, &self.target, listing, due);
+            let Some(put) = whole.filter(Put::may_be_equal) else { return Ok(None) };
+            let name = due.name.as_str();
+            let Some(secret) = listing.secrets.get(put.at) else { return Ok(None) };
             match self.source.read(secret).await {
                 Ok(Some(payload)) => {
                     let digest = self.keys.content(name, &payload.bytes);
