@@ -1,7 +1,7 @@
 //! Speed and memory. Machines differ and are shared, so what counts are ratios to anchors measured
 //! in the same run: a health request, and a raw flushed append on the same disk.
 
-use crate::{bench_agent, tools};
+use crate::{bench_agent, bench_replicate, tools};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, process::Command};
@@ -16,16 +16,18 @@ const WORSE: f64 = 1.25;
 const DELIVERY_TARGET_MS: f64 = 20.0;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let (mut quick, mut agent) = (false, false);
+    let (mut quick, mut what) = (false, None);
     for argument in arguments {
         match argument.as_str() {
             "--quick" => quick = true,
-            "agent" => agent = true,
-            other => bail!("unknown option {other}; known are agent and --quick"),
+            "agent" | "replicate" if what.is_none() => what = Some(argument.as_str()),
+            other => bail!("unknown option {other}; known are agent, replicate and --quick"),
         }
     }
-    if agent {
-        return bench_agent::run(quick);
+    match what {
+        Some("agent") => return bench_agent::run(quick),
+        Some(_) => return bench_replicate::run(quick),
+        None => {}
     }
     let build = ["build", "--release", "--locked", "--workspace", "--bins"];
     tools::step("release build", &mut tools::cargo(&build))?;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_agent;
+mod bench_replicate;
 mod ci;
 mod clients;
 mod demo;
@@ -20,6 +21,8 @@ cargo xtask <task>
   ci                     fmt, clippy, docs, deny, tidy, then test
   bench [--quick]        speed and memory, as ratios in one run
   bench agent [--quick]  the agent beside AWS's own: answers, speed, memory
+  bench replicate [--quick]
+                         a replication of ten thousand secrets: time, memory
   tidy                   the dependency table, file sizes and other rules a machine can hold
 ";
 

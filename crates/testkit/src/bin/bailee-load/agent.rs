@@ -49,15 +49,22 @@ pub(crate) async fn measure(ours: &Path, theirs: Option<&Path>, effort: Effort) 
     let folder = tempfile::tempdir().expect("there is a folder for a while");
     let mut agents = vec![start_ours(ours, &aws, folder.path())];
     if let Some(theirs) = theirs {
-        agents.push(start_theirs(theirs, &aws, folder.path()));
+        agents.push(start_theirs(theirs, &aws, folder.path(), Logs::Off));
     }
     let mut figures = Map::new();
+    for agent in &agents {
+        wait(agent).await;
+    }
+    figures.insert("differences".to_owned(), json!(differences(&agents).await));
+    if let Some(theirs) = theirs {
+        agents.push(start_theirs(theirs, &aws, folder.path(), Logs::AsItComes));
+    }
+    agents.push(start_floor());
     for agent in &agents {
         wait(agent).await;
         let idle = process::memory_kib(agent.child.id());
         figures.insert(format!("{}_memory_idle_kib", agent.name), json!(idle));
     }
-    figures.insert("differences".to_owned(), json!(differences(&agents).await));
     for connections in CONNECTIONS {
         let mut turns: Vec<Vec<Turn>> = agents.iter().map(|_| Vec::new()).collect();
         for _ in 0..TURNS {
@@ -70,9 +77,12 @@ pub(crate) async fn measure(ours: &Path, theirs: Option<&Path>, effort: Effort) 
             figures.insert(format!("{}_{connections}", agent.name), figure(turns));
         }
     }
+    agents.retain(|agent| agent.name != "floor");
     for agent in &agents {
         let loaded = process::memory_kib(agent.child.id());
         figures.insert(format!("{}_memory_loaded_kib", agent.name), json!(loaded));
+        let own = process::own_kib(agent.child.id());
+        figures.insert(format!("{}_memory_own_kib", agent.name), json!(own));
     }
     Value::Object(figures)
 }
@@ -246,21 +256,42 @@ fn start_ours(program: &Path, aws: &FakeAws, folder: &Path) -> Agent {
     Agent { name: "ours", port, child: spawn(&mut command) }
 }
 
-fn start_theirs(program: &Path, aws: &FakeAws, folder: &Path) -> Agent {
-    let (port, token) = (free_port(), private(folder, "theirs-token", TOKEN));
-    let configuration = format!(
-        "http_port = {port}\nlog_level = \"none\"\nlog_to_file = false\nregion = \"us-east-1\"\n"
-    );
-    let file = private(folder, "theirs.toml", &configuration);
+/// What AWS's agent writes down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logs {
+    /// Nothing, for a fair comparison: ours writes no line a request.
+    Off,
+    /// A line for each request, as it does when nothing else is asked.
+    AsItComes,
+}
+
+fn start_theirs(program: &Path, aws: &FakeAws, folder: &Path, logs: Logs) -> Agent {
+    let (name, logging) = match logs {
+        Logs::Off => ("theirs", "log_level = \"none\"\nlog_to_file = false\n"),
+        Logs::AsItComes => ("theirs_logging", ""),
+    };
+    let folder = folder.join(name);
+    fs::create_dir(&folder).expect("the folder takes a folder");
+    let (port, token) = (free_port(), private(&folder, "token", TOKEN));
+    let configuration = format!("http_port = {port}\nregion = \"us-east-1\"\n{logging}");
+    let file = private(&folder, "agent.toml", &configuration);
     let key = aws.administrator();
     let mut command = Command::new(program);
-    command.arg("--config").arg(file).current_dir(folder);
+    command.arg("--config").arg(file).current_dir(&folder);
     command.env("AWS_TOKEN", format!("file://{}", token.display()));
     command.env("AWS_ENDPOINT_URL", aws.endpoint());
     command.env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", &key.access_key_id);
     command.env("AWS_SECRET_ACCESS_KEY", &key.secret_access_key);
-    Agent { name: "theirs", port, child: spawn(&mut command) }
+    Agent { name, port, child: spawn(&mut command) }
+}
+
+/// What the system alone takes, in turns with the agents.
+fn start_floor() -> Agent {
+    let port = free_port();
+    let mut command = Command::new(std::env::current_exe().expect("a running program has a path"));
+    command.arg("--floor").arg(port.to_string());
+    Agent { name: "floor", port, child: spawn(&mut command) }
 }
 
 fn spawn(command: &mut Command) -> Child {

@@ -7,12 +7,15 @@ mod agent;
 mod connection;
 mod delivery;
 mod disk;
+mod floor;
 mod load;
 mod process;
+mod replicate;
 
 use bailee_testkit::{Options, TestServer};
 use serde_json::{Map, Value, json};
 use std::{
+    ffi::OsString,
     io::Write as _,
     path::PathBuf,
     process::ExitCode,
@@ -35,39 +38,46 @@ struct Effort {
     warm_up: Duration,
     measure: Duration,
     deliveries: u64,
+    replicated: u64,
 }
 
 const FULL: Effort = Effort {
     warm_up: Duration::from_millis(700),
     measure: Duration::from_secs(5),
     deliveries: 400,
+    replicated: 10_000,
 };
 const QUICK: Effort = Effort {
     warm_up: Duration::from_millis(200),
     measure: Duration::from_millis(1200),
     deliveries: 60,
+    replicated: 500,
 };
 
 fn main() -> ExitCode {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let effort = if quick { QUICK } else { FULL };
+    if let Some(port) = behind("--floor").and_then(|port| port.to_str()?.parse().ok()) {
+        return floor::serve(port);
+    }
+    let given = |option: &str| std::env::args().any(|argument| argument == option);
+    let effort = if given("--quick") { QUICK } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the runtime starts");
-    let figures = match path_behind("--agent") {
+    let figures = match behind("--agent").map(PathBuf::from) {
         // The agent alone, beside AWS's where that is given.
         Some(ours) => {
-            let theirs = path_behind("--beside");
+            let theirs = behind("--beside").map(PathBuf::from);
             runtime.block_on(agent::measure(&ours, theirs.as_deref(), effort))
         }
+        None if given("--replicate") => runtime.block_on(replicate::measure(effort)),
         None => runtime.block_on(measure(effort)),
     };
     let printed = writeln!(std::io::stdout(), "{figures}");
     if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The path behind an option.
-fn path_behind(option: &str) -> Option<PathBuf> {
-    std::env::args_os().skip_while(|argument| argument != option).nth(1).map(PathBuf::from)
+/// What is given behind an option.
+fn behind(option: &str) -> Option<OsString> {
+    std::env::args_os().skip_while(|argument| argument != option).nth(1)
 }
 
 /// Says on standard error what is being measured.
