@@ -98,8 +98,7 @@ impl SecretsManager {
     }
 
     fn given(&self, manager: &str, held: &Arc<Held>) -> Answer {
-        let body = answer::wiped(document::of_secret(&held.fetched));
-        let mut answer = answer::bare(StatusCode::OK, body);
+        let mut answer = answer::bare(StatusCode::OK, held.shown(document::of_secret));
         if self.is_stale(manager, held) {
             answer.headers_mut().insert(WARNING, STALE);
         }

@@ -25,8 +25,6 @@ use tokio::{
 
 /// Bytes of a request's first line and headers.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Headers of a request.
-const HEADERS_MAX: usize = 64;
 /// Connections beside those that are allowed, which are told so; more wait in the system's queue.
 const CROWD_MAX: usize = 32;
 /// Time that running requests get when the agent stops.
@@ -166,7 +164,7 @@ impl Client {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time_max)
             .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
+            // Of headers hyper takes a hundred, in room that it need not ask for.
             .serve_connection(TokioIo::new(Stalling::new(stream)), service);
         if let Err(error) = self.watcher.watch(connection).await {
             event::connection_ended(&error);

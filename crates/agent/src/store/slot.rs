@@ -5,12 +5,15 @@ use super::{
     place::{jittered, pause_after},
 };
 use crate::{failure::Failure, manager::Fetched};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    sync::Arc,
+    fmt,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// A secret that is kept.
 #[derive(Debug)]
@@ -23,7 +26,11 @@ pub struct Held {
     since: Instant,
     /// How old it was then: what an earlier run fetched is old already.
     age: Duration,
+    shown: OnceLock<Shown>,
 }
+
+/// A secret in the form that a listener gives, made once. Wiped when the last who holds it lets go.
+struct Shown(Bytes);
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -57,6 +64,15 @@ struct Failed {
 }
 
 impl Held {
+    fn new(fetched: Fetched, at: SystemTime, since: Instant, age: Duration) -> Held {
+        Held { fetched, at, since, age, shown: OnceLock::new() }
+    }
+
+    /// The form that a listener gives, made by the first who asks for it.
+    pub(crate) fn shown(&self, make: impl FnOnce(&Fetched) -> Zeroizing<Vec<u8>>) -> Bytes {
+        self.shown.get_or_init(|| Shown(Bytes::from_owner(make(&self.fetched)))).0.clone()
+    }
+
     /// How old the value is.
     pub fn age(&self) -> Duration {
         self.age_at(Instant::now())
@@ -64,6 +80,12 @@ impl Held {
 
     pub(crate) fn age_at(&self, now: Instant) -> Duration {
         self.age.saturating_add(now.saturating_duration_since(self.since))
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown(..)")
     }
 }
 
@@ -185,7 +207,7 @@ impl Slot {
         let mut state = self.state.lock();
         let same =
             state.held.as_ref().is_some_and(|held| held.fetched.material == fetched.material);
-        let held = Arc::new(Held { fetched, at, since: now, age: Duration::ZERO });
+        let held = Arc::new(Held::new(fetched, at, now, Duration::ZERO));
         state.schedule(&held.fetched, now, patience);
         state.used = false;
         state.held = Some(held.clone());
@@ -206,7 +228,7 @@ impl Slot {
             lease.duration = duration;
         }
         state.schedule(&fetched, now, patience);
-        state.held = Some(Arc::new(Held { fetched, at, since: now, age: Duration::ZERO }));
+        state.held = Some(Arc::new(Held::new(fetched, at, now, Duration::ZERO)));
     }
 
     /// Takes back what an earlier run kept; it serves as something old until it is fetched.
@@ -216,7 +238,7 @@ impl Slot {
         if state.held.is_none() {
             let since = Instant::now();
             state.refresh_at = Some(since);
-            state.held = Some(Arc::new(Held { fetched, at, since, age }));
+            state.held = Some(Arc::new(Held::new(fetched, at, since, age)));
         }
     }
 
