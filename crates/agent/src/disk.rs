@@ -9,13 +9,14 @@
 
 use crate::{
     event,
-    manager::{Fetched, Material, Newest, Wanted, Which},
+    manager::{Fetched, Lease, Material, Newest, Wanted, Which},
     private_file::{self, Rule},
     store::{
         Store,
         keepsake::{Keepsake, Known, Memory},
     },
 };
+use bailee_client::Pass;
 use bailee_crypto::{
     Sensitive,
     aead::AeadKey,
@@ -49,6 +50,7 @@ const WRITE_EVERY: Duration = Duration::from_secs(60);
 pub struct DiskCache {
     path: PathBuf,
     key: AeadKey,
+    leases: bool,
 }
 
 /// What is written.
@@ -64,6 +66,23 @@ struct RecordedPlace {
     manager: String,
     place: String,
     newest: Vec<RecordedNewest>,
+    pass: Option<RecordedPass>,
+}
+
+/// A token, with milliseconds since 1970.
+#[derive(Serialize, Deserialize)]
+struct RecordedPass {
+    token: String,
+    renew_at: Option<u64>,
+    ends_at: Option<u64>,
+    renewable: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordedLease {
+    id: String,
+    milliseconds: u64,
+    renewable: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,6 +108,7 @@ struct Record {
     text: Option<String>,
     binary: Option<String>,
     versioned: bool,
+    lease: Option<RecordedLease>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,7 +136,19 @@ impl DiskCache {
             return None;
         }
         let key = AeadKey::new(&mac::derive(bytes, &[b"bailee agent cache"]));
-        Some(DiskCache { path: path.to_owned(), key })
+        Some(DiskCache { path: path.to_owned(), key, leases: false })
+    }
+
+    /// The same, in which leases and what they hang on are written, too, so that the next run goes on with them.
+    #[must_use]
+    pub fn with_leases(mut self, leases: bool) -> DiskCache {
+        self.leases = leases;
+        self
+    }
+
+    /// Whether leases are written.
+    pub fn has_leases(&self) -> bool {
+        self.leases
     }
 
     /// What an earlier run left; nothing where there is no file.
@@ -179,12 +211,16 @@ impl DiskCache {
         }
     }
 
-    /// Writes once, as when the agent ends.
-    pub async fn write(self: &Arc<Self>, store: &Arc<Store>) {
-        let (cache, memory) = (self.clone(), store.memory());
-        let saved = tokio::task::spawn_blocking(move || cache.save(&memory)).await;
-        if let Ok(Err(error)) = saved {
-            event::cache_not_written(&self.path, &error);
+    /// Writes once, as when the agent ends; says whether all is on the disk.
+    pub async fn write(self: &Arc<Self>, store: &Arc<Store>) -> bool {
+        let (cache, memory) = (self.clone(), store.memory(self.leases).await);
+        match tokio::task::spawn_blocking(move || cache.save(&memory)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                event::cache_not_written(&self.path, &error);
+                false
+            }
+            Err(_) => false,
         }
     }
 }
@@ -206,6 +242,12 @@ impl Content {
             manager: known.manager.clone(),
             place: known.place.clone(),
             newest: known.newest.iter().map(newest).collect(),
+            pass: known.pass.as_ref().map(|pass| RecordedPass {
+                token: pass.token.expose().clone(),
+                renew_at: pass.renew_at.map(to_millis),
+                ends_at: pass.ends_at.map(to_millis),
+                renewable: pass.renewable,
+            }),
         });
         let places = places.collect();
         Content { secrets: memory.secrets.iter().map(Record::of).collect(), places }
@@ -221,6 +263,12 @@ impl Content {
             manager: place.manager,
             place: place.place,
             newest: place.newest.into_iter().map(newest).collect(),
+            pass: place.pass.map(|mut pass| Pass {
+                token: Sensitive::new(std::mem::take(&mut pass.token)),
+                renew_at: pass.renew_at.map(from_millis),
+                ends_at: pass.ends_at.map(from_millis),
+                renewable: pass.renewable,
+            }),
         });
         let places = places.collect();
         Memory { secrets: self.secrets.into_iter().filter_map(Record::keepsake).collect(), places }
@@ -231,12 +279,14 @@ impl Content {
         let secrets = self.secrets.iter().map(|record| {
             let value = record.text.as_ref().or(record.binary.as_ref()).map_or(0, String::len);
             // A control character is written as six.
-            value * 6 + record.id.len() * 12 + record.place.len() * 6 + 1_024
+            let lease = record.lease.as_ref().map_or(0, |lease| lease.id.len());
+            value * 6 + record.id.len() * 12 + (record.place.len() + lease) * 6 + 1_024
         });
         let places = self.places.iter().map(|place| {
             let newest = place.newest.iter();
             let newest = newest.map(|one| (one.id.len() + one.version.len()) * 6 + 128);
-            (place.manager.len() + place.place.len()) * 6 + 128 + newest.sum::<usize>()
+            let pass = place.pass.as_ref().map_or(0, |pass| pass.token.len());
+            (place.manager.len() + place.place.len() + pass) * 6 + 512 + newest.sum::<usize>()
         });
         secrets.sum::<usize>() + places.sum::<usize>() + 64
     }
@@ -268,6 +318,11 @@ impl Record {
             text,
             binary,
             versioned: fetched.versioned,
+            lease: fetched.lease.as_ref().map(|lease| RecordedLease {
+                id: lease.id.clone(),
+                milliseconds: u64::try_from(lease.duration.as_millis()).unwrap_or(u64::MAX),
+                renewable: lease.renewable,
+            }),
         }
     }
 
@@ -302,10 +357,20 @@ impl Record {
                 created: self.created.map(from_millis),
                 material,
                 versioned: self.versioned,
-                lease: None,
+                lease: self.lease.take().map(|lease| Lease {
+                    id: lease.id,
+                    duration: Duration::from_millis(lease.milliseconds),
+                    renewable: lease.renewable,
+                }),
             },
             at: from_millis(self.at),
         })
+    }
+}
+
+impl Drop for RecordedPass {
+    fn drop(&mut self) {
+        self.token.zeroize();
     }
 }
 
@@ -345,11 +410,13 @@ mod tests {
         let key = key(folder.path(), &[7; 32]);
         let cache = DiskCache::new(&folder.path().join("cache"), &key, Rule::OWN).unwrap();
         assert!(cache.load().unwrap().secrets.is_empty());
-        let mut kept = filled().await.memory();
+        let mut kept = filled().await.memory(false).await;
         let mut binary = kept.secrets[0].clone();
         binary.fetched.material = Material::binary([0, 159, 1]);
         binary.wanted.version = Which::Stage("AWSPREVIOUS".to_owned());
         binary.fetched.versioned = true;
+        let duration = Duration::from_secs(90);
+        binary.fetched.lease = Some(Lease { id: "l".to_owned(), duration, renewable: true });
         kept.secrets.push(binary);
         let newest = Newest {
             id: "arn:a".to_owned(),
@@ -357,7 +424,13 @@ mod tests {
             created: from_millis(1_790_000_000_123),
         };
         let (manager, place) = ("m".to_owned(), "fake/here/me".to_owned());
-        kept.places.push(Known { manager, place, newest: vec![newest] });
+        let pass = Pass {
+            token: Sensitive::from("canary-token"),
+            renew_at: Some(from_millis(1_790_000_000_000)),
+            ends_at: None,
+            renewable: true,
+        };
+        kept.places.push(Known { manager, place, newest: vec![newest], pass: Some(pass) });
         cache.save(&kept).unwrap();
         let raw = fs::read(folder.path().join("cache")).unwrap();
         assert!(!raw.windows(6).any(|part| part == b"canary"));
@@ -371,6 +444,7 @@ mod tests {
             assert_eq!((&back.wanted, &back.place, back.at), (&kept.wanted, &kept.place, kept.at));
             assert_eq!(back.fetched.version, kept.fetched.version);
             assert_eq!(back.fetched.versioned, kept.fetched.versioned);
+            assert_eq!(back.fetched.lease, kept.fetched.lease);
         }
     }
 
@@ -379,7 +453,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");
         let cache = DiskCache::new(&path, &key(folder.path(), &[7; 32]), Rule::OWN).unwrap();
-        cache.save(&filled().await.memory()).unwrap();
+        cache.save(&filled().await.memory(false).await).unwrap();
         let other = DiskCache::new(&path, &key(folder.path(), &[8; 32]), Rule::OWN).unwrap();
         assert!(other.load().unwrap_err().contains("not written under this key"));
         let good = fs::read(&path).unwrap();

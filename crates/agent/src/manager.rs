@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use async_trait::async_trait;
+use bailee_client::Pass;
 use bailee_crypto::Sensitive;
 use std::{
     collections::BTreeMap,
@@ -57,6 +58,14 @@ pub trait SecretManager: Send + Sync + 'static {
 
     /// Takes back what an earlier run said of that; what is known now goes before.
     fn remember(&self, _: Vec<Newest>) {}
+
+    /// What leases hang on, such as the token of a login, for the next run.
+    async fn pass(&self) -> Option<Pass> {
+        None
+    }
+
+    /// Goes on with what an earlier run had, so that its leases live on.
+    async fn resume(&self, _: Pass) {}
 
     /// Gives a lease back, as when the agent ends.
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure>;

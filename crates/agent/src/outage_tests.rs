@@ -22,11 +22,15 @@ struct Agent {
 
 impl Agent {
     /// As the program starts: what was kept is taken back, then it is kept fresh and written.
-    fn start(manager: &Arc<FakeManager>, clock: &Arc<TokioClock>, cache: &Arc<DiskCache>) -> Agent {
+    async fn start(
+        manager: &Arc<FakeManager>,
+        clock: &Arc<TokioClock>,
+        cache: &Arc<DiskCache>,
+    ) -> Agent {
         let place = Place::new("m", manager.clone(), Patience::default());
         let entries_max = NonZeroUsize::new(100).unwrap();
         let store = Arc::new(Store::new([place], entries_max, clock.clone()));
-        store.restore(cache.load().unwrap());
+        store.restore(cache.load().unwrap()).await;
         for id in SECRETS {
             store.pin("m", &Wanted::current(id)).unwrap();
         }
@@ -63,7 +67,7 @@ async fn an_hour_of_outage_with_a_restart_in_the_middle_is_noticed_by_nobody() {
         for id in SECRETS {
             manager.set(id, "before");
         }
-        let mut agent = Agent::start(&manager, &clock, &cache);
+        let mut agent = Agent::start(&manager, &clock, &cache).await;
         for second in 0..120 * MINUTE {
             match second {
                 // Written long enough before the outage to be on the disk.
@@ -71,7 +75,7 @@ async fn an_hour_of_outage_with_a_restart_in_the_middle_is_noticed_by_nobody() {
                 _ if second == 30 * MINUTE => manager.fail(Some(cause)),
                 _ if second == 60 * MINUTE => {
                     agent.kill();
-                    agent = Agent::start(&manager, &clock, &cache);
+                    agent = Agent::start(&manager, &clock, &cache).await;
                 }
                 _ if second == 90 * MINUTE => {
                     manager.fail(None);

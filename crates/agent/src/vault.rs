@@ -5,7 +5,7 @@ use crate::{
     manager::{Fetched, Lease, Material, SecretManager, Wanted, Which},
 };
 use async_trait::async_trait;
-use bailee_client::{Error, Method, Outgoing, Response, Session, kv::KvMount};
+use bailee_client::{Error, Method, Outgoing, Pass, Response, Session, kv::KvMount};
 use bailee_crypto::Sensitive;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const REQUESTS_AT_ONCE: usize = 16;
 /// When the agent's token is seen to again after it could not be renewed.
 const TEND_AGAIN: Duration = Duration::from_secs(5);
+/// How long the token is waited for while it is renewed.
+const PASS_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The longest path, in bytes.
 const PATH_BYTES_MAX: usize = 1_024;
 /// How long it is believed which mount serves a path, and whether that keeps versions.
@@ -33,12 +35,15 @@ pub struct VaultManager {
     /// What mounts are, and when they said so: by their paths with a slash at the end, or by the path of a secret
     /// where nobody says.
     mounts: Mutex<BTreeMap<String, (KvMount, Instant)>>,
+    /// The token as it was last seen.
+    pass: Mutex<Option<Pass>>,
 }
 
 impl VaultManager {
     /// The server behind a session. `identity` says as whom, such as `approle orders`; no secret is in it.
     pub fn new(session: Arc<Session>, identity: impl Into<String>) -> VaultManager {
-        VaultManager { session, identity: identity.into(), mounts: Mutex::default() }
+        let (mounts, pass) = (Mutex::default(), Mutex::default());
+        VaultManager { session, identity: identity.into(), mounts, pass }
     }
 
     async fn read(&self, wanted: &Wanted) -> Result<Fetched, Failure> {
@@ -194,6 +199,18 @@ impl SecretManager for VaultManager {
         let outgoing = Outgoing::new(Method::Put, "sys/leases/revoke").json(&body);
         let sent = self.session.send(outgoing).await;
         sent.map(drop).map_err(|error| failed("sys/leases/revoke", &error))
+    }
+
+    async fn pass(&self) -> Option<Pass> {
+        // Nobody waits for somebody who waits for the server just now.
+        if let Ok(pass) = tokio::time::timeout(PASS_WAIT_MAX, self.session.pass()).await {
+            *self.pass.lock() = pass;
+        }
+        self.pass.lock().clone()
+    }
+
+    async fn resume(&self, pass: Pass) {
+        self.session.resume(pass).await;
     }
 
     async fn leave(&self) {

@@ -17,7 +17,7 @@ mod wire;
 
 pub use address::{Address, AddressError};
 pub use error::Error;
-pub use session::Session;
+pub use session::{Pass, Session};
 pub use transport::{Received, Transport, Unanswered};
 pub use wire::{Method, Outgoing, Parts, Response};
 

@@ -45,6 +45,19 @@ struct Held {
     served: bool,
 }
 
+/// A token that a login gave, for another session of the same login to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The token.
+    pub token: Sensitive<String>,
+    /// When it is to be renewed; `None` where it lasts for ever.
+    pub renew_at: Option<SystemTime>,
+    /// When it ends.
+    pub ends_at: Option<SystemTime>,
+    /// Whether it can be renewed.
+    pub renewable: bool,
+}
+
 #[derive(Default, Deserialize)]
 struct Auth {
     client_token: String,
@@ -166,6 +179,27 @@ impl Session {
     pub async fn renewal_due_in(&self) -> Option<Duration> {
         let renew_at = self.held.lock().await.as_ref()?.renew_at?;
         Some(renew_at.duration_since(self.clock.now()).unwrap_or_default())
+    }
+
+    /// The token that a login gave, for another session to go on with when this one has ended. None where none is
+    /// held, and where the login is a token that was given.
+    pub async fn pass(&self) -> Option<Pass> {
+        let held = self.held.lock().await;
+        let held = held.as_ref().filter(|_| self.login.kept_token().is_none())?;
+        let Held { token, renew_at, ends_at, renewable, .. } = held.clone();
+        Some(Pass { token, renew_at, ends_at, renewable })
+    }
+
+    /// Goes on with the token of an earlier session of the same login. Nothing is asked: whether it holds shows when
+    /// it is used, and where it does not, another is got as ever. One whose time is over is not taken.
+    pub async fn resume(&self, pass: Pass) {
+        let Pass { token, renew_at, ends_at, renewable } = pass;
+        let is_over = ends_at.is_some_and(|end| self.clock.now() >= end);
+        let mut held = self.held.lock().await;
+        if held.is_none() && !is_over && self.login.kept_token().is_none() {
+            let (seen_alive, served) = (None, false);
+            *held = Some(Held { token, renew_at, ends_at, renewable, seen_alive, served });
+        }
     }
 
     /// Gives back a token that was got by a login, as far as the server can be told; one that was given
@@ -629,6 +663,47 @@ mod tests {
             let revoked = asked.iter().filter(|path| path.ends_with("/revoke-self")).count();
             assert_eq!(revoked, given_back, "{asked:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn another_session_goes_on_with_a_token_as_long_as_it_holds() {
+        let logins = Arc::new(Lock::new(0));
+        let count = logins.clone();
+        let server = Server::start(move |asked: &Asked| match asked.path.as_str() {
+            "/v1/auth/approle/login" => {
+                *count.lock() += 1;
+                grant(&format!("t{}", *count.lock()), true)
+            }
+            "/v1/auth/token/renew-self" => grant("t1", true),
+            _ if asked.token == "gone" => (403, json!({"errors": ["permission denied"]})),
+            _ => (200, json!({"data": {}})),
+        })
+        .await;
+        let clock = Hands::new();
+        let first = session(&server, approle(), &clock);
+        assert_eq!(first.pass().await, None);
+        read(&first).await.unwrap();
+        let pass = first.pass().await.unwrap();
+        clock.forward(250);
+        let second = session(&server, approle(), &clock);
+        second.resume(pass.clone()).await;
+        read(&second).await.unwrap();
+        assert_eq!(server.take_paths()[2..], ["/v1/auth/token/renew-self", "/v1/kv/a"]);
+        assert_eq!(*logins.lock(), 1);
+        // One that is gone is found out, and one that is over is not taken.
+        for (token, forward) in [("gone", 0), ("t1", 60)] {
+            clock.forward(forward);
+            let another = session(&server, approle(), &clock);
+            another.resume(Pass { token: Sensitive::from(token), ..pass.clone() }).await;
+            read(&another).await.unwrap();
+        }
+        assert_eq!(*logins.lock(), 3);
+        // What was given is the operator's, and is read where it was given.
+        let given = session(&server, Login::Token(Sensitive::from("given")), &clock);
+        given.resume(Pass { ends_at: None, ..pass }).await;
+        read(&given).await.unwrap();
+        assert_eq!(given.pass().await, None);
+        assert_eq!(given.token().await.unwrap().expose(), "given");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{Key, Store, slot::Slot};
 use crate::manager::{Fetched, Newest, Wanted};
+use bailee_client::Pass;
 use std::{sync::Arc, time::SystemTime};
 
 /// All that outlives the agent.
@@ -22,6 +23,8 @@ pub struct Known {
     pub place: String,
     /// The newest versions that it gave, also of secrets that are not kept.
     pub newest: Vec<Newest>,
+    /// What the leases of its secrets hang on.
+    pub pass: Option<Pass>,
 }
 
 /// A secret with all that is needed to serve it after a restart.
@@ -35,23 +38,27 @@ pub struct Keepsake {
     pub wanted: Wanted,
     /// As it was fetched.
     pub fetched: Fetched,
-    /// When it was fetched.
+    /// When it was fetched, or its lease was renewed.
     pub at: SystemTime,
 }
 
 impl Store {
-    /// All that is to outlive the agent. Leases are left out: they belong to this run.
-    pub fn memory(&self) -> Memory {
-        let places = self.places.values().map(|place| Known {
-            manager: place.name.to_string(),
-            place: place.manager.place(),
-            newest: place.manager.newest(),
-        });
-        let known = places.filter(|known| !known.newest.is_empty()).collect();
-        Memory { secrets: self.keepsakes(), places: known }
+    /// All that is to outlive the agent. Leases, and what they hang on, only where `leases` says so: else they belong
+    /// to this run.
+    pub async fn memory(&self, leases: bool) -> Memory {
+        let mut memory = Memory { secrets: self.keepsakes(leases), places: Vec::new() };
+        for place in self.places.values() {
+            let pass = if leases { place.manager.pass().await } else { None };
+            let newest = place.manager.newest();
+            if pass.is_some() || !newest.is_empty() {
+                let (manager, place) = (place.name.to_string(), place.manager.place());
+                memory.places.push(Known { manager, place, newest, pass });
+            }
+        }
+        memory
     }
 
-    fn keepsakes(&self) -> Vec<Keepsake> {
+    fn keepsakes(&self, leases: bool) -> Vec<Keepsake> {
         let slots: Vec<Arc<Slot>> = {
             let slots = self.slots.lock();
             slots
@@ -60,11 +67,11 @@ impl Store {
                 .map(|(_, slot)| slot.clone())
                 .collect()
         };
-        slots.iter().filter_map(|slot| self.keepsake(slot)).collect()
+        slots.iter().filter_map(|slot| self.keepsake(slot, leases)).collect()
     }
 
-    fn keepsake(&self, slot: &Slot) -> Option<Keepsake> {
-        let held = slot.held().filter(|held| held.fetched.lease.is_none())?;
+    fn keepsake(&self, slot: &Slot, leases: bool) -> Option<Keepsake> {
+        let held = slot.held().filter(|held| leases || held.fetched.lease.is_none())?;
         Some(Keepsake {
             manager: slot.key.manager.to_string(),
             place: self.place(&slot.key.manager).ok()?.manager.place(),
@@ -75,8 +82,9 @@ impl Store {
     }
 
     /// Takes back what an earlier run kept. It serves while its place is away, and is fetched anew where it is
-    /// there. Gives how many secrets were taken; what belongs to another place, or is too old, is not.
-    pub fn restore(&self, memory: Memory) -> usize {
+    /// there. A lease is gone on with while it holds. Gives how many secrets were taken; what belongs to another place,
+    /// or is too old, is not.
+    pub async fn restore(&self, memory: Memory) -> usize {
         let now = self.clock.now();
         let mut taken = 0;
         for known in memory.places {
@@ -84,12 +92,18 @@ impl Store {
                 && place.manager.place() == known.place
             {
                 place.manager.remember(known.newest);
+                if let Some(pass) = known.pass {
+                    place.manager.resume(pass).await;
+                }
             }
         }
         for keepsake in memory.secrets {
             let Ok(place) = self.place(&keepsake.manager).cloned() else { continue };
             let age = now.duration_since(keepsake.at).unwrap_or_default();
-            if place.manager.place() != keepsake.place || age > place.patience.stale_max {
+            let lease = keepsake.fetched.lease.as_ref();
+            // What its lease made is taken away when that is over.
+            let lasts = lease.map_or(place.patience.stale_max, |lease| lease.duration);
+            if place.manager.place() != keepsake.place || age > lasts {
                 continue;
             }
             let Ok(wanted) = place.manager.normal(&keepsake.wanted) else { continue };

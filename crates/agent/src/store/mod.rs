@@ -148,8 +148,34 @@ impl Store {
         {
             return settled;
         }
+        if freshness == Freshness::Kept
+            && let Some(renewed) = self.renewed_first(place, &slot).await
+        {
+            return renewed;
+        }
         let fetched = self.fetch(place, &slot).await;
         self.take(place, &slot, fetched)
+    }
+
+    /// What is under a lease that may hold on, as one that an earlier run left, is not made anew before that is tried.
+    async fn renewed_first(
+        &self,
+        place: &Arc<Place>,
+        slot: &Arc<Slot>,
+    ) -> Option<Result<Arc<Held>, Failure>> {
+        let renewing = self.renewed(place, slot);
+        let renewed = tokio::time::timeout(REFRESH_WAIT_MAX, renewing).await;
+        match renewed.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(true) => {
+                event::served(place, event::Served::Kept);
+                slot.held().map(Ok)
+            }
+            // Who cannot be reached for this cannot be for the other.
+            Err(failure) if place::is_of_the_place(failure.cause) => {
+                Some(self.take(place, slot, Err(failure)))
+            }
+            Ok(false) | Err(_) => None,
+        }
     }
 
     /// Keeps a secret fresh from now on, whether or not somebody asks for it.

@@ -127,7 +127,7 @@ impl Place {
 }
 
 /// Whether a failure says that others would fail, too.
-fn is_of_the_place(cause: Cause) -> bool {
+pub(super) fn is_of_the_place(cause: Cause) -> bool {
     match cause {
         Cause::Throttled | Cause::Unavailable | Cause::Credentials => true,
         Cause::NotFound | Cause::Invalid | Cause::Denied | Cause::Decryption => false,

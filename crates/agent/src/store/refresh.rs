@@ -125,6 +125,18 @@ impl Store {
 
     /// Renews the lease of a secret, where it has one that has not come to its end.
     async fn renew(&self, place: &Arc<Place>, slot: &Arc<Slot>) -> Result<bool, Failure> {
+        let renewed = self.renewed(place, slot).await;
+        if let Err(failure) = &renewed {
+            event::failed(place, slot.key.id(), failure, true);
+        }
+        renewed
+    }
+
+    pub(super) async fn renewed(
+        &self,
+        place: &Arc<Place>,
+        slot: &Arc<Slot>,
+    ) -> Result<bool, Failure> {
         let Some(held) = slot.held() else { return Ok(false) };
         let Some(lease) = held.fetched.lease.as_ref().filter(|lease| lease.renewable) else {
             return Ok(false);
@@ -133,18 +145,13 @@ impl Store {
         if held.age_at(now) >= lease.duration {
             return Ok(false);
         }
-        match place.manager.renew(lease).await {
-            Ok(duration) if lasts(lease, duration) => {
-                place.answered(now);
-                slot.renewed(duration, (now, self.clock.now()), &place.patience);
-                Ok(true)
-            }
-            Ok(_) => Ok(false),
-            Err(failure) => {
-                event::failed(place, slot.key.id(), &failure, true);
-                Err(failure)
-            }
+        let duration = place.manager.renew(lease).await?;
+        if lasts(lease, duration) {
+            place.answered(now);
+            slot.renewed(duration, (now, self.clock.now()), &place.patience);
+            return Ok(true);
         }
+        Ok(false)
     }
 
     /// Fetches the secrets that carry the tags of the configuration.

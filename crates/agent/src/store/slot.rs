@@ -15,6 +15,11 @@ use std::{
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+/// The share of its lease for which a secret serves.
+const LEASE_SERVES: f64 = 0.95;
+/// The share of it after which it is renewed, or another is fetched.
+const LEASE_AHEAD: f64 = 2.0 / 3.0;
+
 /// A secret that is kept.
 #[derive(Debug)]
 pub struct Held {
@@ -95,7 +100,7 @@ impl State {
     fn schedule(&mut self, fetched: &Fetched, now: Instant, patience: &Patience) {
         let (serves, ahead) = match &fetched.lease {
             Some(lease) if !lease.duration.is_zero() => {
-                (lease.duration.mul_f64(0.95), lease.duration.mul_f64(2.0 / 3.0))
+                (lease.duration.mul_f64(LEASE_SERVES), lease.duration.mul_f64(LEASE_AHEAD))
             }
             _ => (patience.refresh, jittered(patience.refresh).mul_f64(0.95)),
         };
@@ -231,15 +236,23 @@ impl Slot {
         state.held = Some(Arc::new(Held::new(fetched, at, now, Duration::ZERO)));
     }
 
-    /// Takes back what an earlier run kept; it serves as something old until it is fetched.
+    /// Takes back what an earlier run kept; it serves as something old until it is fetched. What is under a lease is
+    /// no better when it is fetched anew: the lease is renewed at once, which shows whether it is there still; one that
+    /// cannot be renewed serves as long as it would have.
     pub(crate) fn restore(&self, fetched: Fetched, at: SystemTime, age: Duration) {
         let mut state = self.state.lock();
-        state.used = true;
-        if state.held.is_none() {
-            let since = Instant::now();
-            state.refresh_at = Some(since);
-            state.held = Some(Arc::new(Held::new(fetched, at, since, age)));
+        state.used |= fetched.lease.is_none();
+        if state.held.is_some() {
+            return;
         }
+        let since = Instant::now();
+        state.refresh_at = Some(since);
+        if let Some(lease) = fetched.lease.as_ref().filter(|lease| !lease.renewable) {
+            let left = |share| lease.duration.mul_f64(share).saturating_sub(age);
+            state.fresh_until = Some(since + left(LEASE_SERVES));
+            state.refresh_at = Some(since + left(LEASE_AHEAD));
+        }
+        state.held = Some(Arc::new(Held::new(fetched, at, since, age)));
     }
 
     /// Whether no output stands on it, and nobody asked for it since it was fetched.

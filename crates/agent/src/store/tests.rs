@@ -238,11 +238,11 @@ async fn after_a_restart_what_was_kept_serves_while_the_place_is_away() {
     let manager = FakeManager::with(&[("a", "one")]);
     let before = store_over(manager.clone());
     get(&before, "a").await.unwrap();
-    let memory = before.memory();
+    let memory = before.memory(false).await;
     manager.calls();
     manager.fail(Some(Cause::Unavailable));
     let after = store_over(manager.clone());
-    assert_eq!(after.restore(memory.clone()), 1);
+    assert_eq!(after.restore(memory.clone()).await, 1);
     assert_eq!(get(&after, "a").await.unwrap(), "one");
     // It is old, so its place is asked first.
     assert_eq!(manager.calls(), ["fetch a"]);
@@ -253,7 +253,7 @@ async fn after_a_restart_what_was_kept_serves_while_the_place_is_away() {
     // What another identity fetched is not for this one.
     let mut foreign = memory;
     foreign.secrets.iter_mut().for_each(|keepsake| keepsake.place = "fake/here/other".to_owned());
-    assert_eq!(store_over(manager).restore(foreign), 0);
+    assert_eq!(store_over(manager).restore(foreign).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,7 +370,7 @@ async fn after_a_restart_in_an_outage_it_serves_by_name_and_by_arn() {
     get(&before, "arn:a").await.unwrap();
     manager.fail(Some(Cause::Unavailable));
     let after = store_over(manager);
-    after.restore(before.memory());
+    after.restore(before.memory(false).await).await;
     assert_eq!(get(&after, "arn:a").await.unwrap(), "one");
     assert_eq!(get(&after, "a").await.unwrap(), "one");
 }
@@ -430,4 +430,119 @@ async fn a_lease_that_somebody_took_once_is_renewed_to_its_end_and_no_other_is_m
     assert_eq!(manager.calls(), ["renew l"]);
     get(&store, "creds").await.unwrap();
     assert_eq!(manager.calls(), ["fetch creds"]);
+}
+
+/// A store that went on, and the calls of it, after the last one ended so many seconds ago.
+async fn after_restart(
+    manager: &Arc<FakeManager>,
+    (leases, seconds): (bool, u64),
+) -> (Arc<Store>, usize) {
+    let clock = TokioClock::new();
+    let start = || {
+        let patience =
+            Patience { refresh: Duration::from_secs(60), stale_max: Duration::from_secs(3_600) };
+        let place = Place::new("m", manager.clone(), patience);
+        Arc::new(Store::new([place], NonZeroUsize::new(10).unwrap(), clock.clone()))
+    };
+    let before = start();
+    assert_eq!(get(&before, "creds").await.unwrap(), "user-1");
+    let memory = before.memory(leases).await;
+    manager.set("creds", "user-2");
+    manager.calls();
+    advance(Duration::from_secs(seconds)).await;
+    let after = start();
+    let taken = after.restore(memory).await;
+    (after, taken)
+}
+
+fn leased(renewable: bool, renewals: Option<u64>) -> Arc<FakeManager> {
+    let manager = FakeManager::with(&[("creds", "user-1")]);
+    let lease = Lease { id: "l".to_owned(), duration: Duration::from_secs(90), renewable };
+    manager.lease(Some(lease), renewals.map(Duration::from_secs));
+    manager
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_a_kept_lease_is_renewed_and_nothing_is_made_anew() {
+    let manager = leased(true, Some(90));
+    let (store, taken) = after_restart(&manager, (true, 80)).await;
+    assert_eq!(taken, 1);
+    for _ in 0..3 {
+        assert_eq!(get(&store, "creds").await.unwrap(), "user-1");
+    }
+    assert_eq!(manager.calls(), ["renew l"]);
+    advance(Duration::from_secs(61)).await;
+    store.refresh_due().await;
+    assert_eq!(manager.calls(), ["renew l"]);
+    store.close().await;
+    assert_eq!(manager.calls(), ["revoke l", "leave"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_an_outage_keeps_what_is_under_a_kept_lease() {
+    for cause in [Cause::Unavailable, Cause::Throttled, Cause::Credentials] {
+        let manager = leased(true, Some(90));
+        let long = Duration::from_secs(900);
+        let lease = Lease { id: "l".to_owned(), duration: long, renewable: true };
+        manager.lease(Some(lease), Some(long));
+        let (store, _) = after_restart(&manager, (true, 10)).await;
+        manager.fail(Some(cause));
+        for _ in 0..600 {
+            assert_eq!(get(&store, "creds").await.unwrap(), "user-1", "{cause:?}");
+            advance(Duration::from_secs(1)).await;
+            store.refresh_due().await;
+        }
+        manager.fail(None);
+        advance(Duration::from_secs(60)).await;
+        manager.calls();
+        assert_eq!(get(&store, "creds").await.unwrap(), "user-1", "{cause:?}");
+        assert_eq!(manager.calls(), ["renew l"], "{cause:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_over_gone_or_was_not_kept_has_another_made() {
+    // Over, not kept, and one that the place does not know any more.
+    for (kept, renewals, calls) in [
+        ((true, 91), Some(90), vec!["fetch creds"]),
+        ((false, 10), Some(90), vec!["fetch creds"]),
+        ((true, 10), None, vec!["renew l", "fetch creds"]),
+    ] {
+        let manager = leased(true, renewals);
+        let (store, taken) = after_restart(&manager, kept).await;
+        assert_eq!(taken, usize::from(renewals.is_none()), "{kept:?}");
+        assert_eq!(get(&store, "creds").await.unwrap(), "user-2", "{kept:?}");
+        assert_eq!(manager.calls(), calls, "{kept:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_lease_that_cannot_be_renewed_serves_as_long_as_it_would_have() {
+    let manager = leased(false, None);
+    let (store, _) = after_restart(&manager, (true, 30)).await;
+    store.pin("m", &Wanted::current("creds")).unwrap();
+    for _ in 0..2 {
+        store.refresh_due().await;
+        assert_eq!(get(&store, "creds").await.unwrap(), "user-1");
+        assert_eq!(manager.calls(), Vec::<String>::new());
+        advance(Duration::from_secs(14)).await;
+    }
+    advance(Duration::from_secs(3)).await;
+    store.refresh_due().await;
+    assert_eq!(manager.calls(), ["batch creds"]);
+    assert_eq!(get(&store, "creds").await.unwrap(), "user-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_lease_that_nobody_asks_for_is_renewed_to_its_end_and_no_other_is_made() {
+    let manager = leased(true, Some(90));
+    let (store, _) = after_restart(&manager, (true, 10)).await;
+    store.refresh_due().await;
+    assert_eq!(manager.calls(), ["renew l"]);
+    manager.lease(None, Some(Duration::from_secs(20)));
+    for _ in 0..3 {
+        advance(Duration::from_secs(61)).await;
+        store.refresh_due().await;
+    }
+    assert_eq!(manager.calls(), ["renew l"]);
 }

@@ -244,16 +244,18 @@ fn cache(file: &mut Block, faults: &mut Faults) -> (NonZeroUsize, Option<DiskSet
     let path = block.text("path", faults);
     let key_file = block.text("key_file", faults);
     let key_credential = block.text("key_credential", faults);
+    let leases_line = block.line_of("keep_leases");
+    let keep_leases = block.flag("keep_leases", faults).unwrap_or(false);
     let line = block.line;
     block.finish(faults);
+    if keep_leases && path.is_none() {
+        faults.add(leases_line, "keep_leases is for a cache on disk: give path and its key, too");
+    }
+    let on_disk = |path: String, key| Some(DiskSettings { path: path.into(), key, keep_leases });
     let disk = match (path, key_file, key_credential) {
         (None, None, None) => None,
-        (Some(path), Some(key_file), None) => {
-            Some(DiskSettings { path: path.into(), key: super::CacheKey::File(key_file.into()) })
-        }
-        (Some(path), None, Some(name)) => {
-            Some(DiskSettings { path: path.into(), key: super::CacheKey::Credential(name) })
-        }
+        (Some(path), Some(key_file), None) => on_disk(path, super::CacheKey::File(key_file.into())),
+        (Some(path), None, Some(name)) => on_disk(path, super::CacheKey::Credential(name)),
         (Some(_), None, None) => {
             faults.add(
                 line,
@@ -316,6 +318,19 @@ mod tests {
             told.ends_with("\"US East (Ohio)\" is no region's code: write \"us-east-2\""),
             "{told}"
         );
+    }
+
+    #[test]
+    fn leases_are_kept_where_that_is_said_and_there_is_a_place_for_them() {
+        let manager = "secret_manager \"kv\" { type = \"vault\" address = \"http://127.0.0.1:8200\" \
+                       auth \"token_file\" { path = \"/run/token\" } }\n";
+        let disk = "path = \"/c\" key_file = \"/k\"";
+        let read = |cache: &str| parse(&format!("{manager}cache {{ {cache} }}\n"), false);
+        let kept = |cache: &str| read(cache).unwrap().disk.unwrap().keep_leases;
+        assert!(!kept(disk));
+        assert!(kept(&format!("{disk} keep_leases = true")));
+        let told = read("keep_leases = true").err().unwrap().to_string();
+        assert!(told.contains("keep_leases is for a cache on disk"), "{told}");
     }
 
     #[test]

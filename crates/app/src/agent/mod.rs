@@ -138,6 +138,8 @@ pub(crate) struct DiskSettings {
     pub(crate) path: PathBuf,
     /// Its key.
     pub(crate) key: CacheKey,
+    /// Whether the next run goes on with leases, instead of which they are given back.
+    pub(crate) keep_leases: bool,
 }
 
 /// Where the key of the encrypted cache is.

@@ -84,7 +84,7 @@ pub(crate) async fn run(
     if let Some(cache) = &cache {
         match cache.load() {
             Ok(memory) => {
-                let taken = store.restore(memory);
+                let taken = store.restore(memory).await;
                 tracing::info!(secrets = taken, "secrets of an earlier run taken back");
             }
             Err(reason) => tracing::warn!(%reason, "the encrypted cache was not taken back"),
@@ -103,10 +103,14 @@ pub(crate) async fn run(
         tracing::warn!("the listeners did not end as they should");
     }
     beside.iter().for_each(JoinHandle::abort);
-    if let Some(cache) = &cache {
-        cache.write(&store).await;
+    let leases_kept = match &cache {
+        Some(cache) => cache.write(&store).await && cache.has_leases(),
+        None => false,
+    };
+    // What nobody would take up again is given back.
+    if !leases_kept {
+        store.close().await;
     }
-    store.close().await;
     tracing::info!("agent stopped");
     ended
 }
@@ -306,7 +310,7 @@ fn open(disk: &DiskSettings, user: Option<&str>) -> Result<Arc<DiskCache>> {
     };
     let cache = DiskCache::new(&disk.path, &key_file, privileges::rule(&key_file, user));
     let cache = cache.map_err(|reason| anyhow!("cache: {reason}"))?;
-    Ok(Arc::new(cache))
+    Ok(Arc::new(cache.with_leases(disk.keep_leases)))
 }
 
 /// Where systemd put one of the credentials of this service.

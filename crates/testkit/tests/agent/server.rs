@@ -69,14 +69,13 @@ async fn a_process_follows_a_secret_of_a_server_and_outlives_its_outage() {
     assert_eq!(agent.code().await, Some(143));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn dynamic_credentials_are_renewed_and_given_back_at_the_end() {
-    let aws = FakeAws::start().await;
+/// A server that makes keys of AWS under leases of so long.
+async fn issuer(aws: &FakeAws, lease: &str) -> TestServer {
     let config = format!(
         "aws {{ allowed_ipv4_addresses = [\"127.0.0.0/8\"]\n allowed_ports = [\"{}\"] }}",
         aws.port()
     );
-    let options = Options { config, ..Options::delivering_to(&aws) };
+    let options = Options { config, ..Options::delivering_to(aws) };
     let server = TestServer::start_with(options).await;
     let api = server.api();
     let key = aws.administrator();
@@ -86,15 +85,29 @@ async fn dynamic_credentials_are_renewed_and_given_back_at_the_end() {
         "region": "us-east-1", "iam_endpoint": aws.endpoint(), "sts_endpoint": aws.endpoint(),
     });
     api.post("aws/config/root", root).await.done();
-    api.post("aws/config/lease", json!({ "lease": "6s", "lease_max": "1h" })).await.done();
+    api.post("aws/config/lease", json!({ "lease": lease, "lease_max": "1h" })).await.done();
     let document = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]});
     let made = json!({ "credential_type": "iam_user", "policy_document": document.to_string() });
     api.post("aws/roles/app", made).await.done();
-    let policy = "path \"aws/creds/app\" { capabilities = [\"read\"] }";
-    let (role_id, secret_id) = role(&server, policy).await;
-    let environment = "{ KEY = \"aws/creds/app#access_key\" }";
-    let mut agent = Agent::new(&configured(&server, &role_id, environment));
+    server
+}
+
+/// The leases of the keys that it made.
+async fn leases(server: &TestServer) -> Vec<String> {
+    let listed = server.api().list("sys/leases/lookup/aws/creds/app").await;
+    serde_json::from_value(listed.at("/data/keys")).unwrap_or_default()
+}
+
+const KEYS: &str = "path \"aws/creds/app\" { capabilities = [\"read\"] }";
+const KEY: &str = "{ KEY = \"aws/creds/app#access_key\" }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamic_credentials_are_renewed_and_given_back_at_the_end() {
+    let aws = FakeAws::start().await;
+    let server = issuer(&aws, "6s").await;
+    let (role_id, secret_id) = role(&server, KEYS).await;
+    let mut agent = Agent::new(&configured(&server, &role_id, KEY));
     agent.private("secret-id", &secret_id);
     agent.started().await;
     eventually("a key is given", async || agent.content("key-given").len() > 10).await;
@@ -102,14 +115,65 @@ async fn dynamic_credentials_are_renewed_and_given_back_at_the_end() {
     // Longer than the lease: it was renewed, and the key is the same one.
     tokio::time::sleep(std::time::Duration::from_secs(15)).await;
     assert_eq!(agent.content("key-given"), given);
-    let leases = async || {
-        let listed = api.list("sys/leases/lookup/aws/creds/app").await;
-        listed.at("/data/keys").as_array().map_or(0, Vec::len)
-    };
-    assert_eq!(leases().await, 1);
+    assert_eq!(leases(&server).await.len(), 1);
     agent.signal(Signal::TERM);
     assert_eq!(agent.code().await, Some(143));
-    eventually("the lease is given back", async || leases().await == 0).await;
+    eventually("the lease is given back", async || leases(&server).await.is_empty()).await;
+    server.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamic_credentials_outlive_a_restart_where_that_is_said_in_an_outage_too() {
+    let aws = FakeAws::start().await;
+    let mut server = issuer(&aws, "30m").await;
+    let (role_id, secret_id) = role(&server, KEYS).await;
+    let lasting = json!({ "token_ttl": "1h" });
+    server.api().post("auth/approle/role/app", lasting).await.done();
+    let basis = configured(&server, &role_id, KEY);
+    let cache =
+        "cache { path = \"{folder}/cache\"  key_file = \"{folder}/key\"  keep_leases = KEPT }";
+    let keeping = |kept: &str| format!("{basis}{}\n", cache.replace("KEPT", kept));
+    let mut agent = Agent::new(&keeping("true"));
+    agent.private("secret-id", &secret_id);
+    agent.private("key", &"k".repeat(32));
+    agent.started().await;
+    eventually("a key is given", async || agent.content("key-given").len() > 10).await;
+    let given = agent.content("key-given");
+    let lease = leases(&server).await;
+    assert_eq!(lease.len(), 1);
+
+    let again = async |agent: &mut Agent| {
+        agent.signal(Signal::TERM);
+        assert_eq!(agent.code().await, Some(143));
+        std::fs::remove_file(agent.path("key-given")).unwrap();
+        agent.started().await;
+        agent.until("key-given", &given).await;
+    };
+    again(&mut agent).await;
+    let id = json!({ "lease_id": format!("aws/creds/app/{}", lease[0]) });
+    let api = server.api();
+    eventually("the lease is renewed", async || {
+        !api.post("sys/leases/lookup", id.clone()).await.ok().at("/data/last_renewal").is_null()
+    })
+    .await;
+    assert_eq!((leases(&server).await, tokens(&server).await), (lease.clone(), 1));
+
+    server.kill();
+    again(&mut agent).await;
+    server.start_again().await;
+    server.unseal().await;
+    assert_eq!((leases(&server).await, tokens(&server).await), (lease.clone(), 1));
+    let sealed = std::fs::read(agent.path("cache")).unwrap();
+    assert!(!sealed.windows(given.len()).any(|part| part == given.as_bytes()));
+
+    // Who does not say so any more gives back what an earlier run kept.
+    agent.configure(&keeping("false"));
+    again(&mut agent).await;
+    agent.assert_told_nothing(&[&secret_id]);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.code().await, Some(143));
+    eventually("the lease is given back", async || leases(&server).await.is_empty()).await;
+    assert_eq!(tokens(&server).await, 0);
     server.assert_no_panic();
 }
 

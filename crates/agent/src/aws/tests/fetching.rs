@@ -351,12 +351,12 @@ async fn after_a_restart_a_replica_that_lags_gives_nothing_older_either() {
     for id in ["kept", "pushed-out"] {
         assert_eq!(get(&before, id).await.unwrap(), "new");
     }
-    let mut memory = before.memory();
+    let mut memory = before.memory(false).await;
     memory.secrets.retain(|secret| secret.wanted.id == "kept");
     cache.save(&memory).unwrap();
 
     let after = start().await;
-    assert_eq!(after.restore(cache.load().unwrap()), 1);
+    assert_eq!(after.restore(cache.load().unwrap()).await, 1);
     bed.aws.inject(Fault::error(GET, 503, "ServiceUnavailable", "away").times(1));
     assert_eq!(get(&after, "kept").await.unwrap(), "new");
     let failure = get(&after, "pushed-out").await.unwrap_err();
