@@ -149,6 +149,53 @@ async fn policies_roles_and_users_come_as_far_as_they_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logins_of_aws_come_without_their_keys() {
+    let (from, to, folder) = (server().await, server().await, tempfile::tempdir().unwrap());
+    let (source, target) = (from.api(), to.api());
+    source.post("sys/auth/aws", json!({ "type": "aws" })).await.done();
+    let client = json!({ "access_key": "AKIACANARY", "secret_key": "canary-key",
+        "iam_server_id_header_value": "vault.example.com", "sts_region": "eu-west-3" });
+    source.put("auth/aws/config/client", client).await.done();
+    let identity = json!({ "iam_alias": "unique_id", "iam_metadata": ["account_id"] });
+    source.put("auth/aws/config/identity", identity).await.done();
+    let account = json!({ "sts_role": "arn:aws:iam::210987654321:role/look", "external_id": "x" });
+    source.put("auth/aws/config/sts/210987654321", account).await.done();
+    let arn = "arn:aws:iam::123456789012:role/ci";
+    let role = json!({ "auth_type": "iam", "bound_iam_principal_arn": [arn], "token_ttl": "1h",
+        "resolve_aws_unique_ids": false, "token_policies": ["ci"] });
+    source.put("auth/aws/role/ci", role).await.done();
+
+    let planned = report(import(&from, &to, folder.path()).arg("-plan"), 0);
+    assert_eq!(planned["copied"], json!({ "auth_methods": 1, "roles_and_users": 1 }), "{planned}");
+    assert_eq!(
+        target.get("sys/auth").await.at("/data/aws~1"),
+        Value::Null,
+        "a plan writes nothing"
+    );
+    let copied = report(&mut import(&from, &to, folder.path()), 0);
+    assert_eq!(copied["copied"], planned["copied"]);
+    let notes = copied["notes"].to_string();
+    assert!(notes.contains("keys cannot be read") && !notes.contains("canary"), "{notes}");
+    for place in ["config/identity", "config/sts/210987654321", "config/client", "role/ci"] {
+        let place = format!("auth/aws/{place}");
+        let of = async |api: &Api| {
+            let mut data = api.get(&place).await.ok().at("/data");
+            for own in ["role_id", "access_key"] {
+                data.as_object_mut().unwrap().remove(own);
+            }
+            data
+        };
+        assert_eq!(of(target).await, of(source).await, "{place}");
+    }
+    let again = report(&mut import(&from, &to, folder.path()), 0);
+    assert_eq!(again["copied"], json!({}), "{again}");
+    let other = json!({ "sts_region": "eu-west-1" });
+    target.put("auth/aws/config/client", other).await.done();
+    let left = report(&mut import(&from, &to, folder.path()), 2);
+    assert_eq!(left["left"][0]["name"], "auth/aws/config/client", "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_here_is_never_written_over() {
     let (from, to, folder) = (server().await, server().await, tempfile::tempdir().unwrap());
     let (source, target) = (from.api(), to.api());

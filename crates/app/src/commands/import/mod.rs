@@ -4,6 +4,7 @@
 //! is the same is passed over, what is there and differs is told and left. So a run that was
 //! interrupted is started again, and goes on where it was.
 
+mod aws;
 mod end;
 mod mounts;
 mod report;
@@ -25,8 +26,8 @@ const RETRIES: u32 = 3;
 /// Copies KV engines, policies and roles of another Vault, OpenBao or bailee into this server.
 ///
 /// The server of the common flags is written to; -from is only read. KV secrets come with their
-/// versions, numbers and metadata; AppRole and userpass methods with their roles and users. What
-/// cannot be read there (values of deleted versions, passwords, secret ids) is told. What is here
+/// versions, numbers and metadata; AppRole, userpass and AWS methods with their roles and users. What
+/// cannot be read there (values of deleted versions, passwords, secret ids, keys) is told. What is here
 /// already is never written over. Look first with -plan; after an interruption, run it again.
 #[derive(Args, Debug)]
 pub(crate) struct Import {

@@ -75,7 +75,7 @@ impl Copy {
                 continue;
             }
             let name = format!("auth/{path}");
-            if !matches!(kind, "approle" | "userpass") {
+            if !matches!(kind, "approle" | "aws" | "userpass") {
                 self.report.note(name, format!("auth method of type {kind}"));
                 continue;
             }

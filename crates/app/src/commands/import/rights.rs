@@ -1,4 +1,4 @@
-//! Who may do what: policies, AppRole's roles, userpass's users.
+//! Who may do what: policies, AppRole's roles, userpass's users; those of AWS have a file of their own.
 
 use super::{Copy, end::is_single, report::Kind};
 use bailee_client::Error;
@@ -56,6 +56,10 @@ impl Copy {
     /// Ways to log in with their roles and users.
     pub(super) async fn logins(&mut self) -> Result<(), Error> {
         for (kind, path, is_there) in self.methods().await? {
+            if kind == "aws" {
+                self.aws(&path, is_there).await?;
+                continue;
+            }
             let list = if kind == "approle" { "role" } else { "users" };
             for name in self.from.names(&format!("auth/{path}{list}")).await? {
                 let place = format!("auth/{path}{list}/{name}");
@@ -106,7 +110,7 @@ impl Copy {
         Ok(self.from.fields(place).await?.map(set))
     }
 
-    async fn is_to_be_made(
+    pub(super) async fn is_to_be_made(
         &mut self,
         place: &str,
         is_there: bool,
@@ -114,12 +118,9 @@ impl Copy {
     ) -> Result<bool, Error> {
         let here = if is_there { self.to.fields(place).await?.map(set) } else { None };
         let Some(here) = here else { return Ok(true) };
-        // Another kind of server may know more, or fewer, settings.
-        let differs =
-            wanted.iter().find(|(name, value)| here.get(*name).is_some_and(|it| it != *value));
-        match differs {
+        match differing(wanted, &here) {
             None => self.report.there(Kind::Role),
-            Some((name, _)) => self.report.left(place, format!("its {name} is another")),
+            Some(name) => self.report.left(place, format!("its {name} is another")),
         }
         Ok(false)
     }
@@ -140,8 +141,17 @@ fn policy_text(policy: Option<Map<String, Value>>) -> Option<String> {
     policy?.get("policy")?.as_str().map(str::to_owned)
 }
 
+/// A setting that is another one here. Another kind of server may know more, or fewer, of them.
+pub(super) fn differing<'a>(
+    wanted: &'a Map<String, Value>,
+    here: &Map<String, Value>,
+) -> Option<&'a str> {
+    let differs = |name: &str, value: &Value| here.get(name).is_some_and(|it| it != value);
+    wanted.iter().find(|(name, value)| differs(name, value)).map(|(name, _)| name.as_str())
+}
+
 /// What is set. Names of older versions say the same as the newer ones beside them.
-fn set(settings: Map<String, Value>) -> Map<String, Value> {
+pub(super) fn set(settings: Map<String, Value>) -> Map<String, Value> {
     const OLDER: [&str; 6] = ["policies", "ttl", "max_ttl", "period", "bound_cidrs", "num_uses"];
     let said_anew =
         |name: &str| OLDER.contains(&name) && settings.contains_key(&format!("token_{name}"));
