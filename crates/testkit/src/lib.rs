@@ -16,7 +16,7 @@ mod watch;
 pub use api::{Answer, Api, Ask, Listening};
 pub use build::{binary, workspace};
 pub use delivery::Sync;
-pub use environment::{is_slow, other_client, python, search_path};
+pub use environment::{is_slow, other_client, python, recordings, search_path};
 pub use ports::free_port;
 pub use program::Program;
 pub use server::{Options, Storage, TestServer};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use bailee_testkit::{Options, Storage, TestServer, binary, workspace};
+use bailee_testkit::{Options, Storage, TestServer, binary, recordings};
 use std::{
     os::unix::fs::symlink,
     path::Path,
@@ -34,11 +34,7 @@ fn out(output: &Output) -> String {
 
 #[test]
 fn commands_end_and_print_as_recorded() {
-    let recordings = workspace().join("../shared/conformance");
-    if !recordings.join("cli_record.py").exists() {
-        println!("no recordings at {}, nothing is compared", recordings.display());
-        return;
-    }
+    let recordings = recordings("cli_record.py");
     let folder = tempfile::tempdir().unwrap();
     let vault = as_vault(folder.path());
     let mut replay = Command::new("python3");

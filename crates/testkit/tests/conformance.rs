@@ -10,7 +10,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use bailee_testkit::{Program, binary, workspace};
+use bailee_testkit::{Program, binary, recordings};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -33,11 +33,7 @@ fn compare(group: &str) {
 
 /// The same with more for the program that replays.
 fn compare_with(group: &str, more: &[&str]) {
-    let recordings = workspace().join("../shared/conformance");
-    if !recordings.join("replay.py").exists() {
-        println!("{group}: no recordings at {}, nothing is compared", recordings.display());
-        return;
-    }
+    let recordings = recordings("replay.py");
     let mut replay = Command::new("python3");
     replay.current_dir(&recordings).env("PYTHONDONTWRITEBYTECODE", "1");
     replay.args(["replay.py", "--lenient", "extra", "--groups", group]);
