@@ -206,8 +206,12 @@ impl Association {
 
     /// A name goes on under another part of the secret.
     pub(crate) fn hand_over(&mut self, name: &str, from: &Option<String>, to: &Option<String>) {
+        let holds = |object: &Object| object.begun && object.is(from, name);
+        if from == to || !self.objects.iter().any(holds) {
+            return;
+        }
         self.objects.retain(|object| object.begun || !object.is(to, name));
-        if let Some(object) = self.objects.iter_mut().find(|object| object.is(from, name)) {
+        if let Some(object) = self.objects.iter_mut().find(|object| holds(object)) {
             object.sub_key.clone_from(to);
         }
     }
@@ -284,7 +288,9 @@ impl Object {
         let tags = self.delivered.iter().flat_map(|delivered| &delivered.tags);
         let doubtful = self.doubt.iter().flat_map(|doubt| &doubt.tags);
         let doubtful: usize = doubtful.map(|key| key.len() + 3).sum();
-        object_bytes(&self.name, &self.sub_key, tags) + doubtful
+        let identity = self.delivered.iter().filter_map(|delivered| delivered.identity.as_ref());
+        let identity: usize = identity.map(String::len).sum();
+        object_bytes(&self.name, &self.sub_key, tags) + doubtful + identity
     }
 
     pub(crate) fn new(sub_key: Option<String>, name: &str) -> Object {
@@ -312,14 +318,23 @@ impl Object {
         self.doubt.as_ref().is_some_and(|doubt| doubt.removing)
     }
 
+    /// Whether a delivery was begun since what was delivered last, that may have been done.
+    pub(crate) fn may_be_written(&self) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.written > 0)
+    }
+
     /// What was delivered, where it proves that what is there is ours. It does not where it may be
     /// gone, nor where a server delivered it that this one has taken over from, whose ledger does not
-    /// know what was done since it was stored: unless that very version shows.
+    /// know what was done since it was stored: unless that very version shows. Nor does it where
+    /// another object shows.
     pub(crate) fn proof(&self, epoch: &str, there: Option<&Remote>) -> Option<&Delivered> {
         let shown = there.and_then(|there| there.version_id.as_ref());
         self.delivered.as_ref().filter(|delivered| {
+            let identity = there.and_then(|there| there.identity.as_ref());
+            let known = identity.zip(delivered.identity.as_ref());
+            let is_another = known.is_some_and(|(shown, known)| shown != known);
             let holds = !self.may_be_gone() && !delivered.is_taken_over(epoch);
-            holds || shown == Some(&delivered.version_id)
+            !is_another && (holds || shown == Some(&delivered.version_id))
         })
     }
 

@@ -52,7 +52,8 @@ pub trait Destination: Send + Sync + 'static {
     async fn survey(&self, names: &Names, after: Option<Cursor>) -> Result<Survey, Error>;
 
     /// Creates, updates, or restores what is scheduled for deletion. Idempotent under retry: the
-    /// same delivery twice leaves one version.
+    /// same delivery twice leaves one version. Where what was delivered before has gone and something
+    /// else has the name, `ownership` decides.
     async fn put(&self, delivery: &Delivery) -> Result<Receipt, Error>;
 
     /// Permissions that were found missing and are not necessary, where no receipt could say so.
@@ -60,7 +61,8 @@ pub trait Destination: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Removes what the ledger proves to be ours. What is gone already is removed.
+    /// Removes what the ledger proves to be ours. What is gone already is removed, also where somebody
+    /// else has the name by now.
     async fn delete(&self, removal: &Removal) -> Result<(), Error>;
 }
 
@@ -69,9 +71,14 @@ pub trait Destination: Send + Sync + 'static {
 pub struct Removal {
     /// Its name at the destination.
     pub name: String,
-    /// What was delivered under it; `None` where a delivery was begun and never confirmed: then an
-    /// object that does not carry the mark is left alone.
+    /// What was delivered under it, which goes without a look: the object of that identity, where it has
+    /// one, and no other. `None` where it is not known what is there, as a delivery or a removal was
+    /// begun and never confirmed: then what is there is judged by [`Removal::finds`].
     pub delivered: Option<Delivered>,
+    /// The identity of what was delivered last, as far as it is known.
+    pub identity: Option<String>,
+    /// Whether a delivery was begun since then, and may have been done.
+    pub written: bool,
     /// Whether its removal was begun before, and may have been done.
     pub repeated: bool,
     /// The mark by which it is known to be ours.
@@ -80,11 +87,35 @@ pub struct Removal {
     pub how: Deletion,
 }
 
+/// What a look found where something is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    /// It is ours and goes.
+    Ours,
+    /// Nothing of ours is there any more.
+    Nothing,
+    /// It cannot be told whose it is.
+    Unclear,
+}
+
 impl Removal {
-    /// Whether an object that carries no mark is what an earlier attempt left: one that took the
-    /// marks away.
-    pub(crate) fn is_released(&self, owner: Owner) -> bool {
-        self.repeated && self.how == Deletion::Retain && owner == Owner::Nobody
+    /// Whose what has the name is. Of what carries no mark only the identity tells: whether it is what was
+    /// delivered, or something that came after it and is not ours, if nothing of ours was sent since.
+    pub(crate) fn finds(&self, found: &Remote) -> Leftover {
+        let known = self.identity.as_ref().zip(found.identity.as_ref());
+        let is_same = known.map(|(ours, theirs)| ours == theirs);
+        // An earlier attempt may have taken the marks away.
+        let released = self.repeated && self.how == Deletion::Retain;
+        match found.owner(&self.mark) {
+            Owner::Us => Leftover::Ours,
+            Owner::Other | Owner::Twin | Owner::Sibling => Leftover::Nothing,
+            Owner::Nobody if released => Leftover::Nothing,
+            Owner::Vault | Owner::Nobody => match is_same {
+                Some(true) if !self.repeated => Leftover::Ours,
+                Some(false) if !self.written => Leftover::Nothing,
+                Some(_) | None => Leftover::Unclear,
+            },
+        }
     }
 }
 
@@ -120,15 +151,20 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The same as it updates what has the name already though we never delivered it: with a token of
-    /// its own. Else a creation that is tried again would find its token used by the update, and be
-    /// taken for done, tags and all.
+    /// The same as it updates what has the name already and is not what was delivered last: with a token
+    /// of its own. Else a creation that is tried again would find its token used by the update, and be
+    /// taken for done, tags and all. Of its tags nothing is known; where it is ours, those that we may
+    /// have left there go.
     #[must_use]
-    pub fn over_what_exists(&self) -> Delivery {
+    pub fn over_what_exists(&self, is_ours: bool) -> Delivery {
         let mut token = self.token.clone();
         let first = token.pop().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
         token.extend(char::from_digit(first ^ 8, 16));
-        Delivery { token, ..self.clone() }
+        let mut previous = self.previous.clone().filter(|_| is_ours);
+        if let Some(previous) = &mut previous {
+            previous.tags.retain(|key, _| !self.tags.contains_key(key));
+        }
+        Delivery { token, previous, ..self.clone() }
     }
 }
 
@@ -161,6 +197,9 @@ pub enum Ownership {
 pub struct Receipt {
     /// The destination's own id of the version that is now current.
     pub version_id: String,
+    /// What tells the object from others that have its name at another time; see
+    /// [`Delivered::identity`].
+    pub identity: Option<String>,
     /// Tags that should have gone and are still there.
     pub tags_left: Vec<String>,
     /// What could not be done beside the delivery itself, for lack of a permission.
@@ -190,6 +229,12 @@ pub struct LedgerEntry {
 pub struct Delivered {
     /// The destination's own id of the version.
     pub version_id: String,
+    /// What tells the object from others that have its name at another time, in the destination's own
+    /// words: who removes an object and makes one of the same name makes another. Calls about what was
+    /// delivered go to that object alone. `None` where the destination has nothing of the kind, or it is
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// The version of the secret.
     pub source_version: u64,
     /// The `set` it belongs to.
@@ -264,6 +309,8 @@ pub struct Survey {
 pub struct Remote {
     /// The destination's own id of the current version.
     pub version_id: Option<String>,
+    /// Which of all objects of that name it is; see [`Delivered::identity`].
+    pub identity: Option<String>,
     /// Its tags; `None` where the destination has none.
     pub tags: Option<BTreeMap<String, String>>,
     /// Whether it is scheduled for deletion.

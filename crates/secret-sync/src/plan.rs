@@ -309,6 +309,7 @@ mod tests {
                 ledger.retain(|entry| entry.name != *name);
                 let delivered = Delivered {
                     version_id: version.to_string(),
+                    identity: None,
                     source_version: object.source_version,
                     generation: object.generation,
                     content_mark: object.content_mark.clone(),
@@ -396,6 +397,29 @@ mod tests {
             assert_eq!(decide(Adopt, &found), adopt, "{tags:?}");
             assert_eq!(decide(Refuse, &found), refuse, "{tags:?}");
         }
+    }
+
+    #[test]
+    fn what_replaced_a_delivery_is_not_ours_by_the_ledger() {
+        let desired = [simple("name")];
+        let mut ledger = Vec::new();
+        act(&steps(&desired, &[], None)[0], &desired, &mut ledger, 1);
+        let rules = Rules { ownership: Ownership::Refuse, ..Rules::default() };
+        let decide = |ledger: &[Object], identity: &str| {
+            let remote = Remote {
+                version_id: Some("somebody's".to_owned()),
+                identity: Some(identity.to_owned()),
+                tags: Some(BTreeMap::new()),
+                ..Remote::default()
+            };
+            let found = BTreeMap::from([("name".to_owned(), remote)]);
+            let steps = plan(&desired, ledger, Some(&found), rules, |_| true).steps;
+            matches!(steps.as_slice(), [Step::Put { .. }])
+        };
+        assert!(decide(&ledger, "2"), "nothing is known of identities");
+        ledger[0].delivered.as_mut().unwrap().identity = Some("1".to_owned());
+        assert!(decide(&ledger, "1"), "others changed it and took the mark");
+        assert!(!decide(&ledger, "2"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
         Deletion, Delivered, Delivery, Destination, Extent, Names, Ownership, Receipt, Remote,
         Removal,
     },
+    failure::Failure,
     source::Payload,
     tags::{OwnerMark, marked},
 };
@@ -37,6 +38,7 @@ pub async fn check_destination(destination: &dyn Destination, look: &dyn Look) {
     destination.check().await.expect("good credentials are accepted");
     same_delivery_twice_leaves_one_version(destination, look).await;
     updates_replace_and_deletions_are_repeatable(destination, look).await;
+    what_replaced_an_object_is_not_touched(destination, look).await;
     tags_alone_make_no_version(destination, look).await;
     unknown_state_is_overwritten(destination, look).await;
     survey_shows_what_is_there(destination).await;
@@ -65,7 +67,9 @@ async fn updates_replace_and_deletions_are_repeatable(
     let receipt = destination.put(&first).await.expect("a new object is created");
     let removal = Removal {
         name: name.to_owned(),
+        identity: receipt.identity.clone(),
         delivered: Some(delivered(&first, &receipt)),
+        written: false,
         repeated: false,
         mark: mark(name),
         how: Deletion::Delete,
@@ -78,6 +82,54 @@ async fn updates_replace_and_deletions_are_repeatable(
     let again = delivery(name, "{\"v\":4}", 4, removal.delivered);
     destination.put(&again).await.expect("a lost object is created again");
     assert_eq!(look.value(name).await, Some(b"{\"v\":4}".to_vec()));
+}
+
+/// Where the destination can tell an object from one that has its name later.
+async fn what_replaced_an_object_is_not_touched(destination: &dyn Destination, look: &dyn Look) {
+    let name = "contract/replaced";
+    let first = delivery(name, "{\"v\":20}", 20, None);
+    let receipt = destination.put(&first).await.expect("a new object is created");
+    if receipt.identity.is_none() {
+        return;
+    }
+    let removal = Removal {
+        name: name.to_owned(),
+        identity: receipt.identity.clone(),
+        delivered: Some(delivered(&first, &receipt)),
+        written: false,
+        repeated: false,
+        mark: mark(name),
+        how: Deletion::Delete,
+    };
+    destination.delete(&removal).await.expect("it is removed");
+    let theirs = Delivery {
+        mark: mark("somebody"),
+        tags: marked(&BTreeMap::new(), &mark("somebody")),
+        ..delivery(name, "{\"v\":21}", 21, None)
+    };
+    destination.put(&theirs).await.expect("the name is free");
+    for how in [Deletion::Delete, Deletion::Retain, Deletion::Schedule { days: 7 }] {
+        let removal = Removal { how, ..removal.clone() };
+        destination.delete(&removal).await.expect("what is gone is removed");
+    }
+    let looked_at = Removal { delivered: None, repeated: true, ..removal.clone() };
+    destination.delete(&looked_at).await.expect("what is gone is removed");
+    for extent in [Extent::Value, Extent::Aspects] {
+        let mut next = Delivery {
+            extent,
+            ownership: Ownership::Adopt,
+            ..delivery(name, "{\"v\":22}", 22, removal.delivered.clone())
+        };
+        next.tags.insert("team".to_owned(), "blue".to_owned());
+        let refused = destination.put(&next).await.expect_err("it is somebody else's");
+        assert_eq!(refused.failure, Failure::NotOurs, "{refused}");
+    }
+    assert_eq!(look.value(name).await, Some(b"{\"v\":21}".to_vec()));
+    assert_eq!(look.tags(name).await, theirs.tags);
+    let over = delivery(name, "{\"v\":23}", 23, removal.delivered);
+    destination.put(&over).await.expect("the last write wins");
+    assert_eq!(look.value(name).await, Some(b"{\"v\":23}".to_vec()));
+    assert_eq!(look.tags(name).await, over.tags);
 }
 
 async fn tags_alone_make_no_version(destination: &dyn Destination, look: &dyn Look) {
@@ -120,7 +172,8 @@ async fn survey_shows_what_is_there(destination: &dyn Destination) {
             assert_eq!(placement, destination.placement());
         }
     }
-    let remote = Remote { version_id: Some(receipt.version_id), tags, ..Remote::default() };
+    let Receipt { version_id, identity, .. } = receipt;
+    let remote = Remote { version_id: Some(version_id), identity, tags, ..Remote::default() };
     assert_eq!(survey.objects, BTreeMap::from([(name.to_owned(), remote)]));
     for (start, found) in [("contract/su", true), ("contract/sux", false), ("", true)] {
         let asked = Names::Below(start.to_owned());
@@ -161,6 +214,7 @@ fn mark(name: &str) -> OwnerMark {
 fn delivered(delivery: &Delivery, receipt: &Receipt) -> Delivered {
     Delivered {
         version_id: receipt.version_id.clone(),
+        identity: receipt.identity.clone(),
         source_version: delivery.payload.version,
         generation: 1,
         content_mark: String::new(),

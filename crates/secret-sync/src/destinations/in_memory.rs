@@ -4,10 +4,10 @@
 //! then shows nothing, and what was delivered is delivered again. A deletion is never scheduled, as
 //! nothing could be restored.
 
-use super::ownership::may_write;
+use super::ownership::{may_write, unclear};
 use crate::{
     destination::{
-        Checked, Cursor, Deletion, Delivery, Destination, Extent, Names, Owner, Receipt, Remote,
+        Checked, Cursor, Deletion, Delivery, Destination, Extent, Leftover, Names, Receipt, Remote,
         Removal, Survey,
     },
     failure::{Error, Failure},
@@ -95,6 +95,7 @@ impl Object {
     fn remote(&self) -> Remote {
         Remote {
             version_id: Some(self.version_id.clone()),
+            identity: None,
             tags: Some(self.tags.clone()),
             deleting: false,
             placement: None,
@@ -181,19 +182,11 @@ impl Destination for InMemory {
     async fn delete(&self, removal: &Removal) -> Result<(), Error> {
         let mut kept = self.objects.lock();
         let Some(object) = kept.by_name.get_mut(&removal.name) else { return Ok(()) };
-        let owner = object.remote().owner(&removal.mark);
-        if removal.is_released(owner) {
-            return Ok(());
-        }
-        if removal.delivered.is_none() && owner != Owner::Us {
-            return Err(Error::new(
-                Failure::NotOurs,
-                format!(
-                    "it is not known whether a delivery reached {:?}, and it lacks this server's \
-                     mark, so it is not deleted",
-                    removal.name
-                ),
-            ));
+        let found = removal.finds(&object.remote());
+        match (&removal.delivered, found) {
+            (Some(_), _) | (None, Leftover::Ours) => {}
+            (None, Leftover::Nothing) => return Ok(()),
+            (None, Leftover::Unclear) => return Err(unclear(removal)),
         }
         match removal.how {
             Deletion::Delete | Deletion::Schedule { .. } => {

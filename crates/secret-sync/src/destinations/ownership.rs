@@ -1,8 +1,9 @@
-//! Whether an object that has the name we want may be written.
+//! Whether an object that has the name we want may be written, or removed.
 
 use crate::{
-    destination::{Delivery, Owner, Ownership},
+    destination::{Delivery, Owner, Ownership, Removal},
     failure::{Error, Failure},
+    tags::MARK_TAG,
 };
 
 /// Whether what was found under the name may be written; the error says what is there and what to
@@ -49,4 +50,16 @@ pub(super) fn may_write(delivery: &Delivery, owner: Owner) -> Result<(), Error> 
              secret_name_template"
         )),
     }
+}
+
+/// Why an object is not removed of which it cannot be told whose it is.
+pub(super) fn unclear(removal: &Removal) -> Error {
+    let what = if removal.repeated { "removal" } else { "delivery" };
+    let name = &removal.name;
+    let message = format!(
+        "it is not known whether a {what} reached {name:?}, and it lacks this server's mark in the tag \
+         {MARK_TAG}, so it is not deleted: delete it at the destination if it is not wanted, or set the \
+         association again"
+    );
+    Error::new(Failure::NotOurs, message)
 }

@@ -260,6 +260,7 @@ impl<'a> Acting<'a> {
         match self.look(name).await {
             Ok(Some(found)) if !found.deleting && found.owner(&mark) == Owner::Us => {
                 delivered.placement = found.placement.unwrap_or_default();
+                delivered.identity = found.identity;
             }
             Ok(_) => return Ok(Effect::Nothing),
             Err(error) if error.failure == Failure::Forbidden => {
@@ -273,8 +274,15 @@ impl<'a> Acting<'a> {
             Removals::Schedule { days } => (Deletion::Schedule { days }, Effect::Scheduled),
             Removals::Delete => (Deletion::Delete, Effect::Deleted),
         };
-        let (name, delivered) = (name.clone(), Some(delivered));
-        let removal = Removal { name, delivered, repeated: false, mark, how };
+        let removal = Removal {
+            name: name.clone(),
+            identity: delivered.identity.clone(),
+            delivered: Some(delivered),
+            written: false,
+            repeated: false,
+            mark,
+            how,
+        };
         self.again(|| self.target.destination().delete(&removal)).await?;
         Ok(effect)
     }

@@ -180,6 +180,7 @@ pub(super) fn entry(
     };
     let object = there.map(|(_, standing, found)| {
         let mut delivered = recorded_state(keys, &desired, found, placement);
+        delivered.identity = there.and_then(|(remote, ..)| remote.identity.clone());
         delivered.version_id = match is_recorded || has_landed {
             true => current.to_owned(),
             false => base.to_owned(),
@@ -215,6 +216,7 @@ fn recorded_state(
     let as_wanted = found.get(PLACEMENT_TAG) == placement_digest(placement).as_ref();
     Delivered {
         version_id: String::new(),
+        identity: None,
         source_version: 0,
         generation: 0,
         content_mark: content_mark(found),
@@ -229,6 +231,7 @@ pub(super) fn leaving(name: &str, remote: &Remote) -> Object {
     let found = remote.tags.clone().unwrap_or_default();
     let delivered = Delivered {
         version_id: remote.version_id.clone().unwrap_or_default(),
+        identity: remote.identity.clone(),
         source_version: 0,
         generation: 0,
         content_mark: content_mark(&found),

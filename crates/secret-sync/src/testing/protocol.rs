@@ -1,11 +1,11 @@
 //! How a delivery becomes calls of [`Service`](super::service::Service): as the destination for AWS
 //! Secrets Manager does it, call by call, so that each of them can fail.
 
-use super::service::{Answer, Call};
+use super::service::{Answer, Call, place};
 use crate::{
     destination::{
-        Cursor, Deletion, Delivery, Extent, Names, Owner, Ownership, Receipt, Remote, Removal,
-        Survey,
+        Cursor, Deletion, Delivery, Extent, Leftover, Names, Owner, Ownership, Receipt, Remote,
+        Removal, Survey,
     },
     failure::{Error, Failure},
     tags::{MARK_TAG, OWNERSHIP_TAG},
@@ -25,48 +25,52 @@ pub trait Wire: Send + Sync {
 
 /// Delivers.
 pub async fn deliver(wire: &dyn Wire, delivery: &Delivery) -> Result<Receipt, Error> {
+    let name = &delivery.name;
+    let mut identity = delivery.previous.as_ref().and_then(|before| before.identity.clone());
     if let (Some(previous), Extent::Aspects) = (&delivery.previous, delivery.extent)
-        && retag(wire, delivery).await?
+        && retag(wire, &place(name, identity.as_deref()), delivery).await?
     {
-        let version_id = previous.version_id.clone();
-        return Ok(Receipt { version_id, ..Receipt::default() });
+        return Ok(receipt(previous.version_id.clone(), identity));
     }
     let mut create = delivery.previous.is_none();
-    let update = if create { delivery.over_what_exists() } else { delivery.clone() };
+    let mut update = if create { delivery.over_what_exists(false) } else { delivery.clone() };
     let mut restored = false;
     for _ in 0..TURNS_MAX {
-        let token = if create { delivery.token.clone() } else { update.token.clone() };
-        let name = delivery.name.clone();
+        let at = place(name, identity.as_deref());
         let bytes = delivery.payload.bytes.to_vec();
         let call = if create {
-            Call::Create { name, token, bytes, tags: delivery.tags.clone() }
+            let (token, tags) = (delivery.token.clone(), delivery.tags.clone());
+            Call::Create { name: name.clone(), token, bytes, tags }
         } else {
-            Call::Update { name, token, bytes }
+            Call::Update { name: at, token: update.token.clone(), bytes }
         };
         let answer = wire.call(call).await;
         let answer = answer.map_err(|error| if restored { error.uncertain() } else { error })?;
         match (answer, create) {
-            (Answer::Version(version_id), true) => {
-                return Ok(Receipt { version_id, ..Receipt::default() });
+            (Answer::Version(version_id, made), true) => {
+                return Ok(receipt(version_id, Some(made)));
+            }
+            (Answer::Version(version_id, made), false) => {
+                return settled(wire, &update, version_id, Some(made)).await;
             }
             // The token is used: the call before landed though its reply was lost.
-            (Answer::Version(_) | Answer::Exists, false) => {
-                // Whatever fails from here on, the value has landed.
-                if !retag(wire, delivery).await.map_err(Error::uncertain)? {
-                    return Err(Error::new(Failure::Conflict, "it disappeared").uncertain());
-                }
-                let version_id = update.token.clone();
-                return Ok(Receipt { version_id, ..Receipt::default() });
+            (Answer::Exists, false) => {
+                return settled(wire, &update, update.token.clone(), identity).await;
             }
             (Answer::Exists, true) => {
                 let seen = look(wire, delivery).await?;
                 create = seen.is_none() && delivery.ownership != Ownership::Overwrite;
+                (update, identity) = over_seen(delivery, seen.as_ref());
             }
             (Answer::Deleting, _) => {
                 if create {
-                    look(wire, delivery).await?;
+                    let seen = look(wire, delivery).await?;
+                    if seen.is_none() && delivery.ownership != Ownership::Overwrite {
+                        return Err(Error::new(Failure::Deleting, "a deletion is not done yet"));
+                    }
+                    (update, identity) = over_seen(delivery, seen.as_ref());
                 }
-                restored = restore(wire, &delivery.name).await?;
+                restored = restore(wire, &place(name, identity.as_deref())).await?;
                 create = !restored;
             }
             _ => create = true,
@@ -75,8 +79,33 @@ pub async fn deliver(wire: &dyn Wire, delivery: &Delivery) -> Result<Receipt, Er
     Err(Error::new(Failure::Conflict, "it keeps appearing and disappearing").uncertain())
 }
 
-async fn restore(wire: &dyn Wire, name: &str) -> Result<bool, Error> {
-    match wire.call(Call::Restore { name: name.to_owned() }).await? {
+fn over_seen(delivery: &Delivery, seen: Option<&Remote>) -> (Delivery, Option<String>) {
+    let is_ours = seen.is_some_and(|found| found.owner(&delivery.mark) == Owner::Us);
+    let identity = seen.and_then(|found| found.identity.clone());
+    (delivery.over_what_exists(is_ours), identity)
+}
+
+fn receipt(version_id: String, identity: Option<String>) -> Receipt {
+    Receipt { version_id, identity, ..Receipt::default() }
+}
+
+/// The version is written; tags follow.
+async fn settled(
+    wire: &dyn Wire,
+    delivery: &Delivery,
+    version_id: String,
+    identity: Option<String>,
+) -> Result<Receipt, Error> {
+    let at = place(&delivery.name, identity.as_deref());
+    // Whatever fails from here on, the value has landed.
+    if !retag(wire, &at, delivery).await.map_err(Error::uncertain)? {
+        return Err(Error::new(Failure::Conflict, "it disappeared").uncertain());
+    }
+    Ok(receipt(version_id, identity))
+}
+
+async fn restore(wire: &dyn Wire, at: &str) -> Result<bool, Error> {
+    match wire.call(Call::Restore { name: at.to_owned() }).await? {
         Answer::Deleting => Err(Error::new(Failure::Deleting, "a deletion is not done yet")),
         answer => Ok(answer == Answer::Done),
     }
@@ -116,8 +145,7 @@ async fn describe(wire: &dyn Wire, name: &str) -> Result<Option<Remote>, Error> 
 }
 
 /// Whether the object was there.
-async fn retag(wire: &dyn Wire, delivery: &Delivery) -> Result<bool, Error> {
-    let name = &delivery.name;
+async fn retag(wire: &dyn Wire, at: &str, delivery: &Delivery) -> Result<bool, Error> {
     let before = delivery.previous.as_ref().map(|previous| &previous.tags);
     let set: BTreeMap<String, String> = delivery
         .tags
@@ -126,7 +154,7 @@ async fn retag(wire: &dyn Wire, delivery: &Delivery) -> Result<bool, Error> {
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if !set.is_empty() {
-        let call = Call::Tag { name: name.clone(), tags: set };
+        let call = Call::Tag { name: at.to_owned(), tags: set };
         if wire.call(call).await? != Answer::Done {
             return Ok(false);
         }
@@ -137,26 +165,26 @@ async fn retag(wire: &dyn Wire, delivery: &Delivery) -> Result<bool, Error> {
     if keys.is_empty() {
         return Ok(true);
     }
-    Ok(wire.call(Call::Untag { name: name.clone(), keys }).await? == Answer::Done)
+    Ok(wire.call(Call::Untag { name: at.to_owned(), keys }).await? == Answer::Done)
 }
 
 /// Removes.
 pub async fn remove(wire: &dyn Wire, removal: &Removal) -> Result<(), Error> {
-    let name = removal.name.clone();
-    if removal.delivered.is_none()
-        && let Some(found) = describe(wire, &name).await?
-        && !found.deleting
-    {
-        match found.owner(&removal.mark) {
-            Owner::Us => {}
-            owner if removal.is_released(owner) => return Ok(()),
-            // It is somebody's: nothing of ours is there.
-            Owner::Other | Owner::Twin | Owner::Sibling => return Ok(()),
-            Owner::Vault | Owner::Nobody => {
-                return Err(Error::new(Failure::NotOurs, format!("{name:?} lacks our mark")));
+    let name = match &removal.delivered {
+        Some(delivered) => place(&removal.name, delivered.identity.as_deref()),
+        None => {
+            let Some(found) = describe(wire, &removal.name).await? else { return Ok(()) };
+            match removal.finds(&found) {
+                Leftover::Ours => place(&removal.name, found.identity.as_deref()),
+                Leftover::Nothing => return Ok(()),
+                Leftover::Unclear if found.deleting => return Ok(()),
+                Leftover::Unclear => {
+                    let message = format!("{:?} lacks our mark", removal.name);
+                    return Err(Error::new(Failure::NotOurs, message));
+                }
             }
         }
-    }
+    };
     let call = match removal.how {
         Deletion::Delete => Call::Delete { name, days: None },
         Deletion::Schedule { days } => Call::Delete { name, days: Some(days) },

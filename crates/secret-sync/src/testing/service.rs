@@ -15,7 +15,16 @@ const VALUE_BYTES_MAX: usize = 65_536;
 const PAGE: usize = 100;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A call of the service.
+/// What stands between a name and an identity; no name has it.
+const BEFORE_IDENTITY: &str = "#";
+
+/// Where calls about an object go: those that give its identity reach nothing else.
+pub fn place(name: &str, identity: Option<&str>) -> String {
+    identity.map_or(name.to_owned(), |identity| format!("{name}{BEFORE_IDENTITY}{identity}"))
+}
+
+/// A call of the service. Where it names an object, the identity may stand behind the name: see
+/// [`place`].
 #[derive(Clone, Debug)]
 pub enum Call {
     /// Makes an object.
@@ -79,8 +88,33 @@ pub enum Call {
 }
 
 impl Call {
-    /// The object it is about.
+    /// The name of the object it is about.
     pub fn name(&self) -> Option<&str> {
+        self.place().map(|(name, _)| name)
+    }
+
+    /// The same about whatever has the name.
+    fn by_name(&self) -> Call {
+        let mut call = self.clone();
+        match &mut call {
+            Call::Create { name, .. }
+            | Call::Update { name, .. }
+            | Call::Delete { name, .. }
+            | Call::Restore { name }
+            | Call::Tag { name, .. }
+            | Call::Untag { name, .. }
+            | Call::Describe { name } => {
+                if let Some((plain, _)) = name.split_once(BEFORE_IDENTITY) {
+                    *name = plain.to_owned();
+                }
+            }
+            Call::List { .. } => {}
+        }
+        call
+    }
+
+    /// That name, and the identity where the call is about that object alone.
+    fn place(&self) -> Option<(&str, Option<&str>)> {
         match self {
             Call::Create { name, .. }
             | Call::Update { name, .. }
@@ -88,7 +122,10 @@ impl Call {
             | Call::Restore { name }
             | Call::Tag { name, .. }
             | Call::Untag { name, .. }
-            | Call::Describe { name } => Some(name),
+            | Call::Describe { name } => Some(match name.split_once(BEFORE_IDENTITY) {
+                Some((name, identity)) => (name, Some(identity)),
+                None => (name, None),
+            }),
             Call::List { .. } => None,
         }
     }
@@ -116,8 +153,8 @@ impl Call {
 /// What the service answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The version that is there now.
-    Version(String),
+    /// The version that is there now, and the identity of the object.
+    Version(String, String),
     /// It is done.
     Done,
     /// The name, or for an update the token, is in use.
@@ -142,6 +179,8 @@ pub struct Object {
     pub versions: Vec<(String, Vec<u8>)>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// What tells it from others that have its name at another time.
+    pub identity: String,
     /// When it goes, where it is scheduled for deletion.
     pub goes_at: Option<Instant>,
     /// Who made it.
@@ -159,6 +198,7 @@ impl Object {
     fn remote(&self) -> Remote {
         Remote {
             version_id: self.versions.last().map(|(id, _)| id.clone()),
+            identity: Some(self.identity.clone()),
             tags: Some(self.tags.clone()),
             deleting: self.goes_at.is_some(),
             placement: None,
@@ -190,6 +230,8 @@ pub struct Service {
     /// When the next deletion ends, or earlier.
     next_end: Option<Instant>,
     effects: Vec<Effect>,
+    /// How many objects were made.
+    made: u64,
     /// How long a name cannot be used after a forced deletion.
     pub linger: Duration,
     /// How old a list is.
@@ -216,6 +258,12 @@ impl Service {
     pub fn apply(&mut self, by: Author, call: &Call) -> Result<Answer, Error> {
         let now = Instant::now();
         self.end_deletions(now);
+        if let Some((name, Some(identity))) = call.place()
+            && self.objects.get(name).is_none_or(|object| object.identity != identity)
+        {
+            return Ok(Answer::Missing);
+        }
+        let call = &call.by_name();
         let before = call.name().filter(|_| !call.looks());
         let before = before.and_then(|name| self.objects.get(name)).cloned();
         let answer = self.answer(by, call, now)?;
@@ -253,7 +301,7 @@ impl Service {
                     }
                     object.versions.push((token.clone(), bytes.clone()));
                     object.writer = by;
-                    Answer::Version(token.clone())
+                    Answer::Version(token.clone(), object.identity.clone())
                 }))
             }
             Call::Delete { name, days: Some(days) } => {
@@ -312,13 +360,19 @@ impl Service {
         match self.objects.get(name) {
             Some(object) if object.goes_at.is_some() => Answer::Deleting,
             // The same again is ignored.
-            Some(object) if object.versions.contains(&version) => Answer::Version(token.to_owned()),
+            Some(object) if object.versions.contains(&version) => {
+                Answer::Version(token.to_owned(), object.identity.clone())
+            }
             Some(_) => Answer::Exists,
             None => {
-                let (versions, tags) = (vec![version], tags.clone());
-                let object = Object { versions, tags, goes_at: None, maker: by, writer: by };
+                self.made += 1;
+                let (versions, tags, identity) =
+                    (vec![version], tags.clone(), self.made.to_string());
+                let object =
+                    Object { versions, tags, identity, goes_at: None, maker: by, writer: by };
+                let made = Answer::Version(token.to_owned(), object.identity.clone());
                 self.objects.insert(name.to_owned(), object);
-                Answer::Version(token.to_owned())
+                made
             }
         }
     }
@@ -386,13 +440,35 @@ mod tests {
     async fn tokens_are_good_once() {
         let mut service = Service::default();
         let mut apply = |call: &Call| service.apply(1, call).unwrap();
-        assert_eq!(apply(&create("t1", "x")), Answer::Version("t1".to_owned()));
-        assert_eq!(apply(&create("t1", "x")), Answer::Version("t1".to_owned()), "the same again");
+        let first = Answer::Version("t1".to_owned(), "1".to_owned());
+        assert_eq!(apply(&create("t1", "x")), first);
+        assert_eq!(apply(&create("t1", "x")), first, "the same again");
         assert_eq!(apply(&create("t1", "y")), Answer::Exists);
         assert_eq!(apply(&update("t1", "x")), Answer::Exists, "an update's token is new");
-        assert_eq!(apply(&update("t2", "y")), Answer::Version("t2".to_owned()));
+        let second = Answer::Version("t2".to_owned(), "1".to_owned());
+        assert_eq!(apply(&update("t2", "y")), second);
         assert_eq!(service.effects().len(), 2);
         assert!(service.apply(1, &update("t3", "")).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_replaced_an_object_is_another_one() {
+        let mut service = Service::default();
+        let mut apply = |by, call: &Call| service.apply(by, call).unwrap();
+        let Answer::Version(_, first) = apply(1, &create("t1", "x")) else { panic!("it is new") };
+        let at = place("a", Some(&first));
+        let about_first = [
+            Call::Update { name: at.clone(), token: "t3".to_owned(), bytes: b"z".to_vec() },
+            Call::Untag { name: at.clone(), keys: vec![OWNERSHIP_TAG.to_owned()] },
+            Call::Delete { name: at, days: None },
+        ];
+        apply(0, &Call::Delete { name: name(), days: None });
+        apply(0, &create("t2", "y"));
+        for call in &about_first {
+            assert_eq!(apply(1, call), Answer::Missing);
+        }
+        let object = service.object("a").unwrap();
+        assert_eq!((object.value(), object.tags.len(), object.maker), (&b"y"[..], 1, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -430,6 +506,7 @@ mod tests {
         service.apply(1, &Call::Delete { name: name(), days: None }).unwrap();
         assert_eq!(service.apply(1, &create("t2", "y")), Ok(Answer::Deleting));
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(service.apply(1, &create("t2", "y")), Ok(Answer::Version("t2".to_owned())));
+        let made = Answer::Version("t2".to_owned(), "2".to_owned());
+        assert_eq!(service.apply(1, &create("t2", "y")), Ok(made));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 use bailee_fake_clouds::{FakeAws, aws::Fault};
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 const NAME: &str = "vault/app";
@@ -67,6 +67,7 @@ impl Bench {
     fn delivered(&self, delivery: &Delivery, receipt: &Receipt) -> Delivered {
         Delivered {
             version_id: receipt.version_id.clone(),
+            identity: receipt.identity.clone(),
             source_version: 1,
             generation: 1,
             content_mark: String::new(),
@@ -123,7 +124,9 @@ pub(super) fn delivery(text: &str, ownership: Ownership) -> Delivery {
 }
 
 pub(super) fn removal(delivered: Option<Delivered>, how: Deletion) -> Removal {
-    Removal { name: NAME.to_owned(), delivered, repeated: false, mark: mark(), how }
+    let identity = delivered.as_ref().and_then(|delivered| delivered.identity.clone());
+    let (name, mark) = (NAME.to_owned(), mark());
+    Removal { name, delivered, identity, written: false, repeated: false, mark, how }
 }
 
 #[tokio::test]
@@ -185,16 +188,86 @@ async fn whose_a_secret_is_must_be_seen_unless_it_is_overwritten() {
     }
 }
 
-#[tokio::test]
-async fn a_confirmed_delivery_that_somebody_replaced_is_not_overwritten_under_refuse() {
-    let bench = Bench::new().await;
-    let previous = bench.create().await;
+/// What was delivered, and somebody else's secret in its place.
+async fn replaced(bench: &Bench, mark: Option<&str>) -> Delivered {
+    let delivered = bench.create().await;
     bench.fake.delete_secret(NAME);
-    let mut next = delivery("{\"n\":2}", Ownership::Refuse);
-    next.previous = Some(previous);
-    // It goes while it is updated, and another takes its place before it is created anew.
-    bench.put(&next).await.unwrap();
-    assert_eq!(bench.value().as_deref(), Some("{\"n\":2}"));
+    match mark {
+        Some(mark) => bench.marked(mark).await,
+        None => drop(bench.fake.put_secret(NAME, "theirs")),
+    }
+    delivered
+}
+
+#[tokio::test]
+async fn what_somebody_put_in_the_place_of_a_delivery_is_written_as_ownership_permits() {
+    use Ownership::{Adopt, Overwrite, Refuse};
+    for (ownership, mark, written) in [
+        (Overwrite, None, true),
+        (Overwrite, Some("e1.other"), true),
+        (Overwrite, Some("e2.abc"), false),
+        (Adopt, None, true),
+        (Adopt, Some("e1.other"), false),
+        (Refuse, None, false),
+        (Refuse, Some("e1.other"), false),
+    ] {
+        for extent in [Extent::Value, Extent::Aspects] {
+            let bench = Bench::new().await;
+            let mut next = delivery("{\"n\":2}", ownership);
+            next.previous = Some(replaced(&bench, mark).await);
+            next.tags.insert("team".to_owned(), "blue".to_owned());
+            next.extent = extent;
+            let before = bench.fake.secret(NAME);
+            let result = bench.put(&next).await;
+            assert_eq!(result.is_ok(), written, "{ownership:?} {mark:?}: {result:?}");
+            match result {
+                Ok(_) => {
+                    assert_eq!(bench.value().as_deref(), Some("{\"n\":2}"));
+                    assert_eq!(bench.fake.secret(NAME).unwrap().tags, next.tags);
+                }
+                Err(error) => {
+                    assert_eq!(error.failure, Failure::NotOurs, "{error}");
+                    assert_eq!(bench.fake.secret(NAME), before);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_removal_reaches_what_was_delivered_and_nothing_that_came_after_it() {
+    for how in [Deletion::Delete, Deletion::Schedule { days: 7 }, Deletion::Retain] {
+        for mark in [None, Some("e1.other")] {
+            // These permissions are enough: nothing has to be looked at.
+            let bench = Bench::permitted(&ACTIONS).await;
+            let known = removal(Some(replaced(&bench, mark).await), how);
+            let before = bench.fake.secret(NAME);
+            bench.destination.delete(&known).await.unwrap();
+            assert_eq!(bench.fake.secret(NAME), before, "{how:?}");
+        }
+        let bench = Bench::new().await;
+        let known = removal(Some(replaced(&bench, None).await), how);
+        let before = bench.fake.secret(NAME);
+        let looked_at = Removal { delivered: None, repeated: how == Deletion::Delete, ..known };
+        bench.destination.delete(&looked_at).await.unwrap();
+        let written = Removal { written: true, ..looked_at };
+        let unclear = bench.destination.delete(&written).await.map_err(|error| error.failure);
+        assert_eq!((unclear, bench.fake.secret(NAME)), (Err(Failure::NotOurs), before));
+    }
+}
+
+#[tokio::test]
+async fn a_name_whose_deletion_is_not_done_is_not_restored_unseen() {
+    for ownership in [Ownership::Refuse, Ownership::Adopt] {
+        let bench = Bench::new().await;
+        bench.fake.set_force_delete_delay(Duration::from_secs(60));
+        let delivered = bench.create().await;
+        bench.destination.delete(&removal(Some(delivered), Deletion::Delete)).await.unwrap();
+        // Whoever has the name by the time of the next call would be restored and written.
+        let error = bench.put(&delivery("{\"n\":2}", ownership)).await.unwrap_err();
+        assert_eq!(error.failure, Failure::Deleting, "{error}");
+        assert_eq!(bench.fake.call_count("RestoreSecret"), 0, "{ownership:?}");
+    }
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ fn without(policy: &Value, (number, action): &(usize, String)) -> String {
 fn delivered(to: &dyn Destination, delivery: &Delivery, receipt: &Receipt) -> Delivered {
     Delivered {
         version_id: receipt.version_id.clone(),
+        identity: receipt.identity.clone(),
         source_version: 1,
         generation: 1,
         content_mark: String::new(),
@@ -126,6 +127,7 @@ fn delivered_anyhow(regions: &str, key: &str) -> Delivered {
     let regions: Value = serde_json::from_str(regions).unwrap();
     Delivered {
         version_id: String::new(),
+        identity: None,
         source_version: 1,
         generation: 1,
         content_mark: String::new(),

@@ -23,5 +23,6 @@ mod scale;
 mod simulation;
 mod source_paths;
 mod sources;
+mod strangers;
 mod surveys;
 mod world;

@@ -160,6 +160,7 @@ async fn associate(barrier: &Arc<Barrier>) {
             let mark = epoch.mark(barrier, &namespace, ("in-mem", "d1"), &external(number));
             let delivered = Delivered {
                 version_id: "v".to_owned(),
+                identity: None,
                 source_version: 1,
                 generation: 1,
                 content_mark: content_mark.clone(),

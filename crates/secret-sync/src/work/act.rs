@@ -132,6 +132,7 @@ impl Worker {
         }
         Delivered {
             version_id: receipt.version_id,
+            identity: receipt.identity,
             source_version: desired.source_version,
             generation: desired.generation,
             content_mark: desired.content_mark.clone(),
@@ -162,9 +163,18 @@ impl Worker {
         object: &Object,
         there: Option<&Remote>,
     ) -> Result<(), Error> {
+        let delivered = object.delivered.as_ref();
+        let known = delivered.filter(|delivered| !delivered.is_taken_over(&task.epoch.id));
+        let identity = known.and_then(|delivered| delivered.identity.clone());
+        let written = object.may_be_written();
+        // A delivery in doubt may have made another object, as the one before it had gone.
+        let proof = object.proof(&task.epoch.id, there);
+        let proof = proof.filter(|_| !written || identity.is_none());
         let removal = Removal {
             name: object.name.clone(),
-            delivered: object.proof(&task.epoch.id, there).cloned(),
+            delivered: proof.cloned(),
+            identity,
+            written,
             repeated: object.may_be_gone(),
             mark: task.mark(&self.barrier, &object.name),
             how: task.configured.stored.deletion,

@@ -356,6 +356,10 @@ fn apply_facts(
             Ok(Landed::Kept | Landed::NotDue | Landed::Waits { .. }) => {}
             Err(error) => {
                 let holder = seen.holder_of(name);
+                if let Some(before) = holder.filter(|_| error.failure == Failure::NotOurs) {
+                    // The part that had the name gave it up to this one: what is told of it is told here.
+                    current.hand_over(name, &before.sub_key, sub_key);
+                }
                 let object = current.object_mut(sub_key, name);
                 if error.uncertain {
                     let doubt = object.doubt.get_or_insert_default();

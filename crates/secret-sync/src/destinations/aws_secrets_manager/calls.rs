@@ -23,6 +23,10 @@ const PAGE: i32 = 100;
 /// What the key of a secret is called where it has no other.
 const DEFAULT_KEY_NAME: &str = "aws/secretsmanager";
 
+/// Why a name cannot be had for now.
+pub(super) const BEING_DELETED: &str =
+    "the secret is being deleted at the destination; it is written when that is done";
+
 /// The permission to look at one secret.
 pub(super) const DESCRIBE: &str = "secretsmanager:DescribeSecret";
 /// The permission to list secrets.
@@ -40,6 +44,13 @@ pub(super) struct Found {
     pub(super) placement: Placement,
     /// The region of its primary, where it is a replica of another region.
     pub(super) replica_of: Option<String>,
+}
+
+/// A version that was written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) version_id: String,
+    pub(super) identity: Option<String>,
 }
 
 /// What became of a deletion.
@@ -77,34 +88,35 @@ impl Calls {
         match call.send().await {
             Ok(made) => {
                 check_replicas(made.replication_status())?;
-                Ok(Answer::Done(version(made.version_id, &delivery.token)))
+                Ok(Answer::Done(Written::of(delivery, made.version_id, made.arn)))
             }
             Err(error) => answer(ACTION, &error),
         }
     }
 
-    /// Writes the value, under another key where one is given.
+    /// Writes the value of what is `at` a name or an ARN, under another key where one is given.
     pub(super) async fn update(
         &self,
+        at: &str,
         delivery: &Delivery,
         key: Option<&str>,
     ) -> Result<Answer, Error> {
         let call = self
             .client
             .update_secret()
-            .secret_id(&delivery.name)
+            .secret_id(at)
             .client_request_token(&delivery.token)
             .secret_string(text(delivery)?)
             .set_kms_key_id(key.map(str::to_owned));
         match call.send().await {
-            Ok(made) => Ok(Answer::Done(version(made.version_id, &delivery.token))),
+            Ok(made) => Ok(Answer::Done(Written::of(delivery, made.version_id, made.arn))),
             Err(error) => answer("secretsmanager:UpdateSecret", &error),
         }
     }
 
     /// Changes the key alone: that makes no version. Whether the secret was there.
-    pub(super) async fn rekey(&self, name: &str, key: &str) -> Result<bool, Error> {
-        let call = self.client.update_secret().secret_id(name).kms_key_id(key);
+    pub(super) async fn rekey(&self, at: &str, key: &str) -> Result<bool, Error> {
+        let call = self.client.update_secret().secret_id(at).kms_key_id(key);
         match call.send().await {
             Ok(_) => Ok(true),
             Err(error) => present("secretsmanager:UpdateSecret", &error),
@@ -114,13 +126,13 @@ impl Calls {
     /// Whether the secret was there.
     pub(super) async fn replicate(
         &self,
-        name: &str,
+        at: &str,
         add: &BTreeMap<String, String>,
     ) -> Result<bool, Error> {
         let call = self
             .client
             .replicate_secret_to_regions()
-            .secret_id(name)
+            .secret_id(at)
             .set_add_replica_regions(regions(add));
         match call.send().await {
             Ok(done) => {
@@ -131,7 +143,7 @@ impl Calls {
             }
             Err(error) => match classify(&error).kind {
                 // A repeated call may find the copies of the first.
-                Kind::InvalidRequest | Kind::Exists if self.is_replicated(name, add).await => {
+                Kind::InvalidRequest | Kind::Exists if self.is_replicated(at, add).await => {
                     Ok(true)
                 }
                 _ => present("secretsmanager:ReplicateSecretToRegions", &error),
@@ -140,18 +152,18 @@ impl Calls {
     }
 
     /// Whether there are copies in all of these regions, as far as looking is permitted.
-    async fn is_replicated(&self, name: &str, wanted: &BTreeMap<String, String>) -> bool {
-        let Ok(Some(found)) = self.describe(name).await else { return false };
+    async fn is_replicated(&self, at: &str, wanted: &BTreeMap<String, String>) -> bool {
+        let Ok(Some(found)) = self.describe(at).await else { return false };
         wanted.keys().all(|region| found.placement.replica_regions.contains_key(region))
     }
 
     /// Removes replicas; what is not there any more is removed. Whether the secret was there.
-    pub(super) async fn unreplicate(&self, name: &str, regions: &[String]) -> Result<bool, Error> {
+    pub(super) async fn unreplicate(&self, at: &str, regions: &[String]) -> Result<bool, Error> {
         const ACTION: &str = "secretsmanager:RemoveRegionsFromReplication";
         let call = self
             .client
             .remove_regions_from_replication()
-            .secret_id(name)
+            .secret_id(at)
             .set_remove_replica_regions(Some(regions.to_vec()));
         let Err(error) = call.send().await else { return Ok(true) };
         let cloud = classify(&error);
@@ -164,7 +176,7 @@ impl Calls {
             several => {
                 for region in several {
                     let one = std::slice::from_ref(region);
-                    if !Box::pin(self.unreplicate(name, one)).await? {
+                    if !Box::pin(self.unreplicate(at, one)).await? {
                         return Ok(false);
                     }
                 }
@@ -174,20 +186,16 @@ impl Calls {
     }
 
     /// Whether the secret is there again; otherwise it has gone altogether.
-    pub(super) async fn restore(&self, name: &str) -> Result<bool, Error> {
+    pub(super) async fn restore(&self, at: &str) -> Result<bool, Error> {
         const ACTION: &str = "secretsmanager:RestoreSecret";
-        let Err(error) = self.client.restore_secret().secret_id(name).send().await else {
+        let Err(error) = self.client.restore_secret().secret_id(at).send().await else {
             return Ok(true);
         };
         let cloud = classify(&error);
         match cloud.kind {
             Kind::NotFound => Ok(false),
             // A forced deletion, ours for example, is done in the background.
-            Kind::InvalidRequest => Err(deleting(
-                "the secret is being deleted at the destination; it is written when that is done",
-                None,
-                cloud,
-            )),
+            Kind::InvalidRequest => Err(deleting(BEING_DELETED, None, cloud)),
             Kind::Denied { .. } => {
                 let message = format!(
                     "the name is scheduled for deletion at the destination and restoring it is not \
@@ -200,9 +208,9 @@ impl Calls {
     }
 
     /// Whether the secret was there.
-    pub(super) async fn tag(&self, name: &str, tags: &BTreeMap<&str, &str>) -> Result<bool, Error> {
+    pub(super) async fn tag(&self, at: &str, tags: &BTreeMap<&str, &str>) -> Result<bool, Error> {
         let tags = tags.iter().map(|(key, value)| tag(key, value)).collect();
-        let call = self.client.tag_resource().secret_id(name).set_tags(Some(tags));
+        let call = self.client.tag_resource().secret_id(at).set_tags(Some(tags));
         match call.send().await {
             Ok(_) => Ok(true),
             Err(error) => present("secretsmanager:TagResource", &error),
@@ -210,8 +218,8 @@ impl Calls {
     }
 
     /// Whether the secret was there.
-    pub(super) async fn untag(&self, name: &str, keys: &[String]) -> Result<bool, Error> {
-        let call = self.client.untag_resource().secret_id(name).set_tag_keys(Some(keys.to_vec()));
+    pub(super) async fn untag(&self, at: &str, keys: &[String]) -> Result<bool, Error> {
+        let call = self.client.untag_resource().secret_id(at).set_tag_keys(Some(keys.to_vec()));
         match call.send().await {
             Ok(_) => Ok(true),
             Err(error) => present("secretsmanager:UntagResource", &error),
@@ -219,8 +227,8 @@ impl Calls {
     }
 
     /// Deletes, with a window in which it can be restored where days are given.
-    pub(super) async fn delete(&self, name: &str, days: Option<u32>) -> Result<Deleted, Error> {
-        let call = self.client.delete_secret().secret_id(name);
+    pub(super) async fn delete(&self, at: &str, days: Option<u32>) -> Result<Deleted, Error> {
+        let call = self.client.delete_secret().secret_id(at);
         let call = match days {
             Some(days) => call.recovery_window_in_days(days.into()),
             None => call.force_delete_without_recovery(true),
@@ -233,8 +241,8 @@ impl Calls {
         present("secretsmanager:DeleteSecret", &error).map(|_| Deleted::Done)
     }
 
-    pub(super) async fn describe(&self, name: &str) -> Result<Option<Found>, Error> {
-        let found = match self.client.describe_secret().secret_id(name).send().await {
+    pub(super) async fn describe(&self, at: &str) -> Result<Option<Found>, Error> {
+        let found = match self.client.describe_secret().secret_id(at).send().await {
             Ok(found) => found,
             Err(error) => {
                 return match classify(&error) {
@@ -257,6 +265,7 @@ impl Calls {
             replica_of: self.elsewhere(found.primary_region()),
             remote: Remote {
                 version_id: current(found.version_ids_to_stages()),
+                identity: identity(found.name().unwrap_or_default(), found.arn()),
                 tags: Some(tags(found.tags())),
                 deleting: found.deleted_date().is_some(),
                 placement: Some(placement.text()),
@@ -300,6 +309,7 @@ impl Calls {
             }
             let remote = Remote {
                 version_id: current(secret.secret_versions_to_stages()),
+                identity: identity(name, secret.arn()),
                 tags: Some(tags),
                 deleting: secret.deleted_date().is_some(),
                 placement: None,
@@ -374,8 +384,30 @@ fn chosen_key(shown: Option<&str>) -> Option<String> {
     shown.filter(chosen).map(str::to_owned)
 }
 
-fn version(answered: Option<String>, token: &str) -> String {
-    answered.unwrap_or_else(|| token.to_owned())
+impl Written {
+    fn of(delivery: &Delivery, version_id: Option<String>, arn: Option<String>) -> Written {
+        let version_id = version_id.unwrap_or_else(|| delivery.token.clone());
+        Written { version_id, identity: identity(&delivery.name, arn.as_deref()) }
+    }
+}
+
+/// What stands before the name in an ARN.
+const BEFORE_NAME: &str = ":secret:";
+
+/// What tells a secret from others of its name: its ARN, which ends in letters that AWS chooses anew for
+/// each, without the name.
+fn identity(name: &str, arn: Option<&str>) -> Option<String> {
+    let (start, end) = arn?.split_once(BEFORE_NAME)?;
+    let end = end.strip_prefix(name).filter(|end| end.starts_with('-'))?;
+    Some(format!("{start}{BEFORE_NAME}{end}"))
+}
+
+/// Where calls about a secret go: to its ARN where it is known, so that they reach nothing else.
+pub(super) fn place(name: &str, identity: Option<&str>) -> String {
+    match identity.and_then(|identity| identity.split_once(BEFORE_NAME)) {
+        Some((start, end)) => format!("{start}{BEFORE_NAME}{name}{end}"),
+        None => name.to_owned(),
+    }
 }
 
 fn current(stages: Option<&HashMap<String, Vec<String>>>) -> Option<String> {
@@ -387,4 +419,21 @@ fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
     let pair =
         |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
     tags.iter().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_the_arn_without_the_name() {
+        let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:vault/a-b-AbCdEf";
+        let known = identity("vault/a-b", Some(arn)).unwrap();
+        assert_eq!(known, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:-AbCdEf");
+        assert_eq!(place("vault/a-b", Some(&known)), arn);
+        assert_eq!(place("vault/a-b", None), "vault/a-b");
+        for odd in ["vault/a-b", "arn:aws:secretsmanager:eu-west-1:1:secret:other-AbCdEf"] {
+            assert_eq!(identity("vault/a-b", Some(odd)), None, "{odd}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What the service's errors mean here.
 
+use super::calls::Written;
 use crate::failure::{Error, Failure};
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -14,8 +15,8 @@ pub(super) type Failed<E> = SdkError<E, HttpResponse>;
 /// What became of a write.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The version that was made.
-    Done(String),
+    /// A version was made.
+    Done(Written),
     /// The name, or for an update the token, is in use.
     Exists,
     /// There is no such secret.

@@ -2,7 +2,7 @@
 
 use super::{
     AwsSecretsManager,
-    calls::{DESCRIBE, Found},
+    calls::{BEING_DELETED, DESCRIBE, Found, Written, place},
     errors::Answer,
     placement::{Moves, Placement},
 };
@@ -28,9 +28,11 @@ impl AwsSecretsManager {
     pub(super) async fn deliver(&self, delivery: &Delivery) -> Result<Receipt, Error> {
         if let (Some(previous), Extent::Aspects) = (&delivery.previous, delivery.extent) {
             let moves = self.moves(delivery, None);
-            if let Settled::Done(notes, tags_left) = self.settle(delivery, &moves).await? {
-                let version_id = previous.version_id.clone();
-                return Ok(Receipt { version_id, tags_left, notes });
+            let at = place(&delivery.name, previous.identity.as_deref());
+            if let Settled::Done(notes, tags_left) = self.settle(&at, delivery, &moves).await? {
+                let (version_id, identity) =
+                    (previous.version_id.clone(), previous.identity.clone());
+                return Ok(Receipt { version_id, identity, tags_left, notes });
             }
         }
         self.write(delivery).await
@@ -38,15 +40,18 @@ impl AwsSecretsManager {
 
     async fn write(&self, delivery: &Delivery) -> Result<Receipt, Error> {
         let mut create = delivery.previous.is_none();
-        let over = if create { delivery.over_what_exists() } else { delivery.clone() };
+        // What was delivered before is updated, until something else is found.
+        let mut over = if create { delivery.over_what_exists(false) } else { delivery.clone() };
+        let mut identity = delivery.previous.as_ref().and_then(|before| before.identity.clone());
         let mut restored = false;
         let mut seen = None;
         for _ in 0..TURNS_MAX {
-            let moves = self.moves(delivery, seen.as_ref());
+            let at = place(&delivery.name, identity.as_deref());
+            let moves = self.moves(&over, seen.as_ref());
             let answer = if create {
                 self.calls.create(delivery, &self.placement).await
             } else {
-                self.calls.update(&over, moves.key.as_deref()).await
+                self.calls.update(&at, &over, moves.key.as_deref()).await
             };
             let answer = match answer {
                 Err(denied) if !create && denied.failure == Failure::Forbidden && !restored => {
@@ -58,28 +63,34 @@ impl AwsSecretsManager {
             };
             match (answer, create) {
                 // A creation carries tags and placement.
-                (Answer::Done(version_id), true) => {
-                    return Ok(Receipt { version_id, ..Receipt::default() });
-                }
-                (Answer::Done(version_id), false) => {
+                (Answer::Done(made), true) => return Ok(receipt(made)),
+                (Answer::Done(made), false) => {
                     let moves = Moves { key: None, ..moves };
-                    return self.settled(delivery, version_id, &moves).await;
+                    return self.settled(&over, made, &moves).await;
                 }
                 // The token is used: the preceding call landed though its reply was lost.
                 (Answer::Exists, false) => {
-                    return self.settled(delivery, over.token.clone(), &moves).await;
+                    let made = Written { version_id: over.token.clone(), identity };
+                    return self.settled(&over, made, &moves).await;
                 }
                 (Answer::Exists, true) => {
                     seen = self.look(delivery).await?;
                     // Under other rules only what was seen is written.
                     create = seen.is_none() && delivery.ownership != Ownership::Overwrite;
+                    (over, identity) = over_seen(delivery, seen.as_ref());
                 }
                 (Answer::Missing, _) => create = true,
                 (Answer::Deleting, _) => {
                     if create {
                         seen = self.look(delivery).await?;
+                        if seen.is_none() && delivery.ownership != Ownership::Overwrite {
+                            // By its name alone whatever comes next would be restored and written.
+                            return Err(Error::new(Failure::Deleting, BEING_DELETED));
+                        }
+                        (over, identity) = over_seen(delivery, seen.as_ref());
                     }
-                    restored = self.calls.restore(&delivery.name).await?;
+                    let at = place(&delivery.name, identity.as_deref());
+                    restored = self.calls.restore(&at).await?;
                     create = !restored;
                 }
             }
@@ -92,7 +103,7 @@ impl AwsSecretsManager {
     /// so: then it is made anew. If it is there, the denial was meant.
     async fn create_if_gone(&self, delivery: &Delivery, denied: Error) -> Result<Receipt, Error> {
         match self.calls.create(delivery, &self.placement).await {
-            Ok(Answer::Done(version_id)) => Ok(Receipt { version_id, ..Receipt::default() }),
+            Ok(Answer::Done(made)) => Ok(receipt(made)),
             Err(error) if error.uncertain => Err(error),
             Ok(Answer::Exists | Answer::Missing | Answer::Deleting) | Err(_) => Err(denied),
         }
@@ -151,12 +162,13 @@ impl AwsSecretsManager {
     async fn settled(
         &self,
         delivery: &Delivery,
-        version_id: String,
+        made: Written,
         moves: &Moves,
     ) -> Result<Receipt, Error> {
+        let at = place(&delivery.name, made.identity.as_deref());
         // Whatever fails from here on, the value has landed.
-        match self.settle(delivery, moves).await.map_err(Error::uncertain)? {
-            Settled::Done(notes, tags_left) => Ok(Receipt { version_id, tags_left, notes }),
+        match self.settle(&at, delivery, moves).await.map_err(Error::uncertain)? {
+            Settled::Done(notes, tags_left) => Ok(Receipt { tags_left, notes, ..receipt(made) }),
             Settled::Gone => {
                 let message = "the secret disappeared from the destination while it was written";
                 Err(Error::new(Failure::Conflict, message).uncertain())
@@ -164,25 +176,24 @@ impl AwsSecretsManager {
         }
     }
 
-    async fn settle(&self, delivery: &Delivery, moves: &Moves) -> Result<Settled, Error> {
-        let settled = self.retag(delivery).await?;
+    async fn settle(&self, at: &str, delivery: &Delivery, moves: &Moves) -> Result<Settled, Error> {
+        let settled = self.retag(at, delivery).await?;
         let Settled::Done(..) = settled else { return Ok(settled) };
-        let name = &delivery.name;
         if let Some(key) = &moves.key
-            && !self.calls.rekey(name, key).await?
+            && !self.calls.rekey(at, key).await?
         {
             return Ok(Settled::Gone);
         }
-        if !moves.remove.is_empty() && !self.calls.unreplicate(name, &moves.remove).await? {
+        if !moves.remove.is_empty() && !self.calls.unreplicate(at, &moves.remove).await? {
             return Ok(Settled::Gone);
         }
-        if !moves.add.is_empty() && !self.calls.replicate(name, &moves.add).await? {
+        if !moves.add.is_empty() && !self.calls.replicate(at, &moves.add).await? {
             return Ok(Settled::Gone);
         }
         Ok(settled)
     }
 
-    async fn retag(&self, delivery: &Delivery) -> Result<Settled, Error> {
+    async fn retag(&self, at: &str, delivery: &Delivery) -> Result<Settled, Error> {
         let before = delivery.previous.as_ref().map(|previous| &previous.tags);
         let set: BTreeMap<&str, &str> = delivery
             .tags
@@ -190,7 +201,7 @@ impl AwsSecretsManager {
             .filter(|(key, value)| before.and_then(|tags| tags.get(*key)) != Some(*value))
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        if !set.is_empty() && !self.calls.tag(&delivery.name, &set).await? {
+        if !set.is_empty() && !self.calls.tag(at, &set).await? {
             return Ok(Settled::Gone);
         }
         let unset: Vec<String> = before
@@ -202,7 +213,7 @@ impl AwsSecretsManager {
         if unset.is_empty() {
             return Ok(Settled::Done(Vec::new(), Vec::new()));
         }
-        match self.calls.untag(&delivery.name, &unset).await {
+        match self.calls.untag(at, &unset).await {
             Ok(true) => Ok(Settled::Done(Vec::new(), Vec::new())),
             Ok(false) => Ok(Settled::Gone),
             Err(Error { failure: Failure::Forbidden, missing_permission, .. }) => {
@@ -216,4 +227,16 @@ impl AwsSecretsManager {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What goes over what was found, or over what is there unseen, and the identity of that.
+fn over_seen(delivery: &Delivery, seen: Option<&Found>) -> (Delivery, Option<String>) {
+    let is_ours = seen.is_some_and(|found| found.remote.owner(&delivery.mark) == Owner::Us);
+    let identity = seen.and_then(|found| found.remote.identity.clone());
+    (delivery.over_what_exists(is_ours), identity)
+}
+
+fn receipt(made: Written) -> Receipt {
+    let Written { version_id, identity } = made;
+    Receipt { version_id, identity, ..Receipt::default() }
 }

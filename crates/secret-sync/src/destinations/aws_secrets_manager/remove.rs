@@ -1,74 +1,72 @@
 //! Removing what is ours.
 
-use super::{AwsSecretsManager, calls::Deleted, placement::Placement};
+use super::{
+    AwsSecretsManager,
+    calls::{Deleted, place},
+    placement::Placement,
+};
 use crate::{
-    destination::{Deletion, Note, Owner, Removal},
+    destination::{Deletion, Leftover, Note, Removal},
+    destinations::ownership::unclear,
     failure::{Error, Failure},
     tags::{MARK_TAG, OWNERSHIP_TAG},
 };
 
 impl AwsSecretsManager {
     pub(super) async fn remove(&self, removal: &Removal) -> Result<(), Error> {
-        let found = match removal.delivered {
-            Some(_) => None,
-            None => self.found(removal).await?,
+        let at = match &removal.delivered {
+            Some(delivered) => place(&removal.name, delivered.identity.as_deref()),
+            None => match self.found(removal).await? {
+                Some(at) => at,
+                None => return Ok(()),
+            },
         };
-        if let Some(Owner::Other | Owner::Twin | Owner::Sibling) = found {
-            // It carries the mark of another server: nothing of ours is there.
-            return Ok(());
-        }
-        if found.is_some_and(|owner| removal.is_released(owner)) {
-            return Ok(());
-        }
-        if let Some(Owner::Vault | Owner::Nobody) = found {
-            return Err(Error::new(
-                Failure::NotOurs,
-                format!(
-                    "it is not known whether a {} reached {:?}, and it lacks this server's mark in \
-                     the tag {MARK_TAG}, so it is not deleted: delete it at the destination if it \
-                     is not wanted, or set the association again",
-                    if removal.repeated { "removal" } else { "delivery" },
-                    removal.name
-                ),
-            ));
-        }
         match removal.how {
-            Deletion::Delete => self.delete_with_replicas(removal, None).await,
-            Deletion::Schedule { days } => self.delete_with_replicas(removal, Some(days)).await,
-            Deletion::Retain => self.release(&removal.name).await,
+            Deletion::Delete => self.delete_with_replicas(&at, removal, None).await,
+            Deletion::Schedule { days } => {
+                self.delete_with_replicas(&at, removal, Some(days)).await
+            }
+            Deletion::Retain => self.release(&at).await,
         }
     }
 
-    /// Whose what is there is, as far as looking is permitted.
-    async fn found(&self, removal: &Removal) -> Result<Option<Owner>, Error> {
-        match self.calls.describe(&removal.name).await {
-            Ok(found) => {
-                let found = found.filter(|found| !found.remote.deleting);
-                Ok(found.map(|found| found.remote.owner(&removal.mark)))
+    /// Where what goes is, as far as looking is permitted; `None` where nothing of ours is there.
+    async fn found(&self, removal: &Removal) -> Result<Option<String>, Error> {
+        let found = match self.calls.describe(&removal.name).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(found)) => found.remote,
+            Err(error) if error.failure == Failure::Forbidden => {
+                return Ok(Some(removal.name.clone()));
             }
-            Err(error) if error.failure == Failure::Forbidden => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        match removal.finds(&found) {
+            Leftover::Ours => Ok(Some(place(&removal.name, found.identity.as_deref()))),
+            Leftover::Nothing => Ok(None),
+            // It is on its way out already.
+            Leftover::Unclear if found.deleting => Ok(None),
+            Leftover::Unclear => Err(unclear(removal)),
         }
     }
 
     /// Replicas go before their primary.
     async fn delete_with_replicas(
         &self,
+        at: &str,
         removal: &Removal,
         days: Option<u32>,
     ) -> Result<(), Error> {
-        let name = &removal.name;
         let placement = removal.delivered.as_ref().map(|known| Placement::parse(&known.placement));
         let mut regions: Vec<String> =
             placement.unwrap_or_default().replica_regions.into_keys().collect();
         if !regions.is_empty() {
-            self.calls.unreplicate(name, &regions).await?;
+            self.calls.unreplicate(at, &regions).await?;
         }
-        if let Deleted::Done = self.calls.delete(name, days).await? {
+        if let Deleted::Done = self.calls.delete(at, days).await? {
             return Ok(());
         }
         // There are replicas that we did not make, or do not know of.
-        match self.calls.describe(name).await {
+        match self.calls.describe(at).await {
             Ok(Some(found)) => regions = found.placement.replica_regions.into_keys().collect(),
             Ok(None) => return Ok(()),
             Err(error) if error.failure == Failure::Forbidden => {
@@ -77,9 +75,9 @@ impl AwsSecretsManager {
             Err(error) => return Err(error),
         }
         if !regions.is_empty() {
-            self.calls.unreplicate(name, &regions).await?;
+            self.calls.unreplicate(at, &regions).await?;
         }
-        match self.calls.delete(name, days).await? {
+        match self.calls.delete(at, days).await? {
             Deleted::Done => Ok(()),
             Deleted::Replicated => Err(Error::new(
                 Failure::Conflict,
@@ -90,9 +88,9 @@ impl AwsSecretsManager {
     }
 
     /// The secret stays, and is nobody's.
-    async fn release(&self, name: &str) -> Result<(), Error> {
+    async fn release(&self, at: &str) -> Result<(), Error> {
         let marks = [OWNERSHIP_TAG, MARK_TAG].map(str::to_owned);
-        match self.calls.untag(name, &marks).await {
+        match self.calls.untag(at, &marks).await {
             Ok(_) => {
                 *self.unreleased.lock() = None;
                 Ok(())
