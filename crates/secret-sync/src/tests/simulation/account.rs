@@ -82,6 +82,8 @@ pub(super) struct Faults {
     pub(super) slow: u64,
     pub(super) stragglers: u64,
     pub(super) meddled: u64,
+    /// Names that strangers took.
+    pub(super) taken: u64,
     pub(super) crashes: u64,
     pub(super) overlaps: u64,
     pub(super) restored: u64,
@@ -100,6 +102,7 @@ impl Faults {
         self.slow += other.slow;
         self.stragglers += other.stragglers;
         self.meddled += other.meddled;
+        self.taken += other.taken;
         self.crashes += other.crashes;
         self.overlaps += other.overlaps;
         self.restored += other.restored;
@@ -113,7 +116,7 @@ impl Faults {
 pub(super) struct Account {
     pub(super) name: &'static str,
     ownership: Ownership,
-    dice: Dice,
+    pub(super) dice: Dice,
     log: Log,
     books: Mutex<Books>,
 }
@@ -133,6 +136,10 @@ pub(super) struct Books {
     pub(super) looks: usize,
     /// Objects that were made by a call whose answer did not arrive.
     pub(super) unanswered: BTreeSet<String>,
+    /// When calls about a name were last sent.
+    pub(super) sent: BTreeMap<String, Instant>,
+    /// Strangers have had their time.
+    pub(super) is_quiet: bool,
 }
 
 /// What becomes of one call.
@@ -171,6 +178,8 @@ impl Account {
             faults: Faults::default(),
             looks: 0,
             unanswered: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            is_quiet: false,
         });
         Arc::new(Account { name, ownership, dice: dice.clone(), log: log.clone(), books })
     }
@@ -193,10 +202,12 @@ impl Account {
         contested + unmarked + books.foreign.len()
     }
 
-    /// Peace: nothing is lost, lists are fresh.
+    /// Peace: nothing is lost, lists are fresh, strangers stay away.
     pub(super) fn calm(&self) {
         self.weather(Weather::Calm);
-        self.books().service.lag = Duration::ZERO;
+        let mut books = self.books();
+        books.service.lag = Duration::ZERO;
+        books.is_quiet = true;
     }
 
     /// Somebody else changes something.
@@ -255,11 +266,12 @@ impl Account {
         let answer = books.service.apply(by, call);
         if let Some(effect) = books.service.effects().get(before).cloned() {
             self.watch(&mut books, &effect);
-        } else if let (Call::Untag { name, keys }, Ok(Answer::Done)) = (call, &answer)
+        } else if let (Call::Untag { keys, .. }, Ok(Answer::Done)) = (call, &answer)
             && keys.iter().any(|key| key == MARK_TAG)
+            && let Some(name) = call.name()
         {
             // Its marks were gone already.
-            books.foreign.insert(name.clone(), Foreign::Released);
+            books.foreign.insert(name.to_owned(), Foreign::Released);
         }
         if !matches!(call, Call::List { .. }) {
             let shown = answer.as_ref().map_or_else(|error| error.message.clone(), short);
@@ -273,10 +285,11 @@ impl Account {
         let deletes = matches!(effect.call, Call::Delete { .. });
         if let Some(Foreign::Made(object)) = books.foreign.get(&name) {
             let marked = object.tags.contains_key(MARK_TAG);
-            let permitted = match self.ownership {
-                Ownership::Overwrite => !deletes,
-                Ownership::Adopt => !deletes && !marked,
-                Ownership::Refuse => false,
+            // Whatever else is done follows a value of ours.
+            let permitted = match (&effect.call, self.ownership) {
+                (Call::Update { .. }, Ownership::Overwrite) => true,
+                (Call::Update { .. }, Ownership::Adopt) => !marked,
+                _ => false,
             };
             if !permitted {
                 let what = effect.call.operation();
@@ -373,6 +386,9 @@ impl Wire for Link {
             self.life.die();
             self.life.alive().await;
         }
+        if let Some(name) = call.name() {
+            self.account.books().sent.insert(name.to_owned(), Instant::now());
+        }
         let fate = self.account.fate(&call);
         let (answer, answered) = oneshot::channel();
         // What is sent is on its way, whatever becomes of the sender.
@@ -394,6 +410,7 @@ async fn travel(
 ) {
     let sent = Instant::now();
     sleep(fate.there).await;
+    account.interfere(&call, false);
     if let Some(died) = life.died_at() {
         let late = died.elapsed() > STRAGGLE;
         if late || call.looks() || account.is_overtaken(call.name(), life.author, sent) {
@@ -420,6 +437,9 @@ async fn travel(
     let unanswered = outcome.is_err() || crash.is_some() || life.died_at().is_some();
     if let (true, Call::Create { name, .. }) = (unanswered, &call) {
         account.books().unanswered.insert(name.clone());
+    }
+    if unanswered && !call.looks() {
+        account.interfere(&call, true);
     }
     if crash.is_some() {
         account.log.add(format!("crash after {}", brief(&call)));

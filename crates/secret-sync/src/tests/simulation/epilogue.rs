@@ -8,7 +8,7 @@ use super::{
     users::{Act, perform},
     verify::{self, Wrong},
 };
-use crate::registry::Drift;
+use crate::{registry::Drift, tags::MARK_TAG};
 use bailee_barrier::RESTORE_KEY;
 use bailee_storage::{Backend, Batch, Write, memory::Memory, testing::Life};
 use futures_util::StreamExt;
@@ -123,11 +123,19 @@ async fn beside_a_copy(story: &mut Story) -> Wrong {
     for (name, since) in names.into_iter().zip(since) {
         let account = story.accounts[name].clone();
         let mut books = account.books();
+        let mut met = Vec::new();
         for effect in &books.service.effects()[since..] {
-            let touched = effect.before.as_ref().is_some_and(|before| before.writer >= COPY);
-            if touched && effect.by < COPY {
+            let before = effect.before.as_ref().filter(|before| before.writer >= COPY);
+            let Some(before) = before.filter(|_| effect.by < COPY) else { continue };
+            if before.tags.contains_key(MARK_TAG) {
                 wrong.push(format!("{name}: the copy's object was touched: {:?}", effect.call));
+            } else {
+                // Both wrote what nobody had marked: a mark follows the value. The last one has it.
+                met.extend(effect.call.name().map(str::to_owned));
             }
+        }
+        for name in met {
+            books.tampered.entry(name).or_default().contested = true;
         }
         // What the other server made for itself.
         let objects = books.service.objects().iter();

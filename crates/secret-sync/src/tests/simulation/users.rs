@@ -8,9 +8,13 @@ use super::{
 use crate::{destination::Deletion, store::Store, tests::world::World};
 use bailee_sdk::Operation;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Attempts of a request that meets another one.
 const ATTEMPTS_MAX: usize = 20;
+
+/// How long calls are under way at most.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// What a user asks for; repeated until it is acknowledged.
 #[derive(Clone, Debug)]
@@ -158,7 +162,11 @@ impl Story {
                 (stored.exists, stored.purging) = (false, None);
                 if force {
                     let mut books = self.accounts[name].books();
-                    books.left_behind = books.service.objects().keys().cloned().collect();
+                    let there = books.service.objects().keys().cloned();
+                    // Nobody waits for what is under way.
+                    let sent = books.sent.iter().filter(|(_, at)| at.elapsed() < UNDER_WAY);
+                    let sent = sent.map(|(name, _)| name.clone());
+                    books.left_behind = there.chain(sent).collect();
                 }
             }
         }

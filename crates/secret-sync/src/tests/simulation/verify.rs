@@ -35,7 +35,11 @@ pub(super) async fn compare(
 ) -> Wrong {
     let mut wrong = Wrong::new();
     let store = Store::open(&world.barrier, &world.namespace);
-    let dirty = store.dirty_destinations().await.expect("storage works");
+    let mut dirty = store.dirty_destinations().await.expect("storage works");
+    // A deletion that stopped rests until somebody asks for it again.
+    let stopped = model.destinations.iter().filter(|(_, stored)| stored.purging.is_some());
+    let stopped: Vec<String> = stopped.map(|(name, _)| store.destination_id(KIND, name)).collect();
+    dirty.retain(|id| !stopped.contains(id));
     if !dirty.is_empty() {
         wrong.push(format!("dirty marks are left: {dirty:?}"));
     }
@@ -87,7 +91,7 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// Something stays under a name that was begun and never confirmed where it does not carry our
+    /// Something stays under a name that was begun and not confirmed where it does not carry our
     /// mark, so that nobody can tell whose it is; under a former name as long as not everything that
     /// replaces it is there; under the former name of a key that gets no other one; and where a ledger
     /// of before a restoration is all that says it is ours.
@@ -96,21 +100,24 @@ impl Here<'_> {
         let excused = self.begun.iter().filter(|(secret, object)| {
             let there = books.service.object(&object.name);
             let unmarked = there.is_some_and(|there| !there.tags.contains_key(MARK_TAG));
-            let mut parts = self.parts.iter().filter(|part| part.secret == *secret);
-            let unfinished = parts.any(|part| self.status(part).as_deref() != Some("SYNCED"));
+            let unfinished = self.is_unfinished(secret);
             let doubtful = unmarked || self.is_blocked(&books, &object.name);
             let mut parts = self.parts.iter().filter(|part| part.secret == *secret);
             let nameless = parts.any(|part| part.loses && part.key == object.sub_key.as_deref());
             let unwanted = self.parts.iter().all(|part| part.name != object.name);
             let of_before = self.model.restored && unmarked && unwanted;
-            (object.delivered.is_none() && doubtful)
-                || (object.leaving && unfinished)
-                || nameless
-                || of_before
+            let unconfirmed = object.delivered.is_none() || object.may_be_written();
+            (unconfirmed && doubtful) || (object.leaving && unfinished) || nameless || of_before
         });
         let excused = excused.map(|(_, object)| object.name.as_str()).collect();
         drop(books);
         self.excused = excused;
+    }
+
+    /// Whether not everything of a secret is there.
+    fn is_unfinished(&self, secret: &str) -> bool {
+        let mut parts = self.parts.iter().filter(|part| part.secret == secret);
+        parts.any(|part| self.status(part).as_deref() != Some("SYNCED"))
     }
 
     fn compare(&self) -> Wrong {
@@ -160,12 +167,49 @@ impl Here<'_> {
         }
     }
 
+    /// Whether what is under a name we want is a stranger's and shall be so.
+    fn stays_a_strangers(&self, books: &Books, name: &str) -> bool {
+        let Some(Foreign::Made(object)) = books.foreign.get(name) else { return false };
+        let marked = object.tags.contains_key(MARK_TAG);
+        // What another server marked is fought for by nobody: a new value goes over it, no repair does.
+        let known = self.begun.iter().any(|(_, object)| object.name == name);
+        let left = known && (marked || self.options().drift != Drift::Repair);
+        left || self.is_blocked(books, name)
+    }
+
+    /// Whether the status of a part says that its name is somebody else's, which nobody finds who does
+    /// not look.
+    fn tells(&self, part: &Part) -> bool {
+        let drift = self.line(part).and_then(|line| line["drift"]["kind"].as_str());
+        let class = self.class(part);
+        let unseen =
+            self.options().drift == Drift::Off && self.status(part).as_deref() == Some("SYNCED");
+        drift.is_some() || unseen || matches!(class.as_deref(), Some("not_ours" | "name_taken"))
+    }
+
+    /// The same of a name that is to go.
+    fn tells_former(&self, secret: &str, object: &Object) -> bool {
+        let Some(line) = self.lines.get(&line_of(secret, object.sub_key.as_deref())) else {
+            return false;
+        };
+        let former = line["former_names"].as_array().into_iter().flatten();
+        let mut shown = former.chain([line]).filter(|shown| shown["external_name"] == object.name);
+        shown.any(|shown| shown["error"]["class"] == "not_ours")
+    }
+
     fn wanted(&self, books: &Books, name: &str, wanting: &[&Part]) -> Wrong {
         let mut wrong = Wrong::new();
         let Tampered { value, tags, contested } =
             books.tampered.get(name).copied().unwrap_or_default();
         let left_alone = self.options().drift != Drift::Repair;
-        if contested || self.excused.contains(name) {
+        if contested {
+            return wrong;
+        }
+        if self.stays_a_strangers(books, name) {
+            let untold = wanting.iter().filter(|part| !self.tells(part));
+            return untold.map(|part| format!("{part:?} is a stranger's, untold")).collect();
+        }
+        if self.excused.contains(name) {
             return wrong;
         }
         if self.is_blocked(books, name) {
@@ -252,13 +296,20 @@ impl Here<'_> {
 
     fn ledger(&self, books: &Books, names: &BTreeMap<&str, Vec<&Part>>) -> Wrong {
         let mut wrong = Wrong::new();
-        for (_, object) in &self.begun {
+        for (secret, object) in &self.begun {
+            let (name, is_wanted) = (&object.name, names.contains_key(object.name.as_str()));
+            let is_strangers = matches!(books.foreign.get(name), Some(Foreign::Made(_)));
+            // A former name whose time has not come is not looked at.
+            let waits = object.leaving && self.is_unfinished(secret);
+            if is_strangers && !is_wanted && !waits && !self.tells_former(secret, object) {
+                wrong.push(format!("{name:?} is a stranger's and stays in the ledger, untold"));
+            }
             let tampered = books.tampered.get(&object.name).copied().unwrap_or_default();
             if tampered.contested || self.excused.contains(object.name.as_str()) {
                 continue;
             }
-            if self.is_blocked(books, &object.name) {
-                // Storage that was restored knows it from before it was a stranger's.
+            if self.is_blocked(books, &object.name) || self.stays_a_strangers(books, &object.name) {
+                // It is known from before it was a stranger's.
                 continue;
             }
             if !names.contains_key(object.name.as_str()) {
@@ -303,7 +354,15 @@ impl Here<'_> {
         let left = |line: &Value| {
             let name = line["external_name"].as_str().unwrap_or_default();
             let contested = books.tampered.get(name).is_some_and(|tampered| tampered.contested);
-            self.excused.contains(name) || contested
+            // A part that had the name before a stranger and another part of the secret is shown.
+            let refused = line["error"]["class"] == "not_ours" && books.foreign.contains_key(name);
+            // The name that a whole secret would have, beside keys of it that cannot go.
+            let secret = line["secret_name"].as_str().unwrap_or_default();
+            let bare = line["sync_status"] == "UNSYNCED" && self.is_excused(secret);
+            let former = line["former_names"].as_array().into_iter().flatten();
+            let mut former = former.filter_map(|former| former["external_name"].as_str());
+            let former = former.any(|former| self.excused.contains(former));
+            self.excused.contains(name) || former || contested || refused || bare
         };
         let shown = self.lines.iter().filter(|(key, line)| expected.contains(*key) || !left(line));
         let shown: BTreeSet<String> = shown.map(|(key, _)| key.clone()).collect();
@@ -332,25 +391,27 @@ impl Here<'_> {
     }
 }
 
-/// Whether a session that made an object may have ended before it wrote that down.
+/// Whether a session that made an object may have ended before it wrote that down: it did not do
+/// anything any more when it should have.
 fn cut_short(effects: &[Effect], name: &str) -> bool {
     let made = effects.iter().filter(|effect| {
         let Call::Create { name: made, .. } = &effect.call else { return false };
         made == name && effect.by != 0
     });
     made.into_iter().any(|made| {
-        let after = |effect: &&Effect| effect.by != 0 && effect.at >= made.at;
-        let mut after = effects
-            .iter()
-            .filter(after)
-            .take_while(|effect| effect.at.duration_since(made.at) <= WRITTEN_DOWN_WITHIN);
-        after.any(|effect| effect.by != made.by)
+        let by_maker = |effect: &&Effect| effect.by == made.by;
+        let last = effects.iter().rev().find(by_maker).map_or(made.at, |effect| effect.at);
+        last.duration_since(made.at) <= WRITTEN_DOWN_WITHIN
     })
 }
 
 fn key(part: &Part) -> String {
-    let key = part.key.map_or(String::new(), |key| format!("/{key}"));
-    format!("kv_1234/{}{key}", part.secret)
+    line_of(part.secret, part.key)
+}
+
+fn line_of(secret: &str, key: Option<&str>) -> String {
+    let key = key.map_or(String::new(), |key| format!("/{key}"));
+    format!("kv_1234/{secret}{key}")
 }
 
 /// Of each object: whether its values came in the order in which the secret had them.
