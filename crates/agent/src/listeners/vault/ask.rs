@@ -136,9 +136,12 @@ impl Proxy {
             thrown = self.cache.thrown();
         }
         if let Some(old) = &old
-            && matches!(received.status, 502..=504)
+            && let 429 | 500 | 502..=504 = received.status
         {
-            self.is_gone();
+            // Throttled, or in trouble with this one: others may ask.
+            if received.status > 500 {
+                self.is_gone();
+            }
             return self.given(old, State::Stale);
         }
         if received.status != 200 {

@@ -87,6 +87,12 @@ pub(crate) struct Flight<'a> {
 }
 
 impl Kept {
+    /// The path within its namespace.
+    fn own_path(&self) -> &str {
+        let path = self.path.strip_prefix(&self.namespace).unwrap_or(&self.path);
+        path.trim_start_matches('/')
+    }
+
     fn state(&self, now: Instant, ttl: Duration, stale_max: Duration) -> State {
         let age = |since| now.saturating_duration_since(since);
         match &self.kind {
@@ -344,9 +350,12 @@ fn is_hit(kept: &Kept, effect: &Effect, marks: &BTreeSet<Key>) -> bool {
         // A dynamic secret is not changed by a write to where it is made.
         Effect::Paths(paths) => lease.is_none() && paths.contains(&kept.path),
         Effect::Below(prefix) => kept.path.starts_with(prefix.as_str()),
-        Effect::Lease(id) => lease == Some(id),
         // A token is under a lease that is called after where it was got.
-        Effect::Leases(prefix) if is_login => kept.path.contains(prefix.as_str()),
+        Effect::Lease(id) if is_login => id.starts_with(kept.own_path()),
+        Effect::Lease(id) => lease == Some(id),
+        Effect::Leases(prefix) if is_login => {
+            kept.path.contains(prefix.as_str()) || prefix.starts_with(kept.own_path())
+        }
         Effect::Leases(prefix) => lease.is_some_and(|id| id.starts_with(prefix.as_str())),
         Effect::Token(_) => marks.contains(&kept.mark),
         Effect::Logins(path) => {

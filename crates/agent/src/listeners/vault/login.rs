@@ -3,7 +3,7 @@
 //! Only the server knows whether a login may be repeated: a secret id may be good for one use, and may have been
 //! destroyed since. So a login that is repeated for the first time, or for the first time after a while, goes to the
 //! server, too. What the server refuses is refused. What it takes is answered with the first token, where that holds
-//! on, and the token that it made for the question is given back at once.
+//! on with the same rights, and the token that it made for the question is given back at once.
 
 use super::{
     Proxy,
@@ -18,8 +18,11 @@ use bailee_client::{Method, Outgoing, Response};
 use bailee_crypto::Sensitive;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
-use std::time::Duration;
+use serde_json::{Value, json, value::RawValue};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -82,6 +85,29 @@ struct Auth<'a> {
     num_uses: i64,
 }
 
+/// What a token is good for, as far as an answer to a login tells.
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(default)]
+struct Rights {
+    policies: Option<BTreeSet<String>>,
+    token_policies: Option<BTreeSet<String>>,
+    identity_policies: Option<BTreeSet<String>>,
+    metadata: Option<BTreeMap<String, Value>>,
+    entity_id: String,
+    token_type: String,
+    orphan: bool,
+}
+
+/// Whether two answers to a login give the same rights: a role, or who somebody is, may have changed in between.
+fn same_rights(before: &[u8], now: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        auth: Rights,
+    }
+    let rights = |body| serde_json::from_slice(body).ok().map(|Answer { auth }| auth);
+    rights(before).is_some_and(|before| rights(now) == Some(before))
+}
+
 /// What an answer to a login holds; `None` where it is not to be kept: there is no token, it has no end, or is good
 /// for so many uses, which callers would take from each other.
 pub(super) fn entered(body: &[u8]) -> Option<Entered> {
@@ -113,7 +139,7 @@ pub(super) fn with_time_left(body: &Bytes, left: Duration) -> Bytes {
 
 impl Proxy {
     /// Answers a login that was repeated and that the server took again: with the token from before where that
-    /// holds on, else with the new one.
+    /// holds on and gives the rights that a login gives now, else with the new one.
     pub(super) async fn repeated(
         &self,
         question: &Question,
@@ -128,8 +154,10 @@ impl Proxy {
         };
         let look = Outgoing::new(Method::Get, "auth/token/lookup-self");
         let holds_on = match &kept.token {
-            Token::Own(token) => self.told(token, &kept.namespace, look).await.is_some(),
-            Token::Agent | Token::None => false,
+            Token::Own(token) if same_rights(&kept.body, answered.body()) => {
+                self.told(token, &kept.namespace, look).await.is_some()
+            }
+            Token::Own(_) | Token::Agent | Token::None => false,
         };
         if !holds_on {
             self.note(question, key, None, &answered, thrown);

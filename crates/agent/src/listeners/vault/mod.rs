@@ -48,6 +48,9 @@ pub const ENTRIES_DEFAULT: usize = 10_000;
 pub const ENTRIES_MAX: usize = 100_000;
 /// Bytes of all answers that are kept.
 pub const BYTES_MAX: usize = 256 << 20;
+/// How many fetches of others somebody waits for: one may make an answer, another find that it holds. Where that is
+/// not enough each asks on his own, as a server that does not answer would keep them waiting one after another.
+const FLIGHTS_MAX: usize = 2;
 /// Bytes of a request's body, as Vault takes them.
 const BODY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a body that is read without further ado.
@@ -223,14 +226,11 @@ impl Proxy {
         let Some(key) = key.filter(|_| self.settings.keeps(question)) else {
             return self.passed(question).await;
         };
-        loop {
-            let old = self.cache.get(&key, Instant::now()).filter(|_| !question.anew);
-            match &old {
-                Some((kept, State::Fresh)) => return self.given(kept, State::Fresh),
-                Some((kept, State::Stale)) if self.is_away() => {
-                    return self.given(kept, State::Stale);
-                }
-                _ => {}
+        let at_hand = || self.cache.get(&key, Instant::now()).filter(|_| !question.anew);
+        for _ in 0..FLIGHTS_MAX {
+            let old = at_hand();
+            if let Some(answer) = self.without_asking(old.as_ref()) {
+                return answer;
             }
             match self.cache.fly(key) {
                 Ok(_flight) => return Box::pin(self.fetched(question, key, old)).await,
@@ -238,10 +238,23 @@ impl Proxy {
                 Err(mut flight) => {
                     flight.changed().await.ok();
                     if self.cache.get(&key, Instant::now()).is_none() {
-                        return Box::pin(self.fetched(question, key, None)).await;
+                        break;
                     }
                 }
             }
+        }
+        let old = at_hand();
+        match self.without_asking(old.as_ref()) {
+            Some(answer) => answer,
+            None => Box::pin(self.fetched(question, key, old)).await,
+        }
+    }
+
+    fn without_asking(&self, kept: Option<&(Kept, State)>) -> Option<Answer> {
+        match kept {
+            Some((kept, State::Fresh)) => Some(self.given(kept, State::Fresh)),
+            Some((kept, State::Stale)) if self.is_away() => Some(self.given(kept, State::Stale)),
+            _ => None,
         }
     }
 

@@ -7,7 +7,8 @@ use bailee_crypto::{Sensitive, mac::MacKey};
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb, StatusCode, header, request::Parts};
 use percent_encoding::percent_decode_str;
-use serde_json::json;
+use serde_json::{json, value::RawValue};
+use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 /// Bytes of a path, at most.
@@ -190,9 +191,9 @@ impl Question {
 
     /// A field of its body, where that is JSON and has it.
     pub(crate) fn field(&self, name: &str) -> Option<Sensitive<String>> {
-        let document: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&self.body).ok()?;
-        document.get(name)?.as_str().map(Sensitive::from)
+        // The others are not copied: they may be secrets, too.
+        let mut document: HashMap<String, &RawValue> = serde_json::from_slice(&self.body).ok()?;
+        serde_json::from_str(document.remove(name)?.get()).ok()
     }
 }
 

@@ -31,6 +31,8 @@ pub(in crate::listeners) enum Fares {
     Gone,
     /// It answers this status to everything.
     Says(u16),
+    /// It never answers.
+    Hangs,
 }
 
 #[derive(Default)]
@@ -43,6 +45,8 @@ pub(in crate::listeners) struct State {
     pub(in crate::listeners) renewals: Option<u64>,
     /// Secret ids, and for how many logins each is still good.
     pub(in crate::listeners) secret_ids: BTreeMap<String, u64>,
+    /// Policies of tokens that logins give.
+    pub(in crate::listeners) policies: Vec<&'static str>,
     /// Tokens that have ended.
     pub(in crate::listeners) ended: BTreeSet<String>,
     made: u64,
@@ -109,14 +113,19 @@ impl FakeVault {
             head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
         };
         let (token, namespace) = (text("x-vault-token"), text("x-vault-namespace"));
-        let mut state = self.state.lock();
-        let asked = format!("{} {target} {token} {namespace}", head.method);
-        state.asked.push(asked.trim_end().to_owned());
-        match state.fares {
+        let fares = {
+            let mut state = self.state.lock();
+            let asked = format!("{} {target} {token} {namespace}", head.method);
+            state.asked.push(asked.trim_end().to_owned());
+            state.fares
+        };
+        match fares {
             Fares::Well => {}
             Fares::Gone => return Err(io::Error::other("gone")),
             Fares::Says(status) => return Ok(told(status, &json!({"errors": ["told so"]}))),
+            Fares::Hangs => std::future::pending::<()>().await,
         }
+        let mut state = self.state.lock();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let wrapped = head.headers.contains_key("x-vault-wrap-ttl");
         let (status, answer) = state.answer(head.method.as_str(), &target, &token, &body, wrapped);
@@ -203,7 +212,7 @@ impl State {
         self.made += 1;
         let token = format!("canary-login-{}", self.made);
         let auth = json!({"client_token": token, "lease_duration": self.lease, "renewable": true,
-            "num_uses": body["num_uses"].as_u64().unwrap_or(0)});
+            "num_uses": body["num_uses"].as_u64().unwrap_or(0), "policies": self.policies});
         (200, json!({ "auth": auth, "lease_duration": 0, "data": null, "wrap_info": null }))
     }
 

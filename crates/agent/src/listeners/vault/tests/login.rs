@@ -3,6 +3,7 @@
 use super::{Fares, Front, Got, Vault};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::listeners::tests::forward;
 
@@ -130,6 +131,30 @@ async fn a_token_that_ended_elsewhere_is_not_given_again_once_somebody_was_refus
 }
 
 #[tokio::test]
+async fn who_logs_in_after_the_rights_changed_gets_a_token_with_the_new_ones() {
+    let front = Front::new().await;
+    front.twice().await;
+    for (policies, given) in [(vec!["less"], 3), (vec!["less"], 3), (vec!["less", "more"], 5)] {
+        front.fake.state.lock().policies = policies;
+        front.fake.state.lock().lease = 1_000;
+        forward(60).await;
+        assert_eq!(token(&front.login("s").await), format!("canary-login-{given}"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_keeps_nobody_waiting_for_one_after_another() {
+    let front = Front::new().await;
+    front.login("s").await;
+    front.fake.fares(Fares::Hangs);
+    let began = Instant::now();
+    tokio::time::pause();
+    let got = futures_util::future::join_all((0..8).map(|_| front.login("s"))).await;
+    assert!(got.iter().all(|got| got.status == 502));
+    assert!(began.elapsed() < Duration::from_secs(200), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn with_its_token_or_its_mount_a_login_is_let_go() {
     for (verb, path, as_token, kept) in [
         ("POST", "auth/token/revoke-self", "canary-login-1", false),
@@ -139,7 +164,10 @@ async fn with_its_token_or_its_mount_a_login_is_let_go() {
         ("POST", "auth/approle/role/app/secret-id/destroy", "other", false),
         ("POST", "auth/jwt/role/app", "other", true),
         ("POST", "sys/leases/revoke-prefix/auth/approle/login", "other", false),
+        ("POST", "sys/leases/revoke-prefix/auth/approle/login/h1", "other", false),
         ("POST", "sys/leases/revoke-prefix/auth/jwt", "other", true),
+        ("PUT", "sys/leases/revoke/auth/approle/login/h1", "other", false),
+        ("PUT", "sys/leases/revoke/auth/jwt/login/h1", "other", true),
         ("POST", "auth/token/create", "other", true),
         ("DELETE", "sys/auth/approle", "other", false),
     ] {

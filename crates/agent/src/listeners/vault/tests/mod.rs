@@ -246,6 +246,24 @@ async fn a_write_that_may_have_been_made_has_what_is_kept_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_busy_or_in_trouble_takes_nothing_away() {
+    for status in [429, 500] {
+        let front = Front::new().await;
+        front.get("secret/data/app").await;
+        forward(61).await;
+        front.fake.fares(Fares::Says(status));
+        for _ in 0..2 {
+            let got = front.get("secret/data/app").await;
+            assert_eq!(got.brief(), (200, "HIT"), "{status}");
+            assert!(got.warning.is_some());
+        }
+        assert_eq!(front.get("secret/data/other").await.status, status);
+        front.fake.fares(Fares::Well);
+        assert_eq!(front.get("secret/data/app").await.brief(), (200, "MISS"));
+    }
+}
+
+#[tokio::test]
 async fn what_the_server_says_is_gone_or_denied_does_not_serve() {
     for (fares, status) in [(Fares::Says(404), 404), (Fares::Says(403), 403)] {
         let front = Front::new().await;
