@@ -85,28 +85,33 @@ impl VaultManager {
     /// Whether what looks like the answer of a versioned engine is one. A secret of another engine may look like
     /// that, too, so it is the mount's word that counts.
     async fn is_versioned(&self, path: &str) -> Result<bool, Failure> {
-        let mount = match self.known_mount(path) {
-            Some(mount) => mount,
-            None => match self.ask_for_mount(path).await {
-                Ok(mount) => mount,
-                // Who may not ask about the mount has to go by the looks.
-                Err(failure) if is_answer(failure.cause) => {
+        let known = self.known_mount(path);
+        let mount = match known {
+            Some((mount, true)) => mount,
+            None | Some((_, false)) => match (self.ask_for_mount(path).await, known) {
+                (Ok(mount), _) => mount,
+                // Who may not ask about the mount has to go by the looks. A gateway that does not let the question
+                // through has no page there.
+                (Err(failure), _) if is_answer(failure.cause) || failure.status == Some(404) => {
                     let seeming = KvMount { path: String::new(), versioned: true };
                     self.note_mount(path, seeming.clone());
                     seeming
                 }
-                Err(failure) => return Err(failure),
+                // The secret is here: what its mount was a while ago is better than none.
+                (Err(_), Some((mount, _))) => mount,
+                (Err(failure), None) => return Err(failure),
             },
         };
         Ok(mount.versioned && (mount.path.is_empty() || is_at_data(&mount, path)))
     }
 
-    fn known_mount(&self, path: &str) -> Option<KvMount> {
+    /// The mount that served a path, and whether that was not long ago.
+    fn known_mount(&self, path: &str) -> Option<(KvMount, bool)> {
         let mounts = self.mounts.lock();
         let serves =
             |known: &str| known == path || (known.ends_with('/') && path.starts_with(known));
         let (_, (mount, since)) = mounts.iter().rfind(|(known, _)| serves(known))?;
-        (since.elapsed() < MOUNT_KEPT).then(|| mount.clone())
+        Some((mount.clone(), since.elapsed() < MOUNT_KEPT))
     }
 
     async fn ask_for_mount(&self, path: &str) -> Result<KvMount, Failure> {
@@ -475,6 +480,7 @@ mod tests {
             // Who may not ask goes by the looks.
             (looks, "secret/data/app", (403, nothing), true),
             (plain, "secret/data/app", (403, nothing), false),
+            (looks, "secret/data/app", (404, "<h1>no such page</h1>"), true),
         ] {
             let script: Script = Arc::new(Mutex::new(((200, secret), mount)));
             let manager = entering(&scripted(&script).await, Login::Token("t".into()));
@@ -483,6 +489,11 @@ mod tests {
             assert_eq!(fetched.version, if is { "7" } else { "" });
             // It is asked once.
             script.lock().1 = (500, nothing);
+            assert_eq!(manager.fetch(&Wanted::current(path)).await.unwrap().versioned, is);
+            // What it said once counts while it cannot be asked again.
+            tokio::time::pause();
+            tokio::time::advance(MOUNT_KEPT).await;
+            tokio::time::resume();
             assert_eq!(manager.fetch(&Wanted::current(path)).await.unwrap().versioned, is);
             // Nobody guesses while the server is away.
             let manager = entering(&scripted(&script).await, Login::Token("t".into()));
