@@ -24,11 +24,16 @@ use bailee_crypto::{
     mac,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use zeroize::{Zeroize, Zeroizing};
@@ -51,6 +56,11 @@ pub struct DiskCache {
     path: PathBuf,
     key: AeadKey,
     leases: bool,
+    /// Held while it is this agent that writes the file.
+    lock: Mutex<Option<File>>,
+    /// How often a store was looked at, and the newest look that is on the disk.
+    looks: AtomicU64,
+    written: Mutex<u64>,
 }
 
 /// What is written.
@@ -136,7 +146,8 @@ impl DiskCache {
             return None;
         }
         let key = AeadKey::new(&mac::derive(bytes, &[b"bailee agent cache"]));
-        Some(DiskCache { path: path.to_owned(), key, leases: false })
+        let (path, lock, written) = (path.to_owned(), Mutex::default(), Mutex::default());
+        Some(DiskCache { path, key, leases: false, lock, looks: AtomicU64::new(0), written })
     }
 
     /// The same, in which leases and what they hang on are written, too, so that the next run goes on with them.
@@ -151,11 +162,40 @@ impl DiskCache {
         self.leases
     }
 
-    /// What an earlier run left; nothing where there is no file.
+    /// What an earlier run left; nothing where there is no file. Where another agent has the file, leases and what they
+    /// hang on stay with that one.
     ///
     /// # Errors
     /// The file cannot be read, or was not written under this key.
     pub fn load(&self) -> Result<Memory, String> {
+        let memory = self.read()?;
+        if self.is_mine() {
+            return Ok(memory);
+        }
+        event::cache_of_another(&self.path);
+        Ok(memory.without_leases())
+    }
+
+    /// Whether no other agent writes the file; from then on none does.
+    fn is_mine(&self) -> bool {
+        let mut lock = self.lock.lock();
+        if lock.is_some() {
+            return true;
+        }
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(".lock");
+        // Where it cannot be made, the file cannot be written, which is told then.
+        let Ok(file) = private_file::shared(Path::new(&path)) else { return true };
+        match file.try_lock() {
+            Ok(()) => *lock = Some(file),
+            Err(TryLockError::WouldBlock) => return false,
+            // This file system has no locks.
+            Err(TryLockError::Error(_)) => {}
+        }
+        true
+    }
+
+    fn read(&self) -> Result<Memory, String> {
         let shown = self.path.display();
         let length = match fs::metadata(&self.path) {
             Ok(metadata) => metadata.len(),
@@ -211,10 +251,14 @@ impl DiskCache {
         }
     }
 
-    /// Writes once, as when the agent ends; says whether all is on the disk.
+    /// Writes once, as when the agent ends; says whether all is on the disk. What another agent writes is left to it.
     pub async fn write(self: &Arc<Self>, store: &Arc<Store>) -> bool {
+        if !self.is_mine() {
+            return false;
+        }
+        let look = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
         let (cache, memory) = (self.clone(), store.memory(self.leases).await);
-        match tokio::task::spawn_blocking(move || cache.save(&memory)).await {
+        match tokio::task::spawn_blocking(move || cache.save_look(look, &memory)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 event::cache_not_written(&self.path, &error);
@@ -222,6 +266,16 @@ impl DiskCache {
             }
             Err(_) => false,
         }
+    }
+
+    /// Nothing older comes after what is newer, as where somebody is still writing when the agent ends.
+    fn save_look(&self, look: u64, memory: &Memory) -> io::Result<()> {
+        let mut written = self.written.lock();
+        if *written < look {
+            self.save(memory)?;
+            *written = look;
+        }
+        Ok(())
     }
 }
 
@@ -478,6 +532,42 @@ mod tests {
         let told = DiskCache::new(&folder.path().join("c"), &path, Rule::OWN).unwrap_err();
         assert!(told.contains("has mode 0640") && told.contains("chmod 0600"), "{told}");
         assert!(DiskCache::new(&folder.path().join("c"), folder.path(), Rule::OWN).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_agents_do_not_go_on_with_the_same_leases() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("cache"), key(folder.path(), &[7; 32]));
+        let open = || Arc::new(DiskCache::new(&path, &key, Rule::OWN).unwrap().with_leases(true));
+        let (manager, duration) = (FakeManager::with(&[("a", "one")]), Duration::from_secs(90));
+        let lease = Lease { id: "l".to_owned(), duration, renewable: true };
+        let store = store_over(manager.clone());
+        store.get("m", &Wanted::current("a"), Freshness::Kept).await.unwrap();
+        manager.lease(Some(lease), Some(duration));
+        manager.set("b", "two");
+        store.get("m", &Wanted::current("b"), Freshness::Kept).await.unwrap();
+        let first = open();
+        assert!(first.load().unwrap().secrets.is_empty());
+        assert!(first.write(&store).await);
+        let second = open();
+        let shared = second.load().unwrap();
+        assert_eq!(shared.secrets.len(), 1);
+        assert!(shared.secrets[0].fetched.lease.is_none() && shared.places.is_empty());
+        assert!(!second.write(&store_over(manager)).await);
+        drop(first);
+        assert_eq!(open().load().unwrap().secrets.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_older_is_not_written_over_what_is_newer() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = key(folder.path(), &[7; 32]);
+        let cache = DiskCache::new(&folder.path().join("cache"), &key, Rule::OWN).unwrap();
+        cache.save_look(2, &filled().await.memory(false).await).unwrap();
+        cache.save_look(1, &Memory::default()).unwrap();
+        assert_eq!(cache.load().unwrap().secrets.len(), 2);
+        cache.save_look(3, &Memory::default()).unwrap();
+        assert_eq!(cache.load().unwrap().secrets.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

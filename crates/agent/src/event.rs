@@ -121,6 +121,13 @@ pub(crate) fn server_away(address: &str) {
     tracing::warn!(server = address, "the server does not answer: what is kept serves meanwhile");
 }
 
+pub(crate) fn cache_of_another(path: &std::path::Path) {
+    tracing::warn!(
+        path = %path.display(),
+        "another agent has this cache: nothing is written, and leases are not gone on with; give each agent a path of its own"
+    );
+}
+
 pub(crate) fn cache_not_written(path: &std::path::Path, error: &std::io::Error) {
     counter!("bailee_agent_cache_writes_failed_total").increment(1);
     tracing::warn!(path = %path.display(), %error, "the encrypted cache could not be written");

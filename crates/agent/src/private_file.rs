@@ -93,6 +93,14 @@ pub fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Opens a file that runs share, such as one that is locked; makes it where it is not there.
+///
+/// # Errors
+/// It cannot be opened or made.
+pub fn shared(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
 /// Makes a file beside another one that it is to replace; gives where it is, too.
 ///
 /// # Errors

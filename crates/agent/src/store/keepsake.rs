@@ -3,7 +3,13 @@
 use super::{Key, Store, slot::Slot};
 use crate::manager::{Fetched, Newest, Wanted};
 use bailee_client::Pass;
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How far a clock is set back by those who keep it right.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 
 /// All that outlives the agent.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +18,15 @@ pub struct Memory {
     pub secrets: Vec<Keepsake>,
     /// What is known of places.
     pub places: Vec<Known>,
+}
+
+impl Memory {
+    /// The same without leases and what they hang on.
+    pub(crate) fn without_leases(mut self) -> Memory {
+        self.secrets.retain(|secret| secret.fetched.lease.is_none());
+        self.places.iter_mut().for_each(|known| known.pass = None);
+        self
+    }
 }
 
 /// What is known of a place.
@@ -99,7 +114,13 @@ impl Store {
         }
         for keepsake in memory.secrets {
             let Ok(place) = self.place(&keepsake.manager).cloned() else { continue };
-            let age = now.duration_since(keepsake.at).unwrap_or_default();
+            // Where the clock was set back meanwhile nobody knows how old it is.
+            let age = now.duration_since(keepsake.at);
+            let known = match &age {
+                Ok(age) => Some(*age),
+                Err(ahead) => (ahead.duration() <= CLOCK_STEP_MAX).then_some(Duration::ZERO),
+            };
+            let age = known.unwrap_or_default();
             let lease = keepsake.fetched.lease.as_ref();
             // What its lease made is taken away when that is over.
             let lasts = lease.map_or(place.patience.stale_max, |lease| lease.duration);
@@ -113,9 +134,9 @@ impl Store {
             let slot = self.slot(&place, wanted);
             // By its ARN it is found in an outage, too, whatever it was asked for by.
             if let Some(other) = self.share(for_good, &slot) {
-                other.restore(keepsake.fetched.clone(), keepsake.at, age);
+                other.restore(keepsake.fetched.clone(), keepsake.at, known);
             }
-            slot.restore(keepsake.fetched, keepsake.at, age);
+            slot.restore(keepsake.fetched, keepsake.at, known);
             place.due.notify_one();
             taken += 1;
         }

@@ -238,8 +238,8 @@ impl Slot {
 
     /// Takes back what an earlier run kept; it serves as something old until it is fetched. What is under a lease is
     /// no better when it is fetched anew: the lease is renewed at once, which shows whether it is there still; one that
-    /// cannot be renewed serves as long as it would have.
-    pub(crate) fn restore(&self, fetched: Fetched, at: SystemTime, age: Duration) {
+    /// cannot be renewed serves as long as it would have, or until another is made where nobody knows its age.
+    pub(crate) fn restore(&self, fetched: Fetched, at: SystemTime, known: Option<Duration>) {
         let mut state = self.state.lock();
         state.used |= fetched.lease.is_none();
         if state.held.is_some() {
@@ -247,7 +247,10 @@ impl Slot {
         }
         let since = Instant::now();
         state.refresh_at = Some(since);
-        if let Some(lease) = fetched.lease.as_ref().filter(|lease| !lease.renewable) {
+        let age = known.unwrap_or_default();
+        if let Some(lease) = fetched.lease.as_ref().filter(|lease| !lease.renewable)
+            && known.is_some()
+        {
             let left = |share| lease.duration.mul_f64(share).saturating_sub(age);
             state.fresh_until = Some(since + left(LEASE_SERVES));
             state.refresh_at = Some(since + left(LEASE_AHEAD));

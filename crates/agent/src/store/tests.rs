@@ -534,6 +534,24 @@ async fn a_kept_lease_that_cannot_be_renewed_serves_as_long_as_it_would_have() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kept_lease_whose_age_nobody_knows_serves_only_where_no_other_can_be_made() {
+    for (ahead, away, serves) in
+        [(3, false, "user-1"), (3_000, false, "user-2"), (3_000, true, "user-1")]
+    {
+        let manager = leased(false, None);
+        let before = store_over(manager.clone());
+        get(&before, "creds").await.unwrap();
+        let mut memory = before.memory(true).await;
+        memory.secrets[0].at += Duration::from_secs(ahead);
+        manager.set("creds", "user-2");
+        let store = store_over(manager.clone());
+        assert_eq!(store.restore(memory).await, 1);
+        manager.fail(away.then_some(Cause::Unavailable));
+        assert_eq!(get(&store, "creds").await.unwrap(), serves, "{ahead} {away}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kept_lease_that_nobody_asks_for_is_renewed_to_its_end_and_no_other_is_made() {
     let manager = leased(true, Some(90));
     let (store, _) = after_restart(&manager, (true, 10)).await;
