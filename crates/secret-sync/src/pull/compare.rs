@@ -158,7 +158,7 @@ impl<'a> Comparing<'a> {
                 self.decided.insert(name, decided);
             }
         }
-        let Comparing { spec, listing, wanted, owned, decided, mut comparison, .. } = self;
+        let Comparing { listing, wanted, owned, decided, mut comparison, .. } = self;
         comparison.owned = owned.len();
         let (mut left, mut changing) = (Vec::new(), 0);
         for (name, decided) in decided {
@@ -177,7 +177,7 @@ impl<'a> Comparing<'a> {
         }
         comparison.unchanged = wanted.by_name.len().saturating_sub(changing) as u64;
         comparison.notes.extend(left_alone(&left));
-        comparison.settle_removals(spec, listing, &wanted);
+        comparison.settle_removals(listing, &wanted);
         comparison
     }
 
@@ -209,9 +209,12 @@ impl<'a> Comparing<'a> {
     /// What is to be done for what is ours, and the source does not have.
     fn judge_unwanted(&self, name: &str, remote: &Remote) -> Option<Decided> {
         let object = leaving(name, remote);
+        if !removes(self.spec.removals, &object) {
+            return None;
+        }
         let planned = plan(&[], std::slice::from_ref(&object), None, self.rules(), |_| true);
-        let removes = matches!(planned.steps.as_slice(), [Step::Delete { .. }]);
-        removes.then(|| Decided::Remove(Box::new(object)))
+        let is_step = matches!(planned.steps.as_slice(), [Step::Delete { .. }]);
+        is_step.then(|| Decided::Remove(Box::new(object)))
     }
 }
 
@@ -242,16 +245,7 @@ impl Comparison {
     }
 
     /// What of the removals is really to be done.
-    fn settle_removals(&mut self, spec: &Spec, listing: &Listing, wanted: &Wanted<'_>) {
-        let is_orphan = |object: &Object| {
-            let delivered = object.delivered.as_ref();
-            delivered.is_some_and(|delivered| delivered.tags.contains_key(ORPHAN_TAG))
-        };
-        match spec.removals {
-            Removals::Keep => self.removals.clear(),
-            Removals::Orphan => self.removals.retain(|object| !is_orphan(object)),
-            Removals::Schedule { .. } | Removals::Delete => {}
-        }
+    fn settle_removals(&mut self, listing: &Listing, wanted: &Wanted<'_>) {
         // What could not be looked into may hold what seems to be gone. What is known to have no live
         // version is gone all the same.
         if !listing.failed.is_empty() {
@@ -293,6 +287,19 @@ impl Comparison {
                 spec.deletion_share_max * 100.0
             ),
         })
+    }
+}
+
+/// Whether something is left to do for what the source has no more.
+fn removes(removals: Removals, object: &Object) -> bool {
+    let is_orphan = || {
+        let delivered = object.delivered.as_ref();
+        delivered.is_some_and(|delivered| delivered.tags.contains_key(ORPHAN_TAG))
+    };
+    match removals {
+        Removals::Keep => false,
+        Removals::Orphan => !is_orphan(),
+        Removals::Schedule { .. } | Removals::Delete => true,
     }
 }
 
