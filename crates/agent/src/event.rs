@@ -43,6 +43,10 @@ pub(crate) fn fetched(place: &Place) {
     counter!("bailee_agent_fetched_total", "manager" => place.name.to_string()).increment(1);
 }
 
+pub(crate) fn token_replaced(place: &Place) {
+    tracing::warn!(manager = %place.name, "the agent's token ended: what hangs on its leases is fetched anew");
+}
+
 /// A failure that lasts is told once, and counted each time.
 pub(crate) fn failed(place: &Place, id: &str, failure: &Failure, is_news: bool) {
     let (manager, cause) = (place.name.to_string(), failure.cause.as_str());

@@ -6,7 +6,8 @@ use crate::{
     store::{ENTRIES_DEFAULT, Patience, Place, Store},
 };
 use async_trait::async_trait;
-use bailee_crypto::Clock;
+use bailee_client::Pass;
+use bailee_crypto::{Clock, Sensitive};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -76,6 +77,7 @@ struct FakeState {
     hangs: bool,
     takes: Duration,
     arns: bool,
+    token: Option<&'static str>,
 }
 
 impl FakeManager {
@@ -116,6 +118,11 @@ impl FakeManager {
     /// From now on calls take so long.
     pub(crate) fn slow(&self, takes: Duration) {
         self.state.lock().takes = takes;
+    }
+
+    /// From now on this is the token that leases hang on.
+    pub(crate) fn token(&self, token: &'static str) {
+        self.state.lock().token = Some(token);
     }
 
     /// Secrets are under this lease, which is renewed for so long.
@@ -208,6 +215,11 @@ impl SecretManager for FakeManager {
 
     async fn revoke(&self, lease: &Lease) -> Result<(), Failure> {
         self.called(format!("revoke {}", lease.id)).await
+    }
+
+    async fn pass(&self) -> Option<Pass> {
+        let token = Sensitive::from(self.state.lock().token?);
+        Some(Pass { token, renew_at: None, ends_at: None, renewable: true })
     }
 
     async fn leave(&self) {

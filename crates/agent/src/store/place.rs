@@ -4,7 +4,7 @@ use crate::{
     failure::{Cause, Failure},
     manager::SecretManager,
 };
-use bailee_crypto::random;
+use bailee_crypto::{Sensitive, random};
 use metrics::Counter;
 use parking_lot::Mutex;
 use std::{
@@ -41,6 +41,8 @@ pub struct Place {
     pub tagged: Vec<BTreeMap<String, String>>,
     /// When the tagged ones were last fetched.
     pub(crate) tagged_at: Mutex<Option<Instant>>,
+    /// The token that leases hang on, as it was last seen.
+    pub(crate) hangs_on: Mutex<Option<Sensitive<String>>>,
     fares: Mutex<Fares>,
     /// Wakes [`super::Store::keep_fresh`] when something new is to be kept fresh.
     pub(crate) due: Notify,
@@ -76,6 +78,7 @@ impl Place {
             manager,
             patience,
             tagged: Vec::new(),
+            hangs_on: Mutex::default(),
             tagged_at: Mutex::default(),
             fares: Mutex::default(),
             due: Notify::new(),

@@ -47,8 +47,24 @@ impl Store {
 
     async fn tend_and_refresh(&self, place: &Arc<Place>) -> Option<Duration> {
         let tended = place.manager.tend().await;
+        self.heed_new_token(place).await;
         self.refresh_place(place).await;
         tended
+    }
+
+    /// Leases end with the token that they were made with. Where the agent goes on with another one, what is under a
+    /// lease is fetched anew: renewed by the other token, it would end with the first all the same.
+    async fn heed_new_token(&self, place: &Arc<Place>) {
+        let Some(pass) = place.manager.pass().await else { return };
+        let before = place.hangs_on.lock().replace(pass.token.clone());
+        if before.is_none_or(|before| before == pass.token) {
+            return;
+        }
+        event::token_replaced(place);
+        let now = Instant::now();
+        let slots = self.slots.lock();
+        let mine = slots.iter().filter(|(key, _)| key.manager == place.name);
+        mine.for_each(|(_, slot)| slot.end_lease(now));
     }
 
     /// Has everything that is kept without a lease fetched anew at the next look.

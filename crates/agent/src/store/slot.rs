@@ -194,6 +194,17 @@ impl Slot {
         }
     }
 
+    /// What is under a lease serves no longer than it takes to fetch it anew, or while its place is away.
+    pub(crate) fn end_lease(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let Some(held) = state.held.clone() else { return };
+        let mut fetched = held.fetched.clone();
+        let Some(lease) = &mut fetched.lease else { return };
+        lease.renewable = false;
+        (state.fresh_until, state.refresh_at, state.failed) = (None, Some(now), None);
+        state.held = Some(Arc::new(Held::new(fetched, held.at, held.since, held.age)));
+    }
+
     /// Lets go of a value that is gone at its place; says whether there was one.
     pub(crate) fn forget(&self) -> bool {
         let mut state = self.state.lock();

@@ -348,6 +348,41 @@ async fn a_place_that_does_not_answer_keeps_no_lease_of_another_from_being_renew
 }
 
 #[tokio::test(start_paused = true)]
+async fn leases_that_hung_on_a_token_that_is_gone_are_made_anew() {
+    let manager = FakeManager::with(&[("creds", "user-1"), ("asked", "one"), ("plain", "x")]);
+    let hour = Duration::from_secs(3600);
+    let lease = Lease { id: "l".to_owned(), duration: hour, renewable: true };
+    manager.lease(Some(lease.clone()), Some(hour));
+    manager.token("first");
+    let store = store_over(manager.clone());
+    store.pin("m", &Wanted::current("creds")).unwrap();
+    store.refresh_due().await;
+    get(&store, "asked").await.unwrap();
+    manager.lease(None, None);
+    get(&store, "plain").await.unwrap();
+    manager.calls();
+    // As long as it is the same token, nothing is due.
+    advance(Duration::from_secs(20)).await;
+    store.refresh_due().await;
+    assert!(manager.calls().is_empty());
+    manager.token("second");
+    manager.lease(Some(lease), Some(hour));
+    manager.set("creds", "user-2");
+    manager.set("asked", "two");
+    store.refresh_due().await;
+    assert_eq!(manager.calls(), ["batch creds"], "none is renewed by the other token");
+    assert_eq!(get(&store, "creds").await.unwrap(), "user-2");
+    assert_eq!(get(&store, "asked").await.unwrap(), "two", "it serves nobody else");
+    assert_eq!(get(&store, "plain").await.unwrap(), "x");
+    assert_eq!(manager.calls(), ["fetch asked"], "what has no lease stays as it is");
+    // While the place is away, what was given serves.
+    manager.fail(Some(Cause::Unavailable));
+    manager.token("third");
+    store.refresh_due().await;
+    assert_eq!(get(&store, "creds").await.unwrap(), "user-2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_found_by_its_tags_serves_by_name_and_by_arn() {
     let manager = FakeManager::with(&[("a", "1")]);
     manager.name_by_arns();
