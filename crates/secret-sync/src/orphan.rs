@@ -9,6 +9,9 @@ use bailee_storage::Error;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
+/// Where they are stored.
+const FOLDER: &str = "orphan/";
+
 /// An object that was left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Orphan {
@@ -46,26 +49,67 @@ impl Orphan {
     }
 }
 
+/// A part of a list of orphans.
+pub(crate) struct Part {
+    /// Where it begins.
+    pub(crate) after: After,
+    /// Orphans at most.
+    pub(crate) limit: usize,
+}
+
+/// What a part of a list comes after; it need not be there.
+pub(crate) enum After {
+    /// Nothing.
+    Beginning,
+    /// Everything of the destination with this code.
+    Destination(String),
+    /// A name at the destination with this code.
+    Name { destination: String, external_name: String },
+}
+
+impl Part {
+    /// All of it.
+    pub(crate) const ALL: Part = Part { after: After::Beginning, limit: usize::MAX };
+}
+
 impl Store {
     /// Remembers what is left behind; once for each name at the destination.
     pub(crate) fn put_orphan(&self, destination: &str, orphan: &Orphan) {
-        let code = self.view.names("external").id(&orphan.external_name);
-        self.view.put(&format!("orphan/{destination}/{code}"), orphan);
+        self.view.put(&self.orphan_key(destination, &orphan.external_name), orphan);
     }
 
-    /// What was left behind at a destination, or, without its code, at all of the namespace.
+    /// The key of what was left behind under a name.
+    fn orphan_key(&self, destination: &str, external_name: &str) -> String {
+        let code = self.view.names("external").id(external_name);
+        format!("{FOLDER}{destination}/{code}")
+    }
+
+    /// What was left behind at a destination, or, without its code, at all of the namespace; a part of
+    /// it, and whether there is more. The order is that of codes, which says nothing and stays the same.
     pub(crate) async fn orphans(
         &self,
         destination: Option<&str>,
-    ) -> Result<Vec<(String, Orphan)>, Error> {
-        let prefix = destination.map_or("orphan/".to_owned(), |id| format!("orphan/{id}/"));
+        part: &Part,
+    ) -> Result<(Vec<(String, Orphan)>, bool), Error> {
+        let prefix = destination.map_or(FOLDER.to_owned(), |id| format!("{FOLDER}{id}/"));
+        let after = match &part.after {
+            After::Beginning => String::new(),
+            After::Name { destination, external_name } => {
+                self.orphan_key(destination, external_name)
+            }
+            // What sorts behind everything in that folder and before the next one.
+            After::Destination(id) => format!("{FOLDER}{id}0"),
+        };
         let mut found = Vec::new();
-        let mut entries = self.view.scan(&prefix);
+        let mut entries = self.view.scan_after(&prefix, &after);
         while let Some(entry) = entries.next().await {
+            if found.len() == part.limit {
+                return Ok((found, true));
+            }
             let (key, bytes) = entry?;
             let orphan = decode(&key, &bytes)?;
             found.push((key, orphan));
         }
-        Ok(found)
+        Ok((found, false))
     }
 }

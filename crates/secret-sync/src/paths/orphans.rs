@@ -1,55 +1,90 @@
 //! `sys/sync/orphans`: what a forced deletion left behind, until somebody has taken note.
 
 use super::{
-    Named, Nothing, Paths,
+    Named, Paths,
     status::{error, time},
 };
-use crate::orphan::Orphan;
-use bailee_sdk::{Error, Reply, Request};
+use crate::{
+    orphan::{After, Orphan, Part},
+    store::Store,
+};
+use bailee_sdk::{Error, Reply, Request, field::Integer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Which orphans to list, of all destinations.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfAll {
+    /// What the list begins after: `next` of the answer before, or a destination as `type/name`.
+    #[serde(default)]
+    after: String,
+    /// Orphans to list at most; 0 for all.
+    #[serde(default)]
+    limit: Integer,
+}
+
+/// Which orphans of a destination to list.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfOne {
+    /// Type of the destination.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Name of the destination.
+    name: String,
+    /// What the list begins after: `next` of the answer before, or any name at the destination.
+    #[serde(default)]
+    after: String,
+    /// Orphans to list at most; 0 for all.
+    #[serde(default)]
+    limit: Integer,
+}
 
 impl Paths {
     pub(super) async fn list_orphans(
         self: Arc<Self>,
-        request: Request<Nothing>,
+        request: Request<OfAll>,
     ) -> Result<Reply, Error> {
         let store = self.store(&request).await?;
-        let orphans = store.orphans(None).await?;
-        if orphans.is_empty() {
-            return Err(Error::not_found());
-        }
+        let OfAll { after, limit } = &request.input;
+        let part = Part { after: request.input.after(&store)?, limit: at_most(*limit) };
+        let (orphans, more) = store.orphans(None, &part).await?;
+        let Some((_, last)) = orphans.last() else { return Err(Error::not_found()) };
+        let next = more.then(|| format!("{}/{}", destination(last), last.external_name));
         let total = orphans.len();
         let mut by_destination: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for (_, orphan) in orphans {
-            let of = format!("{}/{}", orphan.destination_type, orphan.destination_name);
-            by_destination.entry(of).or_default().push(shown(&orphan));
+        for (_, orphan) in &orphans {
+            by_destination.entry(destination(orphan)).or_default().push(shown(orphan));
         }
         let keys: Vec<&String> = by_destination.keys().collect();
-        Ok(Reply::data(&json!({
-            "keys": keys,
-            "key_info": by_destination,
-            "total_orphans": total,
-        })))
+        let mut data = counted(after, *limit, total, next);
+        data.insert("keys".to_owned(), json!(keys));
+        data.insert("key_info".to_owned(), json!(by_destination));
+        Ok(Reply::data(&data))
     }
 
     pub(super) async fn read_orphans(
         self: Arc<Self>,
-        request: Request<Named>,
+        request: Request<OfOne>,
     ) -> Result<Reply, Error> {
         let store = self.store(&request).await?;
-        let Named { kind, name } = &request.input;
-        let orphans = store.orphans(Some(&store.destination_id(kind, name))).await?;
-        if orphans.is_empty() {
-            return Err(Error::not_found());
-        }
+        let OfOne { kind, name, after, limit } = &request.input;
+        let id = store.destination_id(kind, name);
+        let from = match after.as_str() {
+            "" => After::Beginning,
+            after => After::Name { destination: id.clone(), external_name: after.to_owned() },
+        };
+        let part = Part { after: from, limit: at_most(*limit) };
+        let (orphans, more) = store.orphans(Some(&id), &part).await?;
+        let Some((_, last)) = orphans.last() else { return Err(Error::not_found()) };
+        let next = more.then(|| last.external_name.clone());
         let orphans: Vec<Value> = orphans.iter().map(|(_, orphan)| shown(orphan)).collect();
-        Ok(Reply::data(&json!({
-            "type": kind,
-            "name": name,
-            "orphans": orphans,
-            "total_orphans": orphans.len(),
-        })))
+        let mut data = counted(after, *limit, orphans.len(), next);
+        data.insert("type".to_owned(), json!(kind));
+        data.insert("name".to_owned(), json!(name));
+        data.insert("orphans".to_owned(), json!(orphans));
+        Ok(Reply::data(&data))
     }
 
     /// Somebody has taken note.
@@ -59,11 +94,57 @@ impl Paths {
     ) -> Result<Reply, Error> {
         let store = self.store(&request).await?;
         let Named { kind, name } = &request.input;
-        for (key, _) in store.orphans(Some(&store.destination_id(kind, name))).await? {
+        let (orphans, _) =
+            store.orphans(Some(&store.destination_id(kind, name)), &Part::ALL).await?;
+        for (key, _) in orphans {
             store.view.delete(&key);
         }
         Ok(Reply::empty())
     }
+}
+
+impl OfAll {
+    fn after(&self, store: &Store) -> Result<After, Error> {
+        if self.after.is_empty() {
+            return Ok(After::Beginning);
+        }
+        let mut parts = self.after.splitn(3, '/');
+        let (Some(kind), Some(name)) = (parts.next(), parts.next()) else {
+            return Err(Error::invalid(
+                "after is not valid: want what next of the answer before said, or type/name of a \
+                 destination",
+            ));
+        };
+        let destination = store.destination_id(kind, name);
+        Ok(match parts.next() {
+            None => After::Destination(destination),
+            Some(external_name) => {
+                After::Name { destination, external_name: external_name.to_owned() }
+            }
+        })
+    }
+}
+
+/// What clients give: a limit of zero or less is none.
+fn at_most(limit: Integer) -> usize {
+    usize::try_from(limit.0).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX)
+}
+
+/// How many there are, where these are all of them; and where a part was asked for, what the next one
+/// comes after.
+fn counted(after: &str, limit: Integer, count: usize, next: Option<String>) -> Map<String, Value> {
+    let mut data = Map::new();
+    if after.is_empty() && next.is_none() {
+        data.insert("total_orphans".to_owned(), json!(count));
+    }
+    if !after.is_empty() || limit.0 > 0 {
+        data.insert("next".to_owned(), json!(next));
+    }
+    data
+}
+
+fn destination(orphan: &Orphan) -> String {
+    format!("{}/{}", orphan.destination_type, orphan.destination_name)
 }
 
 fn shown(orphan: &Orphan) -> Value {

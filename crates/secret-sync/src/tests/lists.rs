@@ -1,6 +1,7 @@
 //! Lists of associations: totals, pages, and what rests.
 
 use super::world::World;
+use crate::{orphan::Orphan, store::Store};
 use bailee_sdk::{Code, Operation};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -88,4 +89,100 @@ async fn whoever_associates_while_nothing_goes_out_is_told() {
     let of_secret =
         world.call(Operation::Read, "sync/associations/destinations", ask).await.unwrap();
     assert_eq!(of_secret["total_destinations"], 1);
+}
+
+/// What two destinations that are no more left behind: five objects each.
+async fn with_orphans() -> World {
+    let world = World::new().await;
+    let store = Store::open(&world.barrier, &world.namespace);
+    for name in ["gone-1", "gone-2"] {
+        for number in 0..5 {
+            let orphan = Orphan {
+                destination_type: "in-mem".to_owned(),
+                destination_name: name.to_owned(),
+                external_name: format!("vault/app/{number}"),
+                mount: "kv/".to_owned(),
+                secret_name: format!("app/{number}"),
+                sub_key: None,
+                problem: None,
+                since: 0,
+            };
+            store.put_orphan(&store.destination_id("in-mem", name), &orphan);
+        }
+    }
+    store.view.commit().await.unwrap();
+    world
+}
+
+/// All pages of a list: what each holds.
+async fn pages(
+    world: &World,
+    (operation, path): (Operation, &str),
+    of: impl Fn(&Value) -> Vec<String>,
+) -> Vec<Vec<String>> {
+    let (mut after, mut pages) = (String::new(), Vec::new());
+    loop {
+        let asked = json!({ "limit": "3", "after": after });
+        let page = world.call(operation, path, asked).await.unwrap();
+        assert!(page.get("total_orphans").is_none(), "of a part no total is known: {page}");
+        pages.push(of(&page));
+        let Some(next) = page["next"].as_str() else { return pages };
+        after = next.to_owned();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_orphans_hold_each_once() {
+    let world = with_orphans().await;
+    let names = |orphans: &Value| -> Vec<String> {
+        let name = |orphan: &Value| orphan["external_name"].as_str().unwrap().to_owned();
+        orphans.as_array().unwrap().iter().map(name).collect()
+    };
+    let all = (0..5).map(|number| format!("vault/app/{number}")).collect::<BTreeSet<_>>();
+    let of_one = (Operation::Read, "sync/orphans/in-mem/gone-1");
+    let found = pages(&world, of_one, |page| names(&page["orphans"])).await;
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2]);
+    assert_eq!(found.concat().into_iter().collect::<BTreeSet<_>>(), all);
+    let of_all = |page: &Value| -> Vec<String> {
+        let info = page["key_info"].as_object().unwrap();
+        let keys: Vec<&Value> = page["keys"].as_array().unwrap().iter().collect();
+        assert_eq!(keys, info.keys().collect::<Vec<_>>());
+        let named = |key: &String, found: &Value| {
+            names(found).into_iter().map(|name| format!("{key} {name}")).collect::<Vec<_>>()
+        };
+        info.iter().flat_map(|(key, found)| named(key, found)).collect()
+    };
+    for operation in [Operation::List, Operation::Read] {
+        let found = pages(&world, (operation, "sync/orphans"), of_all).await;
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
+        assert_eq!(found.concat().into_iter().collect::<BTreeSet<_>>().len(), 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_orphans_is_whole_unless_a_part_is_asked_for() {
+    let world = with_orphans().await;
+    let list = async |input| world.call(Operation::List, "sync/orphans", input).await;
+    for input in [json!({}), json!({ "limit": 0 }), json!({ "limit": -1 })] {
+        let whole = list(input).await.unwrap();
+        assert_eq!(whole["total_orphans"], 10);
+        assert_eq!(whole["keys"], json!(["in-mem/gone-1", "in-mem/gone-2"]));
+        assert!(whole.get("next").is_none(), "{whole}");
+    }
+    // Behind a destination come the others, whichever was first.
+    let first = list(json!({ "limit": 5 })).await.unwrap()["keys"][0].clone();
+    let rest = list(json!({ "after": first })).await.unwrap();
+    assert_eq!(rest["keys"].as_array().unwrap().len(), 1);
+    assert_ne!(rest["keys"][0], first);
+    assert_eq!(rest["key_info"][rest["keys"][0].as_str().unwrap()].as_array().unwrap().len(), 5);
+    assert_eq!(rest["next"], Value::Null);
+    let last = rest["keys"][0].clone();
+    assert_eq!(list(json!({ "after": last })).await.unwrap_err().code, Code::NotFound);
+    for (input, reason) in
+        [(json!({ "after": "x" }), "after is not valid"), (json!({ "limit": "many" }), "\"limit\"")]
+    {
+        let error = list(input).await.unwrap_err();
+        assert_eq!(error.code, Code::InvalidRequest);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
 }
