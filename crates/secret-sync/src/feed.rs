@@ -1,17 +1,22 @@
 //! What happens, told to whoever listens. Nobody waits for a listener: one that is too slow is told
-//! how much it missed.
+//! how much it missed. There is room for so many, and neither one client nor one namespace has all of it.
 
 use crate::{association::Association, failure::Status};
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::Namespace;
+use parking_lot::Mutex;
 use serde_json::Value;
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use tokio::sync::broadcast;
 
 /// Events that wait for listeners.
 const EVENTS_MAX: usize = 4096;
 /// Listeners at one time.
 const LISTENERS_MAX: usize = 256;
+/// Those of one namespace.
+const NAMESPACE_LISTENERS_MAX: usize = 192;
+/// Those of one client: of an entity, or of a token that has none.
+const CLIENT_LISTENERS_MAX: usize = 16;
 
 /// Something that happened to a secret at a destination, or to a destination.
 #[derive(Debug)]
@@ -85,28 +90,127 @@ impl Event {
 }
 
 /// The events of one session; it ends with it.
-pub(crate) struct Feed(broadcast::Sender<Arc<Event>>);
+pub(crate) struct Feed {
+    sender: broadcast::Sender<Arc<Event>>,
+    seats: Arc<Seats>,
+}
+
+/// Who listens: how many of each client of each namespace.
+type Seats = Mutex<HashMap<(String, String), usize>>;
+
+/// Somebody who listens, and the room that takes.
+pub(crate) struct Listening {
+    pub(crate) events: broadcast::Receiver<Arc<Event>>,
+    seats: Arc<Seats>,
+    seat: (String, String),
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut seats = self.seats.lock();
+        if let Some(taken) = seats.get_mut(&self.seat) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.remove(&self.seat);
+            }
+        }
+    }
+}
+
+/// Whose room is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crowded {
+    /// The client's own.
+    Client,
+    /// That of the namespace.
+    Namespace,
+    /// All of it.
+    Server,
+}
+
+impl Crowded {
+    /// What is said to whoever asks.
+    pub(crate) fn message(self) -> String {
+        const WHAT: &str = "listeners at sys/sync/events already";
+        match self {
+            Crowded::Client => format!(
+                "this client has {CLIENT_LISTENERS_MAX} {WHAT}: end one of them, or share one stream"
+            ),
+            Crowded::Namespace => format!(
+                "this namespace has {NAMESPACE_LISTENERS_MAX} {WHAT}: ask again when one has ended"
+            ),
+            Crowded::Server => {
+                format!("this server has {LISTENERS_MAX} {WHAT}: ask again when one has ended")
+            }
+        }
+    }
+}
 
 impl Default for Feed {
     fn default() -> Feed {
-        Feed(broadcast::Sender::new(EVENTS_MAX))
+        Feed { sender: broadcast::Sender::new(EVENTS_MAX), seats: Arc::default() }
     }
 }
 
 impl Feed {
     /// Tells what happened, which is only put together where somebody listens.
     pub(crate) fn tell(&self, events: impl FnOnce() -> Vec<Event>) {
-        if self.0.receiver_count() == 0 {
+        if self.sender.receiver_count() == 0 {
             return;
         }
         for event in events() {
             // The last listener may just have gone.
-            self.0.send(Arc::new(event)).ok();
+            self.sender.send(Arc::new(event)).ok();
         }
     }
 
-    /// What happens from now on; `None` when too many listen already.
-    pub(crate) fn listen(&self) -> Option<broadcast::Receiver<Arc<Event>>> {
-        (self.0.receiver_count() < LISTENERS_MAX).then(|| self.0.subscribe())
+    /// What happens from now on, for a client of a namespace.
+    pub(crate) fn listen(&self, namespace: &str, client: &str) -> Result<Listening, Crowded> {
+        let seat = (namespace.to_owned(), client.to_owned());
+        let mut seats = self.seats.lock();
+        let of_client = seats.get(&seat).copied().unwrap_or_default();
+        let of_namespace = seats.iter().filter(|((of, _), _)| of == namespace);
+        let of_namespace: usize = of_namespace.map(|(_, taken)| taken).sum();
+        let of_all: usize = seats.values().sum();
+        for (taken, max, crowded) in [
+            (of_client, CLIENT_LISTENERS_MAX, Crowded::Client),
+            (of_namespace, NAMESPACE_LISTENERS_MAX, Crowded::Namespace),
+            (of_all, LISTENERS_MAX, Crowded::Server),
+        ] {
+            if taken >= max {
+                return Err(crowded);
+            }
+        }
+        seats.insert(seat.clone(), of_client + 1);
+        drop(seats);
+        Ok(Listening { events: self.sender.subscribe(), seats: self.seats.clone(), seat })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_client_nor_a_namespace_shuts_out_others() {
+        let feed = Feed::default();
+        let crowded = |namespace: &str, client: &str| feed.listen(namespace, client).err();
+        let mut busy: Vec<Listening> =
+            (0..CLIENT_LISTENERS_MAX).map(|_| feed.listen("n1", "c0").ok().unwrap()).collect();
+        assert_eq!(crowded("n1", "c0"), Some(Crowded::Client));
+        assert_eq!((crowded("n1", "c1"), crowded("n2", "c0")), (None, None));
+        while busy.len() < NAMESPACE_LISTENERS_MAX {
+            busy.push(feed.listen("n1", &format!("c{}", busy.len())).ok().unwrap());
+        }
+        assert_eq!(crowded("n1", "new"), Some(Crowded::Namespace));
+        while busy.len() < LISTENERS_MAX {
+            busy.push(feed.listen(&format!("n{}", busy.len()), "c0").ok().unwrap());
+        }
+        assert_eq!(crowded("new", "c0"), Some(Crowded::Server));
+        // Whoever ends makes room.
+        busy.truncate(CLIENT_LISTENERS_MAX - 1);
+        assert_eq!(crowded("n1", "c0"), None);
+        busy.clear();
+        assert!(feed.seats.lock().is_empty());
     }
 }

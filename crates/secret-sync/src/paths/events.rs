@@ -4,7 +4,7 @@
 use super::{Paths, status::time};
 use crate::{
     failure::{Failure, Status},
-    feed::{Event, Secret},
+    feed::{Event, Listening, Secret},
 };
 use bailee_crypto::clock::to_millis;
 use bailee_sdk::{Body, Caller, Code, Error, Operation, Pieces, Reply, Request};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::broadcast::error::RecvError,
     time::{Interval, MissedTickBehavior, interval},
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Wanted {
 /// One client that listens.
 struct Listener {
     wanted: Wanted,
-    events: Receiver<Arc<Event>>,
+    events: Listening,
     caller: Arc<Caller>,
     namespace: String,
     sync: Arc<crate::SecretSync>,
@@ -70,9 +70,10 @@ impl Paths {
         let board = self.board().ok_or_else(|| {
             Error::new(Code::Standby, "secrets sync does not run here yet: ask again in a moment")
         })?;
-        let events = board.feed.listen().ok_or_else(|| {
-            Error::new(Code::RateLimited, "too many clients listen to sys/sync/events already")
-        })?;
+        let client = caller.entity_id.as_ref().unwrap_or(&caller.token_id);
+        let listening = board.feed.listen(&request.namespace.id, client);
+        let events =
+            listening.map_err(|crowded| Error::new(Code::RateLimited, crowded.message()))?;
         let accepted = |value: &str| value.to_lowercase().contains(SERVER_SENT);
         let server_sent = request.headers.values("accept").any(accepted);
         let mut keep_alive = interval(KEEP_ALIVE);
@@ -128,7 +129,7 @@ impl Listener {
         loop {
             tokio::select! {
                 biased;
-                received = self.events.recv() => match received {
+                received = self.events.events.recv() => match received {
                     Ok(event) => {
                         if let Some(piece) = self.heard(&event) {
                             return Some(piece);
