@@ -73,7 +73,7 @@ pub struct Removal {
     pub name: String,
     /// What was delivered under it, which goes without a look: the object of that identity, where it has
     /// one, and no other. `None` where it is not known what is there, as a delivery or a removal was
-    /// begun and never confirmed: then what is there is judged by [`Removal::finds`].
+    /// begun and never confirmed: then what is there is judged by `Removal::finds`.
     pub delivered: Option<Delivered>,
     /// The identity of what was delivered last, as far as it is known.
     pub identity: Option<String>,
