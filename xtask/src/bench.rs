@@ -4,7 +4,12 @@
 use crate::{bench_agent, bench_replicate, tools};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// The page that keeps the figures, and where in it the figures of machines are.
 const PAGE: &str = "bench/RESULTS.md";
@@ -29,19 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Some(_) => return bench_replicate::run(quick),
         None => {}
     }
-    let build = ["build", "--release", "--locked", "--workspace", "--bins"];
-    tools::step("release build", &mut tools::cargo(&build))?;
-    tools::say("==> measuring");
-    let mut load = Command::new(tools::target().join("release/bailee-load"));
-    load.current_dir(tools::root());
-    if quick {
-        load.arg("--quick");
-    }
-    let output = load.stderr(std::process::Stdio::inherit()).output().context("bailee-load")?;
-    if !output.status.success() {
-        bail!("bailee-load failed ({})", output.status);
-    }
-    let figures: Value = serde_json::from_slice(&output.stdout).context("bailee-load's figures")?;
+    let figures = figures(quick, &[])?;
     let page = tools::root().join(PAGE);
     let previous = fs::read_to_string(&page).ok().and_then(|text| figures_of(&text));
     let table = table(&figures, previous.as_ref());
@@ -52,6 +45,36 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     write_page(&page, &table, &figures)?;
     tools::say(&format!("\nWritten to {PAGE}."));
+    Ok(())
+}
+
+/// What `bailee-load` of a release build measures with these arguments.
+pub(crate) fn figures(quick: bool, arguments: &[&OsStr]) -> Result<Value> {
+    let build = ["build", "--release", "--locked", "--workspace", "--bins"];
+    tools::step("release build", &mut tools::cargo(&build))?;
+    tools::say("==> measuring");
+    let mut load = Command::new(tools::target().join("release/bailee-load"));
+    load.current_dir(tools::root()).args(arguments);
+    if quick {
+        load.arg("--quick");
+    }
+    let output = load.stderr(Stdio::inherit()).output().context("bailee-load")?;
+    if !output.status.success() {
+        bail!("bailee-load failed ({})", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("bailee-load's figures")
+}
+
+/// Shows a table, and keeps it with what belongs to it on its page unless the run was quick.
+pub(crate) fn keep(quick: bool, page: &str, table: &str, text: &str) -> Result<()> {
+    tools::say(&format!("\n{table}"));
+    if quick {
+        tools::say(&format!("\nA quick run: {page} stays as it is."));
+        return Ok(());
+    }
+    let path = tools::root().join(page);
+    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    tools::say(&format!("\nWritten to {page}."));
     Ok(())
 }
 

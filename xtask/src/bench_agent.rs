@@ -1,12 +1,11 @@
 //! The agent beside AWS's own, in one run on one machine: what counts are the ratios.
 
-use crate::{bench::figure, tools};
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
-use std::{
-    fs,
-    process::{Command, Stdio},
+use crate::{
+    bench::{self, figure},
+    tools,
 };
+use anyhow::Result;
+use serde_json::Value;
 
 /// The page that keeps the figures.
 const PAGE: &str = "bench/AGENT.md";
@@ -15,31 +14,10 @@ const TARGET: f64 = 3.0;
 
 pub(crate) fn run(quick: bool) -> Result<()> {
     let theirs = tools::aws_agent()?;
-    let build = ["build", "--release", "--locked", "--workspace", "--bins"];
-    tools::step("release build", &mut tools::cargo(&build))?;
-    tools::say("==> measuring");
-    let binaries = tools::target().join("release");
-    let mut load = Command::new(binaries.join("bailee-load"));
-    load.current_dir(tools::root()).arg("--agent").arg(binaries.join("bailee"));
-    load.arg("--beside").arg(theirs);
-    if quick {
-        load.arg("--quick");
-    }
-    let output = load.stderr(Stdio::inherit()).output().context("bailee-load")?;
-    if !output.status.success() {
-        bail!("bailee-load failed ({})", output.status);
-    }
-    let figures: Value = serde_json::from_slice(&output.stdout).context("bailee-load's figures")?;
-    let table = table(&figures);
-    tools::say(&format!("\n{table}"));
-    if quick {
-        tools::say(&format!("\nA quick run: {PAGE} stays as it is."));
-        return Ok(());
-    }
-    let page = tools::root().join(PAGE);
-    fs::write(&page, text(&table)).with_context(|| page.display().to_string())?;
-    tools::say(&format!("\nWritten to {PAGE}."));
-    Ok(())
+    let ours = tools::target().join("release/bailee");
+    let arguments = ["--agent".as_ref(), ours.as_os_str(), "--beside".as_ref(), theirs.as_os_str()];
+    let table = table(&bench::figures(quick, &arguments)?);
+    bench::keep(quick, PAGE, &table, &text(&table))
 }
 
 /// Who is measured: the name of the figures, and the one in the table.

@@ -1,12 +1,8 @@
 //! `bailee replicate run` over ten thousand secrets: time, and memory at its most.
 
-use crate::tools;
-use anyhow::{Context, Result, bail};
+use crate::{bench, tools};
+use anyhow::Result;
 use serde_json::Value;
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
 
 /// The page that keeps the figures.
 const PAGE: &str = "bench/REPLICATION.md";
@@ -18,29 +14,8 @@ const MEMORY_TARGET: f64 = 64.0;
 const CREATIONS: f64 = 50.0;
 
 pub(crate) fn run(quick: bool) -> Result<()> {
-    let build = ["build", "--release", "--locked", "--workspace", "--bins"];
-    tools::step("release build", &mut tools::cargo(&build))?;
-    tools::say("==> measuring");
-    let mut load = Command::new(tools::target().join("release/bailee-load"));
-    load.current_dir(tools::root()).arg("--replicate");
-    if quick {
-        load.arg("--quick");
-    }
-    let output = load.stderr(Stdio::inherit()).output().context("bailee-load")?;
-    if !output.status.success() {
-        bail!("bailee-load failed ({})", output.status);
-    }
-    let figures: Value = serde_json::from_slice(&output.stdout).context("bailee-load's figures")?;
-    let table = table(&figures);
-    tools::say(&format!("\n{table}"));
-    if quick {
-        tools::say(&format!("\nA quick run: {PAGE} stays as it is."));
-        return Ok(());
-    }
-    let page = tools::root().join(PAGE);
-    fs::write(&page, text(&table)).with_context(|| page.display().to_string())?;
-    tools::say(&format!("\nWritten to {PAGE}."));
-    Ok(())
+    let table = table(&bench::figures(quick, &["--replicate".as_ref()])?);
+    bench::keep(quick, PAGE, &table, &text(&table))
 }
 
 fn text(table: &str) -> String {
