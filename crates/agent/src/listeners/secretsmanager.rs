@@ -98,7 +98,8 @@ impl SecretsManager {
     }
 
     fn given(&self, manager: &str, held: &Arc<Held>) -> Answer {
-        let mut answer = answer::bare(StatusCode::OK, held.shown(document::of_secret));
+        let body = held.shown(|fetched| answer::wiped(document::of_secret(fetched)));
+        let mut answer = answer::bare(StatusCode::OK, body);
         if self.is_stale(manager, held) {
             answer.headers_mut().insert(WARNING, STALE);
         }

@@ -13,7 +13,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 /// The share of its lease for which a secret serves.
 const LEASE_SERVES: f64 = 0.95;
@@ -34,7 +33,7 @@ pub struct Held {
     shown: OnceLock<Shown>,
 }
 
-/// A secret in the form that a listener gives, made once. Wiped when the last who holds it lets go.
+/// A secret in the form that a listener gives, made once, and never printed.
 struct Shown(Bytes);
 
 #[derive(Debug)]
@@ -74,8 +73,8 @@ impl Held {
     }
 
     /// The form that a listener gives, made by the first who asks for it.
-    pub(crate) fn shown(&self, make: impl FnOnce(&Fetched) -> Zeroizing<Vec<u8>>) -> Bytes {
-        self.shown.get_or_init(|| Shown(Bytes::from_owner(make(&self.fetched)))).0.clone()
+    pub(crate) fn shown(&self, make: impl FnOnce(&Fetched) -> Bytes) -> Bytes {
+        self.shown.get_or_init(|| Shown(make(&self.fetched))).0.clone()
     }
 
     /// How old the value is.
