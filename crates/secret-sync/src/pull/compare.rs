@@ -133,18 +133,13 @@ impl<'a> Comparing<'a> {
             None if is_ours && !remote.deleting => self.judge_unwanted(&name, &remote),
             None => None,
         };
-        match decided {
-            Some(decided) => {
-                if matches!(decided, Decided::Put(_) | Decided::Remove(_)) {
-                    self.comparison.found.insert(name.clone(), remote);
-                }
-                self.decided.insert(name, decided);
-            }
-            None => {
-                self.comparison.found.remove(&name);
-                self.decided.remove(&name);
-            }
+        self.comparison.found.remove(&name);
+        self.decided.remove(&name);
+        let Some(decided) = decided else { return };
+        if matches!(decided, Decided::Put(_) | Decided::Remove(_)) {
+            self.comparison.found.insert(name.clone(), remote);
         }
+        self.decided.insert(name, decided);
     }
 
     /// What is to be done, now that the destination has shown everything.

@@ -28,7 +28,7 @@ pub use spec::Spec;
 pub use target::{Place, Target};
 
 use crate::{
-    destination::Names,
+    destination::{Cursor, Names, Survey},
     failure::{Error, Failure},
 };
 use act::Acting;
@@ -128,28 +128,31 @@ impl Replication {
             Failure::Unauthenticated => SetupFailure::new(Stage::Login, error),
             _ => SetupFailure::new(Stage::Source, error),
         })?;
+        // Before any value is read: a destination that shows nothing gets nothing.
+        let first = self.page(None).await.map_err(at(Stage::Destination))?;
         self.read_untold(&mut listing).await?;
-        let comparison = self.survey(&listing).await.map_err(at(Stage::Destination))?;
+        let comparison = self.survey(&listing, first).await.map_err(at(Stage::Destination))?;
         comparison.guard(&self.spec, &listing)?;
         Ok(Known { listing, comparison })
     }
 
     /// Compares what the source has with what the destination shows, page by page.
-    async fn survey(&self, listing: &Listing) -> Result<Comparison, Error> {
+    async fn survey(&self, listing: &Listing, first: Survey) -> Result<Comparison, Error> {
         let mut comparing = Comparing::new(&self.spec, &self.keys, &self.target, listing);
-        let names = Names::Below(self.spec.fixed_start(&self.target));
-        let mut after = None;
+        let mut page = first;
         loop {
-            let destination = self.target.destination();
-            let page = patiently(|| destination.survey(&names, after.clone())).await?;
             for (name, remote) in page.objects {
                 comparing.take(name, remote);
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(comparing.finish());
-            }
+            let Some(after) = page.next else { return Ok(comparing.finish()) };
+            page = self.page(Some(after)).await?;
         }
+    }
+
+    /// One page of what the destination shows.
+    async fn page(&self, after: Option<Cursor>) -> Result<Survey, Error> {
+        let names = Names::Below(self.spec.fixed_start(&self.target));
+        patiently(|| self.target.destination().survey(&names, after.clone())).await
     }
 
     /// Where a source does not tell versions, the content itself says whether it changed.
