@@ -54,16 +54,18 @@ pub(crate) async fn measure(ours: &Path, theirs: Option<&Path>, effort: Effort) 
     let mut figures = Map::new();
     for agent in &agents {
         wait(agent).await;
+        let idle = process::memory_kib(agent.child.id());
+        figures.insert(format!("{}_memory_idle_kib", agent.name), json!(idle));
     }
     figures.insert("differences".to_owned(), json!(differences(&agents).await));
+    // What is measured for comparison alone comes behind the agents themselves.
+    let count = agents.len();
     if let Some(theirs) = theirs {
         agents.push(start_theirs(theirs, &aws, folder.path(), Logs::AsItComes));
     }
     agents.push(start_floor());
-    for agent in &agents {
+    for agent in agents.iter().skip(count) {
         wait(agent).await;
-        let idle = process::memory_kib(agent.child.id());
-        figures.insert(format!("{}_memory_idle_kib", agent.name), json!(idle));
     }
     for connections in CONNECTIONS {
         let mut turns: Vec<Vec<Turn>> = agents.iter().map(|_| Vec::new()).collect();
@@ -77,8 +79,7 @@ pub(crate) async fn measure(ours: &Path, theirs: Option<&Path>, effort: Effort) 
             figures.insert(format!("{}_{connections}", agent.name), figure(turns));
         }
     }
-    agents.retain(|agent| agent.name != "floor");
-    for agent in &agents {
+    for agent in agents.iter().take(count) {
         let loaded = process::memory_kib(agent.child.id());
         figures.insert(format!("{}_memory_loaded_kib", agent.name), json!(loaded));
         let own = process::own_kib(agent.child.id());
