@@ -25,13 +25,21 @@ pub fn other_client(name: &str) -> PathBuf {
     place.expect("a variable names each client of others: run `cargo xtask test --all`")
 }
 
+/// Says in place of a folder that there are no recorded answers, and that whoever runs the tests was told so.
+const NONE: &str = "none";
+
 /// The folder of what other servers and their programs answered: `../shared/conformance` beside the
 /// workspace, or the folder that `BAILEE_TEST_RECORDINGS` names. Fails where `program`, which replays
-/// it, is not there: a comparison with nothing proves nothing.
-pub fn recordings(program: &str) -> PathBuf {
-    let named = variable("BAILEE_TEST_RECORDINGS").map(PathBuf::from);
-    let folder = named.unwrap_or_else(|| workspace().join("../shared/conformance"));
-    found(folder, program).expect("tests compare with answers that were recorded")
+/// it, is not there: a comparison with nothing proves nothing. `None` where the variable is `none`, as
+/// `cargo xtask test` sets it where it says that nothing is compared.
+pub fn recordings(program: &str) -> Option<PathBuf> {
+    let named = variable("BAILEE_TEST_RECORDINGS");
+    if named.as_deref() == Some(NONE) {
+        return None;
+    }
+    let folder = named.map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| workspace().join("../shared/conformance"));
+    Some(found(folder, program).expect("tests compare with answers that were recorded"))
 }
 
 fn found(folder: PathBuf, program: &str) -> Result<PathBuf, String> {
@@ -40,7 +48,7 @@ fn found(folder: PathBuf, program: &str) -> Result<PathBuf, String> {
     }
     Err(format!(
         "{program} is not in {}: clone the recorded answers so that they are there, or name their \
-         folder in BAILEE_TEST_RECORDINGS",
+         folder in BAILEE_TEST_RECORDINGS; \"none\" compares nothing",
         folder.display()
     ))
 }

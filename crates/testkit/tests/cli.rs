@@ -34,7 +34,7 @@ fn out(output: &Output) -> String {
 
 #[test]
 fn commands_end_and_print_as_recorded() {
-    let recordings = recordings("cli_record.py");
+    let Some(recordings) = recordings("cli_record.py") else { return };
     let folder = tempfile::tempdir().unwrap();
     let vault = as_vault(folder.path());
     let mut replay = Command::new("python3");

@@ -33,7 +33,7 @@ fn compare(group: &str) {
 
 /// The same with more for the program that replays.
 fn compare_with(group: &str, more: &[&str]) {
-    let recordings = recordings("replay.py");
+    let Some(recordings) = recordings("replay.py") else { return };
     let mut replay = Command::new("python3");
     replay.current_dir(&recordings).env("PYTHONDONTWRITEBYTECODE", "1");
     replay.args(["replay.py", "--lenient", "extra", "--groups", group]);
