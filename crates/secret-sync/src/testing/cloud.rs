@@ -271,6 +271,9 @@ impl Destination for FakeCloud {
         let latency = {
             let mut state = self.state.lock();
             state.surveys += 1;
+            if state.forbidden == Some("Survey") {
+                return Err(Error::forbidden("Survey", "Survey is forbidden"));
+            }
             state.survey_latency
         };
         if !latency.is_zero() {

@@ -72,6 +72,17 @@ async fn a_source_without_versions_is_compared_by_digest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_destination_shows_nothing_no_value_is_read() {
+    let world = World::new();
+    world.source.forget_versions();
+    world.source.write("a", "1");
+    world.cloud.forbid("Survey");
+    let Outcome::NotBegun(failure) = world.report().await.outcome else { panic!("it ran") };
+    assert_eq!((failure.stage, failure.failure), (Stage::Destination, Failure::Forbidden));
+    assert_eq!(world.source.take_reads(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn digests_need_a_key() {
     for versionless in [true, false] {
         let mut world = World::new();
